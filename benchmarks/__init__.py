@@ -1,0 +1,1 @@
+"""Hangar next to its peers, measured in one run by one protocol: `make bench`."""

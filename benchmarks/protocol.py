@@ -1,0 +1,94 @@
+"""What is measured, the same for every system. Standard library only: peers import it too."""
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured in one round.
+
+    Warm calls go to `workers` processes that serve `concurrency` calls each at a time; a cold call gets a
+    process of its own.
+    """
+
+    calls: int = 300
+    widths: tuple[int, ...] = (1_000, 10_000)
+    cold_calls: int = 30
+    cold_width: int = 100
+    concurrency: int = 8
+    workers: int = 2
+
+    def to_json(self) -> str:
+        """Return the plan as an argument of a command."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "widths": tuple(values["widths"])})
+
+
+QUICK = Plan(calls=50, widths=(200, 1_000), cold_calls=5, cold_width=20)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of the table."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool = False
+
+
+def measures(plan: Plan) -> list[Measure]:
+    """Return the rows of the table, in order."""
+    return [
+        Measure("import", "import of the client library", "ms"),
+        Measure("ready", "backend started and ready", "s"),
+        Measure("first", "process start to first result, nothing running", "s"),
+        Measure("first_up", "process start to first result, backend running", "s"),
+        Measure("call_p50", "sequential child call, warm, p50", "ms"),
+        Measure("call_p99", "sequential child call, warm, p99", "ms"),
+        *(
+            Measure(f"fan_out_{width}", f"fan-out of {width:,} no-ops, warm", "calls/s", more_is_better=True)
+            for width in plan.widths
+        ),
+        Measure("cold_p50", "sequential child call, a process each, p50", "ms"),
+        Measure("cold_p99", "sequential child call, a process each, p99", "ms"),
+        Measure(
+            "cold_fan_out",
+            f"fan-out of {plan.cold_width:,} no-ops, a process each",
+            "calls/s",
+            more_is_better=True,
+        ),
+        Measure("memory_idle", "resident memory of the backend, idle", "MiB"),
+        Measure("memory_after", "resident memory of the backend, after all calls", "MiB"),
+    ]
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the smallest value that `percent` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def latencies(prefix: str, seconds: Sequence[float]) -> dict[str, float]:
+    """Return p50 and p99 in milliseconds."""
+    return {
+        f"{prefix}_p50": statistics.median(seconds) * 1000,
+        f"{prefix}_p99": percentile(seconds, 99) * 1000,
+    }
+
+
+def answer(numbers: dict[str, float]) -> None:
+    """Print the numbers of one round as the last line."""
+    print(json.dumps(numbers))
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""What every test of the repository shares: nothing yet but the place."""

@@ -1,0 +1,145 @@
+from hangar.core.v1 import resources_pb2 as _resources_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class TaskSpec(_message.Message):
+    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes")
+    class EnvVarsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    INTERFACE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    REUSE_FIELD_NUMBER: _ClassVar[int]
+    ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    IS_ASYNC_FIELD_NUMBER: _ClassVar[int]
+    MAX_INLINE_IO_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    short_name: str
+    environment: str
+    interface: Interface
+    resources: _resources_pb2.Resources
+    image: Image
+    code: Code
+    retry: RetryPolicy
+    timeout: Timeout
+    reuse: ReusePolicy
+    env_vars: _containers.ScalarMap[str, str]
+    description: str
+    is_async: bool
+    max_inline_io_bytes: int
+    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ...) -> None: ...
+
+class Interface(_message.Message):
+    __slots__ = ("inputs", "outputs")
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    inputs: _containers.RepeatedCompositeFieldContainer[Variable]
+    outputs: _containers.RepeatedCompositeFieldContainer[Variable]
+    def __init__(self, inputs: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ...) -> None: ...
+
+class Variable(_message.Message):
+    __slots__ = ("name", "schema_json", "type_name", "required", "default_json", "description")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_JSON_FIELD_NUMBER: _ClassVar[int]
+    TYPE_NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_JSON_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    schema_json: str
+    type_name: str
+    required: bool
+    default_json: str
+    description: str
+    def __init__(self, name: _Optional[str] = ..., schema_json: _Optional[str] = ..., type_name: _Optional[str] = ..., required: _Optional[bool] = ..., default_json: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class Image(_message.Message):
+    __slots__ = ("digest", "definition_json")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_JSON_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    definition_json: str
+    def __init__(self, digest: _Optional[str] = ..., definition_json: _Optional[str] = ...) -> None: ...
+
+class Code(_message.Message):
+    __slots__ = ("bundle_digest", "module", "attribute", "version", "python_path")
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_PATH_FIELD_NUMBER: _ClassVar[int]
+    bundle_digest: str
+    module: str
+    attribute: str
+    version: str
+    python_path: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, bundle_digest: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., version: _Optional[str] = ..., python_path: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RetryPolicy(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class Timeout(_message.Message):
+    __slots__ = ("max_runtime_millis", "max_queued_millis")
+    MAX_RUNTIME_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUED_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    max_runtime_millis: int
+    max_queued_millis: int
+    def __init__(self, max_runtime_millis: _Optional[int] = ..., max_queued_millis: _Optional[int] = ...) -> None: ...
+
+class ReusePolicy(_message.Message):
+    __slots__ = ("min_replicas", "max_replicas", "concurrency", "idle_ttl_millis", "scaledown_ttl_millis")
+    MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TTL_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    SCALEDOWN_TTL_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    min_replicas: int
+    max_replicas: int
+    concurrency: int
+    idle_ttl_millis: int
+    scaledown_ttl_millis: int
+    def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., concurrency: _Optional[int] = ..., idle_ttl_millis: _Optional[int] = ..., scaledown_ttl_millis: _Optional[int] = ...) -> None: ...
+
+class RunContext(_message.Message):
+    __slots__ = ("env_vars", "labels", "traceparent")
+    class EnvVarsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ENV_VARS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    env_vars: _containers.ScalarMap[str, str]
+    labels: _containers.ScalarMap[str, str]
+    traceparent: str
+    def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ...) -> None: ...

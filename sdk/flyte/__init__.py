@@ -1,0 +1,123 @@
+"""The Flyte 2 programming model, for Hangar.
+
+Public names are imported when they are first used, so that `import flyte` stays fast.
+
+Example:
+    ```python
+    import flyte
+
+    env = flyte.TaskEnvironment(name="my_env")
+
+    @env.task
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+    run = flyte.run(greet, name="World")
+    ```
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flyte import errors, models, remote
+    from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
+    from flyte._context import TaskContext, ctx, group
+    from flyte._current import current_domain, current_project
+    from flyte._docs import Documentation
+    from flyte._environment import TaskEnvironment
+    from flyte._image import Image
+    from flyte._initialize import init, init_from_config
+    from flyte._logging import logger
+    from flyte._resources import Resources
+    from flyte._retry import RetryStrategy
+    from flyte._reuse import ReusePolicy
+    from flyte._run import run, with_runcontext
+    from flyte._task import TaskTemplate
+    from flyte._timeout import Timeout
+    from flyte._version import __version__
+
+__all__ = [
+    "AMD_GPU",
+    "GPU",
+    "HABANA_GAUDI",
+    "TPU",
+    "Device",
+    "Documentation",
+    "GPUAccelerator",
+    "Image",
+    "Neuron",
+    "Resources",
+    "RetryStrategy",
+    "ReusePolicy",
+    "TaskContext",
+    "TaskEnvironment",
+    "TaskTemplate",
+    "Timeout",
+    "__version__",
+    "ctx",
+    "current_domain",
+    "current_project",
+    "errors",
+    "group",
+    "init",
+    "init_from_config",
+    "logger",
+    "models",
+    "remote",
+    "run",
+    "with_runcontext",
+]
+
+# Public name → module that owns it. Names without a module are modules themselves.
+_OWNERS: dict[str, str] = {
+    "AMD_GPU": "_accelerators",
+    "GPU": "_accelerators",
+    "HABANA_GAUDI": "_accelerators",
+    "TPU": "_accelerators",
+    "Device": "_accelerators",
+    "Documentation": "_docs",
+    "GPUAccelerator": "_accelerators",
+    "Image": "_image",
+    "Neuron": "_accelerators",
+    "Resources": "_resources",
+    "RetryStrategy": "_retry",
+    "ReusePolicy": "_reuse",
+    "TaskContext": "_context",
+    "TaskEnvironment": "_environment",
+    "TaskTemplate": "_task",
+    "Timeout": "_timeout",
+    "__version__": "_version",
+    "ctx": "_context",
+    "current_domain": "_current",
+    "current_project": "_current",
+    "group": "_context",
+    "init": "_initialize",
+    "init_from_config": "_initialize",
+    "logger": "_logging",
+    "run": "_run",
+    "with_runcontext": "_run",
+}
+_MODULES = ("errors", "models", "remote")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used; refuse those of later versions by name."""
+    if name in _OWNERS:
+        value = getattr(importlib.import_module(f"flyte.{_OWNERS[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"flyte.{name}")
+    from flyte._availability import NAMES
+
+    if name in NAMES:
+        raise AttributeError(f"flyte.{name} is not available in this version: {NAMES[name]}")
+    raise AttributeError(f"module 'flyte' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

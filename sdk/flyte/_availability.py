@@ -1,0 +1,81 @@
+"""What the API documents and this version does not have: refused by name, with what to do instead."""
+
+from __future__ import annotations
+
+from flyte.errors import FeatureNotAvailableError
+
+# Parameter → what to do instead.
+_PARAMETERS: dict[str, str] = {
+    "cache": 'leave it out or write cache="disable"; a retried parent keeps its children\'s results',
+    "entrypoint": "leave it out; any task can be started with `flyte run`",
+    "interruptible": "leave it out; every worker runs on regular capacity",
+    "links": "leave it out; print the address instead, it appears in the action's logs",
+    "plugin_config": "leave it out and call the library inside the task",
+    "pod_template": "set resources=, env_vars= and image= on the environment: plain hosts have no pods",
+    "queue": "leave it out; all runs share one queue",
+    "report": "leave it out and return the report as a string or write it to the logs",
+    "secrets": "pass the value with env_vars=, read from the environment of the process that starts the run",
+    "task_resolver": "leave it out; tasks are imported by the module and name that they are defined under",
+    "triggers": "leave it out and start runs from the scheduler of your system with `flyte run`",
+}
+
+# Name below `flyte` → what to do instead.
+NAMES: dict[str, str] = {
+    "AppEnvironment": "apps are not built yet; run the server outside of the platform",
+    "Cache": _PARAMETERS["cache"],
+    "CachePolicy": _PARAMETERS["cache"],
+    "Cron": _PARAMETERS["triggers"],
+    "Directory": "pass a pathlib.Path below a directory that all hosts share, or bytes",
+    "File": "pass a pathlib.Path on storage that all hosts share, or bytes",
+    "FixedRate": _PARAMETERS["triggers"],
+    "Link": _PARAMETERS["links"],
+    "PodTemplate": _PARAMETERS["pod_template"],
+    "Secret": _PARAMETERS["secrets"],
+    "Trigger": _PARAMETERS["triggers"],
+    "TriggerTime": _PARAMETERS["triggers"],
+    "app": "apps are not built yet; run the server outside of the platform",
+    "build": "environments are built when a run first needs them",
+    "build_images": "environments are built when a run first needs them",
+    "custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
+    "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
+    "durable": "call asyncio.sleep or datetime.now in a child task, whose result is kept",
+    "extras": "write the task in Python with @env.task",
+    "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
+    "init_from_api_key": "use flyte.init(endpoint=…)",
+    "init_in_cluster": "use flyte.init(endpoint=…)",
+    "init_passthrough": "use flyte.init(endpoint=…)",
+    "io": "pass small data by value, or a pathlib.Path on storage that all hosts share",
+    "map": "use asyncio.gather(*[task(x) for x in xs]), which runs the actions in parallel",
+    "report": _PARAMETERS["report"],
+    "run_python_script": "put the script's code into a function and decorate it with @env.task",
+    "serve": "apps are not built yet; run the server outside of the platform",
+    "storage": "return values from tasks; they are stored for you",
+    "trace": "make the step a task with @env.task, or leave it a plain function",
+}
+
+
+def refuse(what: str, instead: str) -> FeatureNotAvailableError:
+    """The error that says that something is not built yet, and what to do instead."""
+    return FeatureNotAvailableError(f"{what} is not available in this version: {instead}")
+
+
+def refuse_parameters(where: str, **values: object) -> None:
+    """Refuse the parameters that are set and not built yet.
+
+    Args:
+        where: What was called, for the message, such as "TaskEnvironment".
+        values: Parameters by name. None, False and empty collections count as not set.
+
+    Raises:
+        FeatureNotAvailableError: One of them is set. The message names it and says what to do instead.
+        ValueError: `cache` is a string that no version knows.
+    """
+    for name, value in values.items():
+        if name == "cache":
+            if value == "disable":
+                continue
+            if isinstance(value, str) and value not in ("auto", "override"):
+                raise ValueError(f'{where}: cache={value!r} must be "auto", "override" or "disable"')
+        if value is None or value is False or value in ((), [], {}):
+            continue
+        raise refuse(f"{where}({name}={value!r})", _PARAMETERS[name])

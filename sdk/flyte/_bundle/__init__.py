@@ -1,0 +1,1 @@
+"""Packs the code that a run needs into one archive, identified by its content."""

@@ -1,0 +1,137 @@
+"""The client of a backend: its services, with retries and with the SDK's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from flyte._client._channel import Endpoint, open_channel
+from flyte._client._errors import from_rpc_error
+from flyte._client._loop import LOOP
+from flyte._client._retry import Backoff, Patience
+from hangar.admin.v1 import (
+    data_service_pb2_grpc,
+    log_service_pb2_grpc,
+    project_service_pb2_grpc,
+    run_service_pb2_grpc,
+    task_service_pb2_grpc,
+)
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+
+_CALL_TIMEOUT_SECONDS = 30.0
+_RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE})
+# A server that stops cancels its streams. Our own cancellation arrives as asyncio.CancelledError.
+_RETRIED_STREAMS = _RETRIED | {grpc.StatusCode.CANCELLED}
+
+
+class Client:
+    """One backend. Its methods are awaited on the SDK's own loop.
+
+    Args:
+        endpoint: Where the backend listens.
+        patience: How long calls are tried again while it does not answer.
+    """
+
+    def __init__(self, endpoint: Endpoint, patience: Patience | None = None) -> None:
+        self.endpoint = endpoint
+        self.patience = patience or Patience()
+        self._answered = False
+        self._channel = open_channel(endpoint)
+        self.runs = run_service_pb2_grpc.RunServiceStub(self._channel)
+        self.projects = project_service_pb2_grpc.ProjectServiceStub(self._channel)
+        self.tasks = task_service_pb2_grpc.TaskServiceStub(self._channel)
+        self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
+        self.data = data_service_pb2_grpc.DataServiceStub(self._channel)
+        LOOP.on_close(self.close)
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint) -> Client:
+        """Makes a client on the running loop. Does not connect yet."""
+        return cls(endpoint)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close(None)
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Q, A],
+        request: Q,
+        *,
+        retried: bool = True,
+        on_retry: Callable[[], None] | None = None,
+        timeout: float = _CALL_TIMEOUT_SECONDS,
+    ) -> A:
+        """Makes one call.
+
+        Args:
+            method: The RPC, such as ``client.runs.GetRun``.
+            request: What to send.
+            retried: False when repeating the call could take effect twice: then it is tried once.
+            on_retry: Called before each further try.
+            timeout: Seconds for one try.
+
+        Raises:
+            flyte.errors.RuntimeUserError: When the backend refuses the request.
+            flyte.errors.RuntimeSystemError: When it fails, or nothing answers.
+        """
+        backoff = Backoff(self._patience_seconds() if retried else 0.0)
+        while True:
+            try:
+                answer = await method(request, timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                if error.code() in _RETRIED and await backoff.wait():
+                    if on_retry is not None:
+                        on_retry()
+                    continue
+                raise from_rpc_error(error, self.endpoint.address) from None
+            self._answered = True
+            return answer
+
+    async def stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Q, A],
+        make_request: Callable[[A | None], Q],
+        *,
+        on_reconnect: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[A, None]:
+        """Reads a stream to its end, and connects again when it breaks.
+
+        Args:
+            method: The RPC, such as ``client.runs.WatchActions``.
+            make_request: Makes the request; gets the last answer, of whose cursor it goes on, or None at first.
+            on_reconnect: Called each time the connection is lost.
+
+        Raises:
+            flyte.errors.BaseRuntimeError: As `call`.
+        """
+        last: A | None = None
+        backoff = Backoff(self._patience_seconds())
+        while True:
+            stream = method(make_request(last))
+            try:
+                async for answer in stream:
+                    self._answered = True
+                    backoff = Backoff(self._patience_seconds())
+                    last = answer
+                    yield answer
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _RETRIED_STREAMS:
+                    raise from_rpc_error(error, self.endpoint.address) from None
+                if on_reconnect is not None:
+                    on_reconnect()
+                if not await backoff.wait():
+                    raise from_rpc_error(error, self.endpoint.address) from None
+            else:
+                return
+            finally:
+                stream.cancel()
+
+    def _patience_seconds(self) -> float:
+        return self.patience.later if self._answered else self.patience.first

@@ -1,0 +1,173 @@
+"""Functions that block when called and have an ``.aio`` twin to await.
+
+The coroutine function is written once; it runs on the SDK's own loop in either case::
+
+    class Run:
+        @twin_method
+        async def wait(self, quiet: bool = False) -> None: ...
+
+    run.wait()            # blocks
+    await run.wait.aio()  # does not
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from flyte._client._loop import LOOP
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Twin(Generic[P, R]):
+    """A function that blocks, and whose ``aio`` is awaited instead."""
+
+    def __init__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Blocks until the result is there."""
+        return LOOP.run(self._function(*args, **kwargs))
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same, without blocking the caller's event loop."""
+        return await LOOP.bridge(self._function(*args, **kwargs))
+
+
+class TwinMethod(Generic[S, P, R]):
+    """A method whose instances are `Twin`."""
+
+    def __init__(self, function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    @overload
+    def __get__(self, instance: None, owner: type[S]) -> TwinMethod[S, P, R]: ...
+    @overload
+    def __get__(self, instance: S, owner: type[S]) -> Twin[P, R]: ...
+    def __get__(self, instance: S | None, owner: type[S]) -> TwinMethod[S, P, R] | Twin[P, R]:
+        if instance is None:
+            return self
+        return Twin(_bound(self._function, instance))
+
+
+class TwinClassMethod(Generic[S, P, R]):
+    """A class method that is a `Twin`."""
+
+    def __init__(self, function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, R]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __get__(self, instance: S | None, owner: type[S]) -> Twin[P, R]:
+        return Twin(_bound(self._function, owner))
+
+
+class TwinIterator(Generic[P, R]):
+    """A function that iterates blockingly, and whose ``aio`` is an asynchronous iterator."""
+
+    def __init__(self, function: Callable[P, AsyncGenerator[R, None]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        """Iterates; each step blocks until the next item is there."""
+        generator = self._function(*args, **kwargs)
+        try:
+            while not isinstance(item := LOOP.run(_next(generator)), _End):
+                yield item
+        finally:
+            LOOP.run(_close(generator))
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        """The same, without blocking the caller's event loop."""
+        generator = self._function(*args, **kwargs)
+        try:
+            while not isinstance(item := await LOOP.bridge(_next(generator)), _End):
+                yield item
+        finally:
+            await LOOP.bridge(_close(generator))
+
+
+class TwinIteratorMethod(Generic[S, P, R]):
+    """A method whose instances are `TwinIterator`."""
+
+    def __init__(self, function: Callable[Concatenate[S, P], AsyncGenerator[R, None]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    @overload
+    def __get__(self, instance: None, owner: type[S]) -> TwinIteratorMethod[S, P, R]: ...
+    @overload
+    def __get__(self, instance: S, owner: type[S]) -> TwinIterator[P, R]: ...
+    def __get__(
+        self, instance: S | None, owner: type[S]
+    ) -> TwinIteratorMethod[S, P, R] | TwinIterator[P, R]:
+        if instance is None:
+            return self
+        return TwinIterator(_bound(self._function, instance))
+
+
+class TwinIteratorClassMethod(Generic[S, P, R]):
+    """A class method that is a `TwinIterator`."""
+
+    def __init__(self, function: Callable[Concatenate[type[S], P], AsyncGenerator[R, None]]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __get__(self, instance: S | None, owner: type[S]) -> TwinIterator[P, R]:
+        return TwinIterator(_bound(self._function, owner))
+
+
+def twin(function: Callable[P, Coroutine[Any, Any, R]]) -> Twin[P, R]:
+    """Makes a coroutine function a blocking function with an ``.aio`` twin."""
+    return Twin(function)
+
+
+def twin_method(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> TwinMethod[S, P, R]:
+    """Makes a coroutine method a blocking method with an ``.aio`` twin."""
+    return TwinMethod(function)
+
+
+def twin_classmethod(
+    function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, R]],
+) -> TwinClassMethod[S, P, R]:
+    """Makes a coroutine function of a class a blocking class method with an ``.aio`` twin."""
+    return TwinClassMethod(function)
+
+
+def twin_iterator_method(
+    function: Callable[Concatenate[S, P], AsyncGenerator[R, None]],
+) -> TwinIteratorMethod[S, P, R]:
+    """Makes an asynchronous generator method a blocking one with an ``.aio`` twin."""
+    return TwinIteratorMethod(function)
+
+
+def twin_iterator_classmethod(
+    function: Callable[Concatenate[type[S], P], AsyncGenerator[R, None]],
+) -> TwinIteratorClassMethod[S, P, R]:
+    """Makes an asynchronous generator of a class a blocking class method with an ``.aio`` twin."""
+    return TwinIteratorClassMethod(function)
+
+
+def _bound(function: Callable[..., Any], first: Any) -> Callable[..., Any]:
+    """Binds the first argument and keeps name and docstring."""
+    bound = functools.partial(function, first)
+    functools.update_wrapper(bound, function)
+    return bound
+
+
+class _End:
+    """Stands for the end of an iteration, which no future can carry as an exception."""
+
+
+async def _next(generator: AsyncGenerator[R, None]) -> R | _End:
+    return await anext(generator, _End())
+
+
+async def _close(generator: AsyncGenerator[R, None]) -> None:
+    await generator.aclose()

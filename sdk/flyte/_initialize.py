@@ -1,0 +1,307 @@
+"""`flyte.init` and `flyte.init_from_config`: which backend, which project, which code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flyte import errors
+from flyte._client._twins import twin
+from flyte.config._load import auto
+from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, TaskConfig
+
+if TYPE_CHECKING:  # gRPC takes 0.2 s to import: only when a backend is talked to
+    from flyte._client._client import Client
+
+_NO_AUTH = "authentication is not built yet; leave it out, the backend is reached without"
+_NO_IMAGES = "the backend prepares images by itself; leave it out"
+_NO_STORAGE = "the backend's own storage is used; leave it out"
+
+
+@dataclass
+class Session:
+    """What `init` set: read by everything that talks to a backend.
+
+    Attributes:
+        config: The configuration. Without an endpoint, the embedded backend is used.
+        root_dir: Directory that code is bundled from; None to detect it.
+        sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
+    """
+
+    config: Config = field(default_factory=Config)
+    root_dir: Path | None = None
+    sync_local_sys_paths: bool = True
+    _client: Client | None = None
+    _opening: asyncio.Lock | None = None
+
+    @property
+    def project(self) -> str:
+        """Project of new runs."""
+        return self.config.task.project
+
+    @property
+    def domain(self) -> str:
+        """Domain of new runs."""
+        return self.config.task.domain
+
+    async def client(self) -> Client:
+        """The client of the backend, opened when it is first asked for. Runs on the SDK's own loop.
+
+        Raises:
+            flyte.errors.InitializationError: When the embedded backend is needed and cannot be started.
+        """
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._client is None:
+                self._client = await self._open()
+            return self._client
+
+    async def _open(self) -> Client:
+        from flyte._client._channel import Endpoint
+        from flyte._client._client import Client
+        from flyte._client._embedded import ensure_backend
+
+        admin = self.config.admin
+        if admin.endpoint is None:
+            backend = await ensure_backend()
+            return Client(Endpoint.parse(backend.grpc, insecure=True))
+        return Client(Endpoint.parse(admin.endpoint, insecure=admin.insecure))
+
+    def forget_client(self) -> None:
+        """Drops the client: after a fork its thread is gone."""
+        self._client = None
+        self._opening = None
+
+
+_session: Session | None = None
+
+
+def current_session() -> Session | None:
+    """What `init` set, None before."""
+    return _session
+
+
+def require_session() -> Session:
+    """What `init` set; the default configuration is loaded when nothing was.
+
+    Raises:
+        flyte.errors.InitializationError: When the configuration is wrong.
+    """
+    return _session or install(Session(config=auto()))
+
+
+def install(session: Session) -> Session:
+    """Makes a session the current one."""
+    global _session  # noqa: PLW0603 - one session per process is what `init` documents
+    _session = session
+    return session
+
+
+def uninstall() -> None:
+    """Forgets what `init` set."""
+    global _session  # noqa: PLW0603
+    _session = None
+
+
+def refuse(**parameters: tuple[Any, str]) -> None:
+    """Refuses documented parameters that are not built yet: ``refuse(storage=(value, "what to do instead"))``.
+
+    Raises:
+        flyte.errors.FeatureNotAvailableError: When one of them is given.
+    """
+    for name, (value, instead) in parameters.items():
+        if value is not None:
+            raise errors.FeatureNotAvailableError(f"{name}={value!r} is not available: {instead}")
+
+
+@twin
+async def init(
+    org: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    root_dir: Path | str | None = None,
+    log_level: int | str | None = None,
+    log_format: str | None = None,
+    endpoint: str | None = None,
+    headless: bool | None = None,
+    insecure: bool = False,
+    insecure_skip_verify: bool | None = None,
+    ca_cert_file_path: str | None = None,
+    auth_type: str | None = None,
+    api_key: str | None = None,
+    command: list[str] | None = None,
+    proxy_command: list[str] | None = None,
+    client_id: str | None = None,
+    client_credentials_secret: str | None = None,
+    auth_client_config: Any | None = None,
+    rpc_retries: int | None = None,
+    http_proxy_url: str | None = None,
+    storage: Any | None = None,
+    batch_size: int | None = None,
+    image_builder: str | None = None,
+    images: dict[str, str] | None = None,
+    source_config_path: Path | str | None = None,
+    sync_local_sys_paths: bool = True,
+    local_persistence: bool | None = None,
+) -> None:
+    """Says which backend to use. Does not connect yet.
+
+    Args:
+        org: Refused: this platform has no organisations.
+        project: Project of new runs; "default" unless given.
+        domain: Domain of new runs; "development" unless given.
+        root_dir: Directory that code is bundled from. Detected from the task's module unless given.
+        log_level: Level of the SDK's own logger, such as "DEBUG".
+        log_format: Only "console".
+        endpoint: Backend, such as "dns:///flyte.example.com" or "localhost:8090". Without one the embedded
+            backend of this machine is used, and started when it does not run.
+        headless: Has no effect unless someone has to log in, which is not built yet: refused.
+        insecure: True for plain text instead of TLS.
+        insecure_skip_verify: Refused.
+        ca_cert_file_path: Refused.
+        auth_type: Refused, as are `api_key`, `command`, `proxy_command`, `client_id`,
+            `client_credentials_secret` and `auth_client_config`: authentication is not built yet.
+        rpc_retries: Refused: calls are tried again for a fixed time.
+        http_proxy_url: Refused.
+        storage: Refused: the backend's storage is used.
+        batch_size: Refused.
+        image_builder: Refused: the backend prepares images.
+        images: Refused: see `image_builder`.
+        source_config_path: File that these settings came from, shown by `flyte get config`.
+        sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
+        local_persistence: Refused.
+
+    Raises:
+        flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
+        flyte.errors.InitializationError: When `root_dir` is no directory or `endpoint` is no address.
+
+    Example:
+        ```python
+        flyte.init(endpoint="localhost:8090", insecure=True, project="demo")
+        ```
+    """
+    refuse(
+        org=(org, "this platform has no organisations; leave it out"),
+        headless=(headless, _NO_AUTH),
+        insecure_skip_verify=(insecure_skip_verify, "use insecure=True for a backend without TLS"),
+        ca_cert_file_path=(ca_cert_file_path, "certificates of the system are used; add yours there"),
+        auth_type=(auth_type, _NO_AUTH),
+        api_key=(api_key, _NO_AUTH),
+        command=(command, _NO_AUTH),
+        proxy_command=(proxy_command, _NO_AUTH),
+        client_id=(client_id, _NO_AUTH),
+        client_credentials_secret=(client_credentials_secret, _NO_AUTH),
+        auth_client_config=(auth_client_config, _NO_AUTH),
+        rpc_retries=(rpc_retries, "calls are tried again until the backend is back, for up to a minute"),
+        http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
+        storage=(storage, _NO_STORAGE),
+        batch_size=(batch_size, _NO_STORAGE),
+        image_builder=(image_builder, _NO_IMAGES),
+        images=(images, _NO_IMAGES),
+        local_persistence=(local_persistence, "keeping local runs is not built yet; leave it out"),
+        log_format=(None if log_format == "console" else log_format, 'only "console" is'),
+    )
+    _set_log_level(log_level)
+    if endpoint is not None:
+        from flyte._client._channel import Endpoint
+
+        Endpoint.parse(endpoint, insecure=insecure)
+    config = Config(
+        admin=AdminConfig(endpoint, insecure),
+        task=TaskConfig(project or DEFAULT_PROJECT, domain or DEFAULT_DOMAIN),
+        source=Path(source_config_path) if source_config_path is not None else None,
+    )
+    install(Session(config, checked_root(root_dir), sync_local_sys_paths))
+
+
+@twin
+async def init_from_config(
+    path_or_config: str | Path | Config | None = None,
+    root_dir: Path | str | None = None,
+    log_level: int | str | None = None,
+    log_format: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    storage: Any | None = None,
+    batch_size: int | None = None,
+    image_builder: str | None = None,
+    images: tuple[str, ...] | None = None,
+    sync_local_sys_paths: bool = True,
+) -> None:
+    """Says which backend to use, from a configuration file. Does not connect yet.
+
+    Args:
+        path_or_config: File or configuration. Without one, the first file of the search order (`flyte.config`);
+            without any file, the embedded backend of this machine.
+        root_dir: Directory that code is bundled from. Detected from the task's module unless given.
+        log_level: Level of the SDK's own logger, such as "DEBUG".
+        log_format: Only "console".
+        project: Project of new runs, over the file's.
+        domain: Domain of new runs, over the file's.
+        storage: Refused: the backend's storage is used.
+        batch_size: Refused.
+        image_builder: Refused: the backend prepares images.
+        images: Refused: see `image_builder`.
+        sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
+
+    Raises:
+        flyte.errors.InitializationError: When the file does not exist (code "ConfigFileNotFoundError") or is wrong.
+        flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
+
+    Example:
+        ```python
+        flyte.init_from_config()
+        run = flyte.run(greet, name="World")
+        ```
+    """
+    refuse(
+        storage=(storage, _NO_STORAGE),
+        batch_size=(batch_size, _NO_STORAGE),
+        image_builder=(image_builder, _NO_IMAGES),
+        images=(images, _NO_IMAGES),
+        log_format=(None if log_format == "console" else log_format, 'only "console" is'),
+    )
+    _set_log_level(log_level)
+    config = path_or_config if isinstance(path_or_config, Config) else auto(path_or_config)
+    task = TaskConfig(project or config.task.project, domain or config.task.domain)
+    config = Config(config.admin, task, config.local, config.source, config.overrides)
+    install(Session(config, checked_root(root_dir), sync_local_sys_paths))
+
+
+def checked_root(root_dir: Path | str | None) -> Path | None:
+    """An absolute directory.
+
+    Raises:
+        flyte.errors.InitializationError: When it is none.
+    """
+    if root_dir is None:
+        return None
+    root = Path(root_dir).expanduser().resolve()
+    if not root.is_dir():
+        raise errors.InitializationError("InvalidRootDirError", f"root_dir {str(root_dir)!r} is not a directory")
+    return root
+
+
+def _set_log_level(level: int | str | None) -> None:
+    if level is None:
+        return
+    try:
+        logging.getLogger("flyte").setLevel(level.upper() if isinstance(level, str) else level)
+    except ValueError:
+        raise ValueError(
+            f"log_level {level!r} is not a level: use DEBUG, INFO, WARNING, ERROR or CRITICAL"
+        ) from None
+
+
+def _forget_client() -> None:
+    if _session is not None:
+        _session.forget_client()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_client)

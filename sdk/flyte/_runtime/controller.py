@@ -1,0 +1,240 @@
+"""Runs the children of an attempt: what a task call inside a running task ends up in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flyte import errors
+from flyte._context import current_group
+from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
+from flyte._runtime.lineage import Lineage
+from flyte._types import digest
+
+if TYPE_CHECKING:
+    from flyte._task import TaskTemplate
+
+_MAX_SPECS = 1024
+_MAX_DOCUMENT_BYTES = 60 * 1024 * 1024
+"""What a frame can carry, whatever `max_inline_io_bytes` says."""
+
+
+class Courier(Protocol):
+    """What the controller needs of the worker: its loop, and ways to the executor. `ask` and `cancel` are called
+    on the loop only."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def ask(self, lease: Lease, child: Child) -> None:
+        """Asks for a child."""
+
+    def ask_and_pump(self, lease: Lease, child: Child, answers: list[Outcome | None]) -> None:
+        """Asks for a child on the main thread and handles frames until there is an answer."""
+
+    def cancel(self, lease: Lease, child: Child) -> None:
+        """Says that nobody waits for a child any more."""
+
+
+class SpecBook:
+    """Task definitions by the task object, so that a task called 10,000 times is described once."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[int, tuple[Any, SpecEntry]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def entry(self, task: TaskTemplate[Any, Any]) -> SpecEntry:
+        """The definition of a task and its key, the digest of the definition."""
+        with self._lock:
+            known = self._entries.get(id(task))
+            if known is not None and known[0] is task:
+                self._entries.move_to_end(id(task))
+                return known[1]
+        spec = task.to_spec()
+        text = json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()
+        entry = SpecEntry(hashlib.blake2b(text, digest_size=16).hexdigest(), spec)
+        with self._lock:
+            self._entries[id(task)] = (task, entry)
+            if len(self._entries) > _MAX_SPECS:
+                self._entries.popitem(last=False)
+        return entry
+
+
+class LeaseController:
+    """Runs the children of one attempt. It is what `flyte._context.current_controller()` gives inside of it."""
+
+    def __init__(self, lease: Lease, courier: Courier, specs: SpecBook) -> None:
+        self._lease = lease
+        self._courier = courier
+        self._specs = specs
+        self._lineage = Lineage()
+        self._occurrences: dict[tuple[str, str, str], int] = {}
+        self._lock = threading.Lock()
+
+    async def submit(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a child and gives its result. Cancelling the awaiting asyncio task aborts the child.
+
+        Raises:
+            BaseRuntimeError: The child failed; the class says how.
+            InlineIOMaxBytesBreached: The inputs are too large.
+            RuntimeDataValidationError: The inputs do not fit the task.
+            NotInTaskContextError: The attempt has ended already.
+        """
+        child = self._child(task, args, kwargs)
+        if asyncio.get_running_loop() is self._courier.loop:
+            outcome = await self._on_main_loop(child)
+        else:
+            outcome = await self._on_other_loop(child)
+        return self._result(task, child, outcome)
+
+    def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a child and blocks the calling thread until its result is there.
+
+        Called in asynchronous code it blocks the event loop, as any blocking call does: prefer `task.aio(…)` there.
+
+        Raises:
+            BaseRuntimeError: The child failed; the class says how.
+        """
+        child = self._child(task, args, kwargs)
+        answers: list[Outcome | None] = []
+        if threading.current_thread() is threading.main_thread():
+            # A sync task called in asynchronous code: the loop stands still, as the author wrote it.
+            child.resolve = answers.append
+            self._courier.ask_and_pump(self._lease, child, answers)
+            return self._result(task, child, answers[0])
+        gate = threading.Lock()
+        gate.acquire()
+
+        def resolve(outcome: Outcome | None) -> None:
+            answers.append(outcome)
+            gate.release()
+
+        child.resolve = resolve
+        child.blocks_thread = True
+        self._courier.loop.call_soon_threadsafe(self._courier.ask, self._lease, child)
+        gate.acquire()
+        return self._result(task, child, answers[0])
+
+    async def _on_main_loop(self, child: Child) -> Outcome | None:
+        lease = self._lease
+        future: asyncio.Future[Outcome | None] = self._courier.loop.create_future()
+
+        def resolve(outcome: Outcome | None) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        child.resolve = resolve
+        self._courier.ask(lease, child)
+        waiting = asyncio.current_task()
+        if waiting is None or waiting not in lease.others:
+            waiting = None
+        else:
+            lease.others.discard(waiting)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._courier.cancel(lease, child)
+            raise
+        finally:
+            if waiting is not None:
+                lease.others.add(waiting)
+
+    async def _on_other_loop(self, child: Child) -> Outcome | None:
+        """Waits on a loop of the user's own, such as that of `asyncio.run` in a sync task."""
+        own, main = asyncio.get_running_loop(), self._courier.loop
+        future: asyncio.Future[Outcome | None] = own.create_future()
+
+        def settle(outcome: Outcome | None) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        def resolve(outcome: Outcome | None) -> None:
+            if not own.is_closed():
+                own.call_soon_threadsafe(settle, outcome)
+
+        child.resolve = resolve
+        main.call_soon_threadsafe(self._courier.ask, self._lease, child)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            main.call_soon_threadsafe(self._courier.cancel, self._lease, child)
+            raise
+
+    def _child(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Child:
+        if self._lease.ended:
+            raise errors.NotInTaskContextError(
+                f"{task.name} was called after the action {self._lease.action} had ended: await what it starts"
+            )
+        document = task.interface.dump_inputs(task.interface.bind(args, kwargs))
+        check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
+        inputs_digest, group = digest(document), current_group()
+        with self._lock:
+            identity = (task.name, inputs_digest, group)
+            occurrence = self._occurrences.get(identity, 0)
+            self._occurrences[identity] = occurrence + 1
+        return Child(
+            key=child_key(self._lease.action, task.name, inputs_digest, group, occurrence),
+            spec=self._specs.entry(task),
+            group=group,
+            sources=self._lineage.sources(document),
+            document=document,
+            digest=inputs_digest,
+            resolve=_nobody,
+        )
+
+    def _result(self, task: TaskTemplate[Any, Any], child: Child, outcome: Outcome | None) -> Any:
+        if outcome is None:
+            raise asyncio.CancelledError(f"the action {self._lease.action} is being stopped")
+        if outcome.phase == "succeeded":
+            self._lineage.learn(child.key, outcome.document)
+            return task.interface.load_outputs(outcome.document)
+        failure = outcome.failure or {}
+        raise errors.from_failure(
+            str(failure.get("kind") or ""),
+            str(failure.get("code") or ""),
+            str(failure.get("message") or f"{task.name} ended as {outcome.phase}"),
+            phase=outcome.phase,
+            worker=failure.get("worker"),
+            user_traceback=str(failure.get("traceback") or ""),
+        )
+
+
+def child_key(parent: str, task: str, inputs_digest: str, group: str, occurrence: int) -> str:
+    """The name that a child gets, the same in every attempt of its parent.
+
+    Args:
+        parent: Name of the parent's action.
+        task: Fully qualified name of the child's task.
+        inputs_digest: Digest of the inputs document.
+        group: Path of the groups around the call.
+        occurrence: How many equal calls the parent made before.
+    """
+    identity = json.dumps([parent, task, inputs_digest, group, occurrence], separators=(",", ":"))
+    return base64.b32encode(hashlib.blake2b(identity.encode(), digest_size=10).digest()).decode().lower()
+
+
+def check_size(document: bytes, limit: int, what: str) -> None:
+    """Refuses a document that is too large to travel inline.
+
+    Args:
+        document: The document.
+        limit: Largest size in bytes, 0 for as much as a frame carries.
+        what: What it is, for the message.
+
+    Raises:
+        InlineIOMaxBytesBreached: It is longer than the limit.
+    """
+    limit = min(limit or _MAX_DOCUMENT_BYTES, _MAX_DOCUMENT_BYTES)
+    if len(document) > limit:
+        raise errors.InlineIOMaxBytesBreached(
+            f"{what} are {len(document):,} bytes, more than max_inline_io_bytes={limit:,}: raise "
+            f"max_inline_io_bytes, or pass less"
+        )
+
+
+def _nobody(outcome: Outcome | None) -> None:
+    """Resolves a child that nobody waits for yet."""

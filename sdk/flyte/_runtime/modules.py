@@ -1,0 +1,100 @@
+"""Loads the user's module and finds the task in it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flyte import _code, errors
+from flyte._runtime.frames import Header
+
+_MAX_LINKS = 1000
+
+
+class CodeLoader:
+    """Imports user code from one code bundle. A worker serves one bundle only."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._code_dir: str | None = None
+        self._tasks: dict[tuple[str, str], Any] = {}
+
+    def load(self, run: Header) -> Any:
+        """The task object that a `run` frame names.
+
+        Raises:
+            ModuleLoadError: The module cannot be imported or has no such task. The cause is what it raised.
+            RuntimeSystemError: The frame names another bundle than the ones before.
+        """
+        if self._code_dir is None:
+            self._enter(run)
+        elif self._code_dir != run["code_dir"]:
+            raise errors.RuntimeSystemError(
+                "WrongWorker", f"this worker runs the code in {self._code_dir}, not that in {run['code_dir']}"
+            )
+        place = (str(run["module"]), str(run["attribute"]))
+        task = self._tasks.get(place)
+        if task is None:
+            task = self._tasks[place] = self._find(*place)
+        return task
+
+    def _enter(self, run: Header) -> None:
+        """Makes the bundle importable, and its files readable in the working directory."""
+        code_dir = str(run["code_dir"])
+        python_path = [str(part) for part in run.get("python_path") or ["."]]
+        if code_dir:
+            for part in reversed(python_path):
+                sys.path.insert(0, os.path.normpath(Path(code_dir, part)))
+            importlib.invalidate_caches()
+        self._work_in(code_dir)
+        _code.set_process(
+            _code.CodeIdentity(
+                bundle_digest=str(run.get("bundle_digest") or Path(code_dir).name),
+                python_path=tuple(python_path),
+                version=str(run.get("version") or ""),
+                main_module=str(run["module"]),
+            )
+        )
+        self._code_dir = code_dir
+
+    def _work_in(self, code_dir: str) -> None:
+        """Gives the process a working directory of its own, in which the bundle's files appear.
+
+        The bundle is shared between workers: what user code writes must not land in it.
+        """
+        work = self._directory / "work"
+        work.mkdir(exist_ok=True)
+        if code_dir:
+            with os.scandir(code_dir) as entries:
+                for count, entry in enumerate(entries):
+                    if count >= _MAX_LINKS:
+                        break
+                    if not os.path.lexists(work / entry.name):
+                        os.symlink(entry.path, work / entry.name)
+        os.chdir(work)
+
+    def _find(self, module_name: str, attribute: str) -> Any:
+        try:
+            module = importlib.import_module(module_name)
+        except BaseException as error:
+            raise errors.ModuleLoadError(
+                f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        main = sys.modules.get("__main__")
+        if main is None or getattr(main, "__package__", None) == __package__:
+            # What was pickled by a script as `__main__.Thing` is found in the script's module.
+            sys.modules["__main__"] = module
+        task: Any = module
+        for name in attribute.split("."):
+            try:
+                task = getattr(task, name)
+            except AttributeError:
+                raise errors.ModuleLoadError(
+                    f"module {module_name!r} has no {attribute!r}: the task was renamed, or is defined conditionally"
+                ) from None
+        if not callable(getattr(task, "func", None)):
+            raise errors.ModuleLoadError(f"{module_name}.{attribute} is no task but {type(task).__name__!r}")
+        return task

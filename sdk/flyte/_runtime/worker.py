@@ -1,0 +1,375 @@
+"""The worker process: carries out leases that its executor sends, one or several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Coroutine
+from contextvars import Context, copy_context
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flyte import _context, errors
+from flyte._runtime import execution, failures
+from flyte._runtime.capture import Capture
+from flyte._runtime.channel import Channel
+from flyte._runtime.controller import LeaseController, SpecBook
+from flyte._runtime.environ import EnvironOverlay
+from flyte._runtime.frames import Frame, Header
+from flyte._runtime.idle import IdleSelector
+from flyte._runtime.lease import Child, Lease, Outcome, current_lease
+from flyte._runtime.modules import CodeLoader
+from flyte._runtime.order import WorkerOrder
+from flyte._runtime.parking import may_park
+from flyte._runtime.threads import LeaseThreadPool, SlotThreads, raise_in_thread
+from flyte._types import digest
+
+_CHILDREN_PER_FRAME = 4096
+_CHILDREN_BYTES = 16 * 1024 * 1024
+_MAX_NESTED_CALLS = 50
+
+
+class Worker:
+    """The state of a worker process. Everything happens on its event loop, in the main thread."""
+
+    def __init__(self, order: WorkerOrder) -> None:
+        self._order = order
+        self._selector = IdleSelector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self._channel = Channel(
+            str(Path(order.directory) / "executor.sock"), self.loop, self._introduce, self._receive
+        )
+        self._leases: dict[int, Lease] = {}
+        self._scopes: dict[int, _context._Scope] = {}
+        self._results: dict[int, Frame] = {}
+        self._asked: list[tuple[Lease, Child]] = []
+        self._sent_specs: set[str] = set()
+        self._specs = SpecBook()
+        self._loader = CodeLoader(Path(order.directory))
+        self._environ = EnvironOverlay()
+        self._capture = Capture()
+        self._slots = SlotThreads()
+        self._pool = LeaseThreadPool(self.loop)
+        self._nested_calls = 0
+        self._stopping = False
+        self._handlers = {
+            "run": self._run,
+            "outcomes": self._outcomes,
+            "ack": self._acknowledged,
+            "kill": self._kill,
+            "stop": self._stop,
+        }
+
+    def serve(self) -> None:
+        """Works until the executor says `stop` and everything is acknowledged."""
+        self._capture.install()
+        self.loop.set_task_factory(_new_task)
+        self.loop.set_default_executor(self._pool)
+        self._selector.on_iteration = self._end_iteration
+        asyncio.set_event_loop(self.loop)
+        self._channel.connect()
+        while not self._finished():
+            try:
+                self.loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # A task of the user's raised it: whoever awaits that task receives it too.
+                continue
+        self._channel.close()
+
+    # -- to the executor ---------------------------------------------------------------------------------
+
+    def ask(self, lease: Lease, child: Child) -> None:
+        """Asks for a child, together with all others of this iteration of the loop."""
+        if lease.ended or lease.killed is not None:
+            child.resolve(None)
+            return
+        lease.ask(child)
+        self._asked.append((lease, child))
+
+    def ask_and_pump(self, lease: Lease, child: Child, answers: list[Outcome | None]) -> None:
+        """Asks for a child from the main thread, and runs the loop from within until there is an answer.
+
+        Raises:
+            RuntimeUserError: Too many such calls are nested.
+        """
+        if self._nested_calls >= _MAX_NESTED_CALLS:
+            raise errors.RuntimeUserError(
+                "TooManyBlockingCalls",
+                f"{_MAX_NESTED_CALLS} sync tasks are being called at once in asynchronous code: "
+                "call them with `await task.aio(…)`",
+            )
+        task = asyncio.current_task(self.loop)
+        self.ask(lease, child)
+        self._nested_calls += 1
+        if task is not None:
+            lease.others.discard(task)
+            asyncio.tasks._leave_task(self.loop, task)
+        try:
+            while not answers:
+                self.loop._run_once()  # type: ignore[attr-defined]  # as run_forever does
+        finally:
+            self._nested_calls -= 1
+            if task is not None:
+                asyncio.tasks._enter_task(self.loop, task)
+                lease.others.add(task)
+
+    def cancel(self, lease: Lease, child: Child) -> None:
+        """Says that nobody waits for a child any more; its outcome still counts when it comes."""
+        if child.cancelled or child.key not in lease.children:
+            return
+        child.cancelled = True
+        lease.withdrawn += 1
+        self._send_asked()
+        self._channel.send({"type": "cancel", "lease": lease.id, "key": child.key})
+
+    def _introduce(self) -> None:
+        """Says hello on a new connection, and again everything that is unanswered."""
+        self._sent_specs.clear()
+        self._asked.clear()
+        self._channel.send(
+            {
+                "type": "hello",
+                "role": "worker",
+                "worker": self._order.worker,
+                "token": self._order.token,
+                "pid": os.getpid(),
+                "leases": [
+                    {"lease": lease.id, "parked": lease.parked}
+                    for lease in self._leases.values()
+                ],
+            }
+        )
+        for lease in self._leases.values():
+            if lease.started:
+                self._channel.send({"type": "started", "lease": lease.id})
+            self._asked.extend((lease, child) for child in lease.children.values())
+        self._send_asked()
+        for lease in self._leases.values():
+            for child in lease.children.values():
+                if child.cancelled:
+                    self._channel.send({"type": "cancel", "lease": lease.id, "key": child.key})
+            if lease.parked:
+                self._say_parked(lease)
+        for header, body in self._results.values():
+            self._channel.send(header, body)
+
+    def _say_parked(self, lease: Lease) -> None:
+        self._channel.send({"type": "park", "lease": lease.id, "awaiting": lease.awaiting})
+
+    def _send_asked(self) -> None:
+        """Queues the children that were asked for, many to a frame, their definitions first."""
+        if not self._asked or not self._channel.connected:
+            return
+        asked, self._asked = self._asked, []
+        headers: list[Header] = []
+        documents: list[bytes] = []
+        size = 0
+        for lease, child in asked:
+            if child.spec.key not in self._sent_specs:
+                self._sent_specs.add(child.spec.key)
+                self._channel.send({"type": "spec", "key": child.spec.key, "spec": child.spec.spec})
+            if headers and (len(headers) >= _CHILDREN_PER_FRAME or size + len(child.document) > _CHILDREN_BYTES):
+                self._channel.send({"type": "children", "children": headers}, b"".join(documents))
+                headers, documents, size = [], [], 0
+            headers.append(_child_header(lease, child))
+            documents.append(child.document)
+            size += len(child.document)
+        self._channel.send({"type": "children", "children": headers}, b"".join(documents))
+
+    def _end_iteration(self, idle: bool) -> bool:
+        self._send_asked()
+        if idle:
+            self._park()
+        self._channel.flush()
+        finished = self._finished()
+        if finished:
+            self.loop.stop()
+        return finished
+
+    def _park(self) -> None:
+        waiting = [lease for lease in self._leases.values() if not lease.parked and lease.awaiting]
+        if not waiting:
+            return
+        known = {threading.main_thread(), *self._slots.all, *self._pool.threads}
+        for lease in waiting:
+            if may_park(lease, self.loop, self._selector, known):
+                lease.parked = True
+                self._say_parked(lease)
+        self._focus()
+
+    # -- from the executor -------------------------------------------------------------------------------
+
+    def _receive(self, frame: Frame) -> None:
+        header, body = frame
+        handler = self._handlers.get(header["type"])
+        if handler is not None:
+            handler(header, body)
+
+    def _run(self, header: Header, body: bytes) -> None:
+        number = int(header["lease"])
+        if number in self._results:
+            self._channel.send(*self._results[number])
+        if number in self._results or number in self._leases:
+            return
+        lease = Lease(number, header, body)
+        self._leases[number] = lease
+        try:
+            lease.threads_before = frozenset(threading.enumerate())
+            self._environ.push(number, execution.lease_variables(header))
+            self._capture.begin(lease)
+        except (OSError, ValueError) as error:
+            problem = failures.platform_failure("WorkerError", f"the attempt could not be prepared: {error}")
+            self._end(lease, execution.Ended(failure=problem))
+            return
+        context = copy_context()
+        context.run(current_lease.set, lease)
+        self._focus()
+        try:
+            task = context.run(self._loader.load, header)
+        except BaseException as error:  # noqa: BLE001 - importing a module runs user code
+            self._end(lease, execution.failed(lease, error))
+            return
+        self._start(lease, task, context)
+
+    def _start(self, lease: Lease, task: Any, context: Context) -> None:
+        controller = LeaseController(lease, self, self._specs)
+        limit = int(lease.header.get("max_inline_io_bytes") or task.max_inline_io_bytes)
+        self._scopes[lease.id] = _context._Scope(execution.task_context(lease.header), controller)
+        self._focus()
+        lease.started = True
+        self._channel.send({"type": "started", "lease": lease.id})
+        if task.is_async:
+            work = self._await(lease, execution.run_async(lease, task, controller, limit))
+            lease.root = context.run(self.loop.create_task, work)
+            return
+
+        def job() -> None:
+            ended = execution.run_sync(lease, task, controller, limit)
+            self.loop.call_soon_threadsafe(self._thread_ended, lease, ended)
+
+        lease.busy_threads += 1
+        lease.thread_id = self._slots.start(context, job)
+
+    async def _await(self, lease: Lease, work: Coroutine[Any, Any, execution.Ended]) -> None:
+        self._end(lease, await work)
+
+    def _thread_ended(self, lease: Lease, ended: execution.Ended) -> None:
+        lease.busy_threads -= 1
+        lease.thread_id = None
+        self._end(lease, ended)
+
+    def _end(self, lease: Lease, ended: execution.Ended) -> None:
+        """Gives back what the lease held and sends its result."""
+        for child in list(lease.children.values()):
+            self.cancel(lease, child)
+        lease.ended = True
+        for task in lease.tasks - lease.others:
+            task.cancel()
+        del self._leases[lease.id]
+        self._scopes.pop(lease.id, None)
+        try:
+            self._capture.end(lease)
+        except OSError as error:
+            sys.stderr.write(f"the log of lease {lease.id} is incomplete: {error}\n")
+        self._environ.pop(lease.id)
+        self._focus()
+        header: Header = {"type": "result", "lease": lease.id, "killed": ended.killed, "peak_memory": _peak_memory()}
+        if ended.failure is not None:
+            header["failure"] = ended.failure
+        else:
+            header["digest"] = digest(ended.document)
+        self._results[lease.id] = (header, ended.document)
+        self._channel.send(header, ended.document)
+
+    def _outcomes(self, header: Header, body: bytes) -> None:
+        start = 0
+        for item in header["outcomes"]:
+            end = start + int(item.get("size") or 0)
+            lease = self._leases.get(int(item["lease"]))
+            if lease is not None:
+                outcome = Outcome(
+                    str(item.get("action") or ""), str(item["phase"]).lower(), item.get("failure"), body[start:end]
+                )
+                lease.take_outcome(str(item["key"]), outcome)
+            start = end
+        self._focus()
+
+    def _acknowledged(self, header: Header, body: bytes) -> None:
+        self._results.pop(int(header["lease"]), None)
+
+    def _kill(self, header: Header, body: bytes) -> None:
+        lease = self._leases.get(int(header["lease"]))
+        if lease is None or lease.killed is not None:
+            return
+        lease.killed = header
+        blocked = lease.blocked_threads > 0
+        lease.drop_children()
+        if lease.root is not None:
+            lease.root.cancel()
+        elif lease.thread_id is not None and not blocked:
+            raise_in_thread(lease.thread_id, asyncio.CancelledError)
+
+    def _stop(self, header: Header, body: bytes) -> None:
+        self._stopping = True
+
+    # -- the process ---------------------------------------------------------------------------------------
+
+    def _focus(self) -> None:
+        """Gives what a process has only once to the lease that runs, if it is the only one."""
+        active = [lease for lease in self._leases.values() if not lease.parked]
+        self._capture.focus(active)
+        _context._process_scope = self._scopes.get(active[0].id) if len(active) == 1 else None
+
+    def _finished(self) -> bool:
+        return self._stopping and not self._leases and not self._results and self._channel.empty
+
+
+def _new_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """The loop's task factory: knows which lease a task belongs to."""
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+    context: Context | None = options.get("context")
+    lease = current_lease.get() if context is None else context.get(current_lease)
+    if lease is not None and not task.done():
+        lease.track(task)
+    return task
+
+
+def _child_header(lease: Lease, child: Child) -> Header:
+    return {
+        "lease": lease.id,
+        "key": child.key,
+        "spec": child.spec.key,
+        "group": child.group,
+        "sources": child.sources,
+        "size": len(child.document),
+        "digest": child.digest,
+    }
+
+
+def _peak_memory() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_worker(order: WorkerOrder) -> NoReturn:
+    """Works until told to stop, then ends the process. Called in a fresh process."""
+    code = 0
+    try:
+        Worker(order).serve()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except BaseException as error:  # noqa: BLE001 - the end of the process
+        code = 70
+        sys.__stderr__.write(failures.user_traceback(error)) if sys.__stderr__ else None
+    finally:
+        os._exit(code)
+

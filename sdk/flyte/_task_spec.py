@@ -1,0 +1,111 @@
+"""The task spec: what the platform needs to run a task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from flyte import _code
+
+if TYPE_CHECKING:
+    from flyte._task import TaskTemplate
+    from flyte._types import Variable
+
+
+def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
+    """The `hangar.core.v1.TaskSpec` of a task as proto-JSON with snake_case names.
+
+    Raises:
+        ValueError: The task cannot be imported by a name.
+        RestrictedTypeError: An input or output has a type that cannot be one.
+    """
+    identity = _code.current()
+    module, attribute = task.location
+    spec: dict[str, Any] = {
+        "name": task.name,
+        "short_name": task.short_name,
+        "environment": task.environment.name,
+        "interface": _interface(task),
+        "resources": task.resources.to_spec(),
+        "image": task.image.to_spec(),
+        "code": {
+            "bundle_digest": identity.bundle_digest,
+            "module": module,
+            "attribute": attribute,
+            "version": identity.version,
+            "python_path": list(identity.python_path),
+        },
+        "retry": task.retries.to_spec(),
+        "timeout": task.timeout.to_spec(),
+        "env_vars": dict(task.env_vars),
+        "description": task.description,
+        "is_async": task.is_async,
+        "max_inline_io_bytes": task.max_inline_io_bytes,
+    }
+    if task.reusable is not None:
+        spec["reuse"] = task.reusable.to_spec()
+    return spec
+
+
+def location(task: TaskTemplate[Any, Any]) -> tuple[str, str]:
+    """Module and attribute that a task can be imported by.
+
+    Raises:
+        ValueError: It cannot be imported, with the reason and the fix.
+    """
+    origin = task.origin
+    module = origin.func.__module__
+    attribute = _attribute(origin, module)
+    if attribute is None:
+        raise ValueError(
+            f"task {task.name} is no attribute of module {module}: define it at the top level of a module, "
+            "not inside a function or class, and do not reuse its name"
+        )
+    if module == "__main__":
+        main = _code.current().main_module or _main_module()
+        if main is None:
+            raise ValueError(
+                f"task {task.name} was defined interactively: put it into a file, so that it can be imported"
+            )
+        return main, attribute
+    return module, attribute
+
+
+def _attribute(task: TaskTemplate[Any, Any], module: str) -> str | None:
+    names: dict[str, Any] = vars(sys.modules[module]) if module in sys.modules else {}
+    if names.get(task.func.__name__) is task:
+        return str(task.func.__name__)
+    return next((name for name, value in names.items() if value is task), None)
+
+
+def _main_module() -> str | None:
+    """Name that what runs as `__main__` can be imported by: of `python -m name`, else the script's stem."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if not file or not file.endswith(".py"):
+        return None
+    stem: str = file.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    return stem if stem.isidentifier() else None
+
+
+def _interface(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
+    interface = task.interface
+    return {
+        "inputs": [_variable(variable) for variable in interface.inputs],
+        "outputs": [_variable(variable) for variable in interface.outputs],
+    }
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "schema_json": json.dumps(variable.schema, separators=(",", ":"), ensure_ascii=False),
+        "type_name": variable.type_name,
+        "required": variable.required,
+        "default_json": variable.default_json or "",
+        "description": variable.description,
+    }

@@ -1,0 +1,67 @@
+"""Time limits of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """Time limits of one attempt. A number means seconds; 0 and None mean no limit.
+
+    Attributes:
+        max_runtime: Longest run time of one attempt. Beyond it the attempt ends as `TIMED_OUT`.
+        max_queued_time: Longest time from enqueueing to the start of the attempt.
+
+    Raises:
+        TypeError: A limit is neither a number nor a timedelta.
+        ValueError: A limit is negative.
+
+    Example:
+        ```python
+        @env.task(timeout=flyte.Timeout(max_runtime=timedelta(minutes=5), max_queued_time=60))
+        def train(rows: int) -> float: ...
+        ```
+    """
+
+    max_runtime: int | float | timedelta | None = 0
+    max_queued_time: int | float | timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _millis("max_runtime", self.max_runtime)
+        _millis("max_queued_time", self.max_queued_time)
+
+    @property
+    def runtime_seconds(self) -> float | None:
+        """Longest run time of one attempt in seconds, None for no limit."""
+        millis = _millis("max_runtime", self.max_runtime)
+        return millis / 1000 if millis else None
+
+    def to_spec(self) -> dict[str, int]:
+        """The `Timeout` of the task spec, in milliseconds."""
+        return {
+            "max_runtime_millis": _millis("max_runtime", self.max_runtime),
+            "max_queued_millis": _millis("max_queued_time", self.max_queued_time),
+        }
+
+
+def timeout_of(timeout: int | float | timedelta | Timeout | None) -> Timeout:
+    """The limits that a `timeout=` argument means: a number or timedelta limits the run time."""
+    return timeout if isinstance(timeout, Timeout) else Timeout(max_runtime=timeout)
+
+
+def _millis(name: str, value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        raise TypeError(
+            f"{name} must be seconds or a timedelta, not {value!r}; write timeout=60 or timedelta(minutes=1)"
+        )
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name} must not be negative or infinite: {value!r}; 0 means no limit")
+    return max(1, round(seconds * 1000)) if seconds else 0

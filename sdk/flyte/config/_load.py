@@ -1,0 +1,155 @@
+"""Reads and checks a configuration."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flyte import errors
+from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
+from flyte.config._search import find_file
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+_NOT_YET_AUTH = "authentication is not built yet: remove the key, the backend is reached without it"
+_NOT_YET_IMAGE = "the backend prepares images by itself: remove the key"
+
+# Section → key → type; a text instead of a type says why the documented key is refused.
+_KEYS: dict[str, dict[str, type | str]] = {
+    "admin": {
+        "endpoint": str,
+        "insecure": bool,
+        "authType": _NOT_YET_AUTH,
+        "caCertFilePath": "private certificates are not built yet: remove the key",
+        "clientId": _NOT_YET_AUTH,
+    },
+    "image": {"builder": _NOT_YET_IMAGE, "image_refs": _NOT_YET_IMAGE, "registry": _NOT_YET_IMAGE},
+    "task": {"org": "this platform has no organisations: remove the key", "project": str, "domain": str},
+    "local": {"persistence": bool},
+}
+
+
+def auto(path: str | Path | None = None) -> Config:
+    """Loads the given file, or the first one of the search order, or the defaults; then the environment's overrides.
+
+    Raises:
+        flyte.errors.InitializationError: When the given file does not exist, or its content is wrong.
+    """
+    if path is not None:
+        return load(Path(path).expanduser())
+    return load(find_file())
+
+
+def load(path: Path | None) -> Config:
+    """Loads a file, None for none, and the environment's overrides.
+
+    Raises:
+        flyte.errors.InitializationError: As `auto`.
+    """
+    values = [] if path is None else _read(path)
+    values += _from_environment()
+    found: dict[tuple[str, str], Any] = {}
+    for value in values:
+        found[value.section, value.key] = value.checked()
+    if found.get(("local", "persistence")):
+        raise _error("key local.persistence: keeping local runs is not built yet; remove it or set it to false")
+    return Config(
+        admin=AdminConfig(found.get(("admin", "endpoint")), found.get(("admin", "insecure"), False)),
+        task=TaskConfig(
+            found.get(("task", "project"), DEFAULT_PROJECT), found.get(("task", "domain"), DEFAULT_DOMAIN)
+        ),
+        local=LocalConfig(),
+        source=path,
+        overrides=tuple(sorted(value.origin for value in values if value.from_environment)),
+    )
+
+
+@dataclass(frozen=True)
+class _Value:
+    """One entry, and where it came from."""
+
+    section: str
+    key: str
+    value: Any
+    origin: str
+    from_environment: bool = False
+
+    def checked(self) -> str | bool | None:
+        """The value in its type."""
+        expected = _KEYS[self.section][self.key]
+        where = self.origin if self.from_environment else f"{self.origin}: {self.section}.{self.key}"
+        if isinstance(expected, str):
+            raise _error(f"{where} = {self.value!r}: {expected}")
+        if self.value is None or isinstance(self.value, expected) and self.value != "":
+            return self.value  # type: ignore[no-any-return]  # it is an instance of `expected`
+        if expected is bool and isinstance(self.value, str):
+            if self.value.lower() in _TRUE:
+                return True
+            if self.value.lower() in _FALSE:
+                return False
+        wanted = "true or false" if expected is bool else "a text that is not empty"
+        raise _error(f"{where} = {self.value!r} is not {wanted}")
+
+
+def _read(path: Path) -> list[_Value]:
+    import yaml
+
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise errors.InitializationError(
+            "ConfigFileNotFoundError",
+            f"Configuration file {path} does not exist. Make one: flyte create config --endpoint HOST:PORT -o {path}",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _error(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _error(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if document is None:
+        return []
+    if not isinstance(document, Mapping):
+        raise _error(f"{path} must contain sections ({', '.join(_KEYS)}), not {type(document).__name__}")
+    return [value for section, content in document.items() for value in _section(path, str(section), content)]
+
+
+def _section(path: Path, section: str, content: Any) -> list[_Value]:
+    if section not in _KEYS:
+        raise _error(f"{path}: unknown section {section!r}{_nearest(section, _KEYS)}")
+    if content is None:
+        return []
+    if not isinstance(content, Mapping):
+        raise _error(f"{path}: section {section} = {content!r} must contain keys ({', '.join(_KEYS[section])})")
+    for key in content:
+        if key not in _KEYS[section]:
+            raise _error(f"{path}: unknown key {section}.{key}{_nearest(str(key), _KEYS[section])}")
+    return [_Value(section, str(key), value, str(path)) for key, value in content.items()]
+
+
+def _from_environment() -> list[_Value]:
+    values = []
+    for section, keys in _KEYS.items():
+        for key in keys:
+            name = f"FLYTE_{section}_{key}".upper()
+            if os.environ.get(name):
+                values.append(_Value(section, key, os.environ[name], name, from_environment=True))
+    return values
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest valid name, or all of them."""
+    by_lower = {valid.lower(): valid for valid in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    if close:
+        return f". Did you mean {by_lower[close[0]]!r}?"
+    return f". Valid here: {', '.join(by_lower.values())}"
+
+
+def _error(message: str) -> errors.InitializationError:
+    return errors.InitializationError("InvalidConfigError", message)

@@ -1,0 +1,65 @@
+"""What a configuration holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_PROJECT = "default"
+DEFAULT_DOMAIN = "development"
+
+
+@dataclass(frozen=True)
+class AdminConfig:
+    """The backend.
+
+    Attributes:
+        endpoint: Where it listens, such as ``dns:///flyte.example.com``; None for the embedded backend.
+        insecure: True for plain text instead of TLS.
+    """
+
+    endpoint: str | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Where runs go.
+
+    Attributes:
+        project: Project, "default" unless set.
+        domain: Domain, "development" unless set.
+    """
+
+    project: str = DEFAULT_PROJECT
+    domain: str = DEFAULT_DOMAIN
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """Local mode.
+
+    Attributes:
+        persistence: True to keep local runs. Not built yet: refused.
+    """
+
+    persistence: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration.
+
+    Attributes:
+        admin: The backend.
+        task: Where runs go.
+        local: Local mode.
+        source: File that it was read from, None when there was none.
+        overrides: Environment variables that took part, in the order of their names.
+    """
+
+    admin: AdminConfig = field(default_factory=AdminConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    local: LocalConfig = field(default_factory=LocalConfig)
+    source: Path | None = None
+    overrides: tuple[str, ...] = ()

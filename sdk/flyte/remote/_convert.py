@@ -1,0 +1,91 @@
+"""From messages of the backend to values of the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from flyte import errors
+from flyte.models import ActionPhase
+from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2
+
+if TYPE_CHECKING:
+    from hangar.admin.v1 import run_pb2
+
+PhaseValue = phase_pb2.Phase
+
+
+def phase_of(value: int) -> ActionPhase:
+    """The SDK's phase for the backend's."""
+    return ActionPhase(phase_pb2.Phase.Name(value).removeprefix("PHASE_").lower())  # type: ignore[arg-type]
+
+
+def phase_values(
+    phases: ActionPhase | str | Iterable[ActionPhase | str] | None,
+) -> list[phase_pb2.Phase]:
+    """The backend's phases for a filter: one, several or None for all.
+
+    Raises:
+        ValueError: When a phase does not exist.
+    """
+    if phases is None:
+        return []
+    several = [phases] if isinstance(phases, str) else list(phases)
+    return [phase_pb2.Phase.Value(f"PHASE_{ActionPhase.parse(phase).name}") for phase in several]
+
+
+def time_of(message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt, field: str) -> datetime | None:
+    """A time of a message in UTC, None when it is not set."""
+    if not message.HasField(field):  # type: ignore[arg-type]  # the caller names a time of that message
+        return None
+    value: datetime = getattr(message, field).ToDatetime(tzinfo=timezone.utc)
+    return value
+
+
+def timestamp(value: datetime) -> Timestamp:
+    """A time as a message. Times without a zone are local."""
+    result = Timestamp()
+    result.FromDatetime(value.astimezone(timezone.utc))
+    return result
+
+
+def duration_of(start: datetime | None, end: datetime | None) -> timedelta | None:
+    """Time from start to end, to now when it has not ended; None when it has not started."""
+    if start is None:
+        return None
+    return max((end or datetime.now(timezone.utc)) - start, timedelta())
+
+
+def error_of(
+    phase: ActionPhase, failure: failure_pb2.Failure | None, abort_reason: str, what: str
+) -> errors.BaseRuntimeError | None:
+    """The exception that stands for an end other than success; None for success or no end.
+
+    Args:
+        phase: Where it stands.
+        failure: What failed, when it is known.
+        abort_reason: Why it was aborted.
+        what: Names it, such as ``run 'abc'``.
+    """
+    if phase is ActionPhase.SUCCEEDED or not phase.is_terminal:
+        return None
+    if phase is ActionPhase.ABORTED:
+        reason = f": {abort_reason}" if abort_reason else ""
+        return errors.from_failure("user", "ActionAbortedError", f"{what} was aborted{reason}", phase=phase.value)
+    failure = failure or failure_pb2.Failure()
+    return errors.from_failure(
+        failure_pb2.FailureKind.Name(failure.kind),
+        failure.code or ("TaskTimeoutError" if phase is ActionPhase.TIMED_OUT else "UnknownError"),
+        failure.message or f"{what} ended as {phase.value}, and the backend does not know why",
+        phase=phase.value,
+        worker=failure.worker,
+        user_traceback=failure.traceback,
+    )
+
+
+def run_identifier(project: str, domain: str, name: str) -> identifiers_pb2.RunIdentifier:
+    """Names a run."""
+    return identifiers_pb2.RunIdentifier(project=project, domain=domain, name=name)

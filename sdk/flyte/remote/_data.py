@@ -1,0 +1,116 @@
+"""Inputs and outputs of actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flyte import errors
+from flyte._client._transfer import get
+from flyte._types import loads
+from hangar.admin.v1 import run_service_pb2
+from hangar.core.v1 import payload_pb2
+
+if TYPE_CHECKING:
+    from flyte._client._client import Client
+    from flyte._types import Interface
+    from hangar.core.v1 import identifiers_pb2
+
+
+class ActionInputs(dict[str, Any]):
+    """Inputs by name."""
+
+
+class ActionOutputs(tuple[Any, ...]):
+    """Outputs in order; ``outputs.o0`` is the first one. A task that returns nothing has the one output None."""
+
+    __slots__ = ()
+
+    @property
+    def named_outputs(self) -> dict[str, Any]:
+        """Outputs by name: o0, o1, …"""
+        return {f"o{index}": value for index, value in enumerate(self)}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("o") and name[1:].isdigit() and int(name[1:]) < len(self):
+            return self[int(name[1:])]
+        raise AttributeError(f"there is no output {name!r}: there are {', '.join(self.named_outputs)}")
+
+
+class ActionData:
+    """The documents of an action as the backend has them.
+
+    Attributes:
+        inputs: Inputs document, None when there is none.
+        outputs: Outputs document, None until it succeeded.
+    """
+
+    def __init__(self, inputs: bytes | None, outputs: bytes | None) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+
+    @classmethod
+    async def fetch(cls, client: Client, action: identifiers_pb2.ActionIdentifier) -> ActionData:
+        """Reads both documents, also those that are stored as objects.
+
+        Raises:
+            flyte.errors.ActionNotFoundError: When there is no such action.
+        """
+        answer = await client.call(
+            client.runs.GetActionData, run_service_pb2.GetActionDataRequest(id=action)
+        )
+        inputs = await _document(answer.inputs, answer.inputs_url) if answer.HasField("inputs") else None
+        outputs = await _document(answer.outputs, answer.outputs_url) if answer.HasField("outputs") else None
+        return cls(inputs, outputs)
+
+    def input_values(self, interface: Interface | None) -> ActionInputs:
+        """Inputs by name, in their types when the interface is known, else as JSON has them."""
+        if self.inputs is None:
+            return ActionInputs()
+        if interface is not None:
+            return ActionInputs(interface.load_inputs(self.inputs))
+        return ActionInputs(_plain(self.inputs))
+
+    def output_values(self, interface: Interface | None) -> ActionOutputs:
+        """Outputs in order, in their types when the interface is known, else as JSON has them.
+
+        Raises:
+            flyte.errors.RuntimeSystemError: When there are none yet.
+        """
+        if self.outputs is None:
+            raise errors.RuntimeSystemError("OutputsMissingError", "The backend has no outputs of this action.")
+        if interface is not None:
+            value = interface.load_outputs(self.outputs)
+            several = interface.output_style in {"tuple", "namedtuple"}
+            return ActionOutputs(value if several else (value,))
+        document = _plain(self.outputs)
+        names = sorted(document, key=_output_index)
+        return ActionOutputs([document[name] for name in names] or [None])
+
+    def result(self, interface: Interface | None) -> Any:
+        """What the task's function returned.
+
+        Raises:
+            flyte.errors.RuntimeSystemError: When there are no outputs yet.
+        """
+        if interface is not None and self.outputs is not None:
+            return interface.load_outputs(self.outputs)
+        outputs = self.output_values(None)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def _plain(document: bytes) -> dict[str, Any]:
+    values = loads(document)
+    if not isinstance(values, dict):
+        raise errors.RuntimeSystemError("DocumentError", "The backend sent a document that is no JSON object.")
+    return values
+
+
+def _output_index(name: str) -> tuple[int, str]:
+    digits = name[1:]
+    return (int(digits), name) if digits.isdigit() else (0, name)
+
+
+async def _document(payload: payload_pb2.Payload, url: str) -> bytes:
+    if payload.WhichOneof("data") == "reference":
+        return await get(url)
+    return payload.inline

@@ -1,0 +1,489 @@
+"""Runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from flyte import errors
+from flyte._client._twins import (
+    twin_classmethod,
+    twin_iterator_classmethod,
+    twin_iterator_method,
+    twin_method,
+)
+from flyte._initialize import Session, refuse, require_session
+from flyte.models import ActionPhase
+from flyte.remote._action import (
+    DEFAULT_ABORT_REASON,
+    ROOT,
+    Action,
+    ActionDetails,
+    ending,
+    fetch_action,
+    is_reached,
+)
+from flyte.remote._convert import (
+    duration_of,
+    error_of,
+    phase_of,
+    phase_values,
+    run_identifier,
+    time_of,
+    timestamp,
+)
+from flyte.remote._data import ActionData, ActionInputs, ActionOutputs
+from flyte.remote._logs import LogLine, followed_logs, stored_logs
+from flyte.remote._watch import Freshness, watch_run
+from hangar.admin.v1 import run_pb2, run_service_pb2
+from hangar.core.v1 import identifiers_pb2
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from flyte._types import Interface
+
+__all__ = ["Run", "RunDetails", "RunUpdate"]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """A run with the details of its root action.
+
+    Attributes:
+        name: Name of the run.
+        task_name: Fully qualified name of its task.
+        task_version: Version of the task's code.
+        phase: Where it stands.
+        labels: Labels.
+        trace_id: W3C trace id of all its spans.
+        action_count: Actions in it so far.
+        action_details: The root action.
+    """
+
+    name: str
+    task_name: str
+    task_version: str
+    phase: ActionPhase
+    labels: dict[str, str]
+    trace_id: str
+    action_count: int
+    action_details: ActionDetails
+
+
+@dataclass(frozen=True)
+class RunUpdate:
+    """A change of a run.
+
+    Attributes:
+        run: The run.
+        actions: The actions that are new or changed.
+    """
+
+    run: Run
+    actions: tuple[Action, ...]
+
+
+class Run:
+    """One run on the backend. `flyte.run` returns it at once; each method has an ``.aio`` twin.
+
+    ``str(run)`` waits for its end and is the output value; ``repr(run)`` never waits.
+
+    Example:
+        ```python
+        run = flyte.run(pipeline, x=5)
+        print(run.url, run.status)
+        print(run.result())
+        ```
+    """
+
+    def __init__(self, session: Session, message: run_pb2.Run, interface: Interface | None = None) -> None:
+        self._session = session
+        self._message = message
+        self._interface = interface
+        self._freshness = Freshness(self._refresh)
+
+    # ------------------------------------------------------------------------------------ what is known
+
+    @property
+    def pb(self) -> run_pb2.Run:
+        """The backend's message."""
+        return self._message
+
+    @property
+    def name(self) -> str:
+        """Name, unique within project and domain."""
+        return self._message.id.name
+
+    @property
+    def id(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def project(self) -> str:
+        """Project that it belongs to."""
+        return self._message.id.project
+
+    @property
+    def domain(self) -> str:
+        """Domain that it belongs to."""
+        return self._message.id.domain
+
+    @property
+    def url(self) -> str:
+        """Page that shows it."""
+        return self._message.url
+
+    @property
+    def task_name(self) -> str:
+        """Fully qualified name of its task."""
+        return self._message.task_name
+
+    @property
+    def task_version(self) -> str:
+        """Version of the task's code."""
+        return self._message.task_version
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels."""
+        return dict(self._message.labels)
+
+    @property
+    def phase(self) -> ActionPhase:
+        """Where its root action stands; asked from the backend when what is known is not recent."""
+        if not self.known_phase.is_terminal:
+            self._freshness.ensure()
+        return self.known_phase
+
+    @property
+    def known_phase(self) -> ActionPhase:
+        """Where it stood when it was last asked. Never waits."""
+        return phase_of(self._message.phase)
+
+    @property
+    def status(self) -> ActionPhase:
+        """The phase."""
+        return self.phase
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was created."""
+        return time_of(self._message, "created_at")
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When user code first ran, None before."""
+        return time_of(self._message, "started_at")
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When it ended, None while it runs."""
+        return time_of(self._message, "ended_at")
+
+    @property
+    def duration(self) -> timedelta | None:
+        """Time from its creation to its end, or until now."""
+        return duration_of(self.created_at, self.end_time)
+
+    @property
+    def action(self) -> Action:
+        """Its root action, as far as it is known."""
+        message = run_pb2.Action(
+            id=self._root, task_name=self._message.task_name, phase=self._message.phase
+        )
+        return Action(self._session, message, self._interface)
+
+    @property
+    def error(self) -> errors.BaseRuntimeError | None:
+        """The exception that stands for its failure or abort, None without one."""
+        failure = self._message.failure if self._message.HasField("failure") else None
+        return error_of(self.known_phase, failure, self._message.abort_reason, f"Run {self.name!r}")
+
+    def done(self) -> bool:
+        """True when it has ended."""
+        return self.phase.is_terminal
+
+    def __repr__(self) -> str:
+        return f"Run(name={self.name!r}, phase={self.known_phase.value!r}, url={self.url!r})"
+
+    def __str__(self) -> str:
+        self.wait(quiet=True)
+        if self.error is not None:
+            return ending(self.name, self.known_phase, self.error)
+        return str(self.result())
+
+    # ------------------------------------------------------------------------------------------ to find
+
+    @twin_classmethod
+    async def get(
+        cls,  # noqa: N805 - a class method
+        name: str,
+        project: str | None = None,
+        domain: str | None = None,
+    ) -> Run:
+        """Finds a run.
+
+        Args:
+            name: Its name.
+            project: Its project, the configured one unless given.
+            domain: Its domain, the configured one unless given.
+
+        Raises:
+            flyte.errors.ActionNotFoundError: When there is none.
+        """
+        session = require_session()
+        return Run(
+            session,
+            await fetch_run(session, run_identifier(project or session.project, domain or session.domain, name)),
+        )
+
+    @twin_iterator_classmethod
+    async def listall(
+        cls,  # noqa: N805 - a class method
+        in_phase: ActionPhase | str | tuple[ActionPhase | str, ...] | None = None,
+        task_name: str | None = None,
+        task_version: str | None = None,
+        created_by_subject: str | None = None,
+        sort_by: tuple[str, str] | None = None,
+        limit: int = 100,
+        project: str | None = None,
+        domain: str | None = None,
+        created_at: Any | None = None,
+        updated_at: Any | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> AsyncGenerator[Run, None]:
+        """Lists runs, newest first.
+
+        Args:
+            in_phase: Only those in this phase, or in one of these.
+            task_name: Only those of this task, by its fully qualified name.
+            task_version: Only those of this version of the code.
+            created_by_subject: Refused: there are no users yet.
+            sort_by: Refused: newest first.
+            limit: Most runs.
+            project: Project, the configured one unless given.
+            domain: Domain, the configured one unless given.
+            created_at: Refused: use `created_after` and `created_before`.
+            updated_at: Refused, as `created_at`.
+            created_after: Only those created at or after this time.
+            created_before: Only those created before this time.
+            labels: Only those with all these labels.
+        """
+        by_time = "use created_after= and created_before="
+        refuse(
+            created_by_subject=(created_by_subject, "runs do not record who created them yet"),
+            sort_by=(sort_by, "runs come newest first; sort the list"),
+            created_at=(created_at, by_time),
+            updated_at=(updated_at, by_time),
+        )
+        session = require_session()
+        client = await session.client()
+        wanted = run_service_pb2.RunFilter(
+            phases=phase_values(in_phase),
+            task_name=task_name or "",
+            task_version=task_version or "",
+            created_after=timestamp(created_after) if created_after else None,
+            created_before=timestamp(created_before) if created_before else None,
+            labels=labels,
+        )
+        token = ""
+        while limit > 0:
+            request = run_service_pb2.ListRunsRequest(
+                project=project or session.project,
+                domain=domain or session.domain,
+                filter=wanted,
+                page_size=min(limit, 1000),
+                page_token=token,
+            )
+            answer = await client.call(client.runs.ListRuns, request)
+            for message in answer.runs[:limit]:
+                yield Run(session, message)
+            limit -= len(answer.runs)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    # ------------------------------------------------------------------------------------------- to use
+
+    @twin_method
+    async def sync(self) -> Run:
+        """Asks the backend for its state, and returns it."""
+        await self._refresh()
+        return self
+
+    @twin_method
+    async def wait(self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal") -> None:
+        """Waits until it has ended, or runs. Does not raise when it fails: see `error`, `outputs` and `result`.
+
+        Args:
+            quiet: False to print how it ended.
+            wait_for: "terminal" or "running".
+        """
+        async with aclosing(self._updates()) as updates:
+            async for _ in updates:
+                if is_reached(self.known_phase, wait_for):
+                    break
+        if not quiet:
+            print(ending(ROOT, self.known_phase, self.error), flush=True)  # noqa: T201 - documented
+
+    @twin_iterator_method
+    async def watch(self) -> AsyncGenerator[Run, None]:
+        """Yields itself at every change of one of its actions until it has ended."""
+        async with aclosing(self._updates()) as updates:
+            async for _ in updates:
+                yield self
+
+    @twin_iterator_method
+    async def updates(self) -> AsyncGenerator[RunUpdate, None]:
+        """Yields the actions that exist, then those that change, until it has ended."""
+        async with aclosing(self._updates()) as updates:
+            async for update in updates:
+                yield update
+
+    @twin_method
+    async def details(self) -> RunDetails:
+        """Its root action's attempts, times and errors."""
+        await self._refresh()
+        action = await fetch_action(self._session, self._root)
+        return RunDetails(
+            name=self.name,
+            task_name=self.task_name,
+            task_version=self.task_version,
+            phase=self.known_phase,
+            labels=self.labels,
+            trace_id=self._message.trace_id,
+            action_count=self._message.action_count,
+            action_details=ActionDetails.from_message(action.pb),
+        )
+
+    @twin_method
+    async def inputs(self) -> ActionInputs:
+        """Inputs of its root action by name."""
+        return (await self._data()).input_values(self._interface)
+
+    @twin_method
+    async def outputs(self) -> ActionOutputs:
+        """Waits for its end; its outputs in order, ``outputs.o0`` the first; ``(None,)`` when there are none.
+
+        Raises:
+            flyte.errors.BaseRuntimeError: When it did not succeed: the error that says why, such as
+                `flyte.errors.RuntimeUserError` with the exception's class name as its code.
+        """
+        await self._succeeded()
+        return (await self._data()).output_values(self._interface)
+
+    @twin_method
+    async def result(self) -> Any:
+        """Waits for its end; what the task returned.
+
+        Raises:
+            flyte.errors.BaseRuntimeError: As `outputs`.
+        """
+        await self._succeeded()
+        return (await self._data()).result(self._interface)
+
+    @twin_method
+    async def abort(self, reason: str = DEFAULT_ABORT_REASON) -> bool:
+        """Aborts all its actions. They end as soon as it is confirmed that they stopped: see `wait`.
+
+        Args:
+            reason: Why, shown to people.
+
+        Returns:
+            False when it had ended already.
+        """
+        client = await self._session.client()
+        request = run_service_pb2.AbortRunRequest(id=self._message.id, reason=reason)
+        answer = await client.call(client.runs.AbortRun, request)
+        return answer.accepted
+
+    @twin_method
+    async def show_logs(
+        self,
+        attempt: int | None = None,
+        max_lines: int = 30,
+        show_ts: bool = False,
+        raw: bool = True,
+        filter_system: bool = True,
+    ) -> None:
+        """Prints the last lines that its root action wrote.
+
+        Args:
+            attempt: Attempt, from 0; the newest unless given.
+            max_lines: Most lines.
+            show_ts: True to print the time of each line.
+            raw: Lines are printed as they were written in any case.
+            filter_system: Only user code writes to these logs in any case.
+        """
+        for line in await stored_logs(await self._session.client(), self._root, attempt, max_lines):
+            print(line.render(show_ts=show_ts), file=sys.stdout, flush=True)  # noqa: T201 - documented
+
+    @twin_iterator_method
+    async def get_logs(
+        self, attempt: int | None = None, max_lines: int | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        """The lines that its root action wrote.
+
+        Args:
+            attempt: Attempt, from 0; the newest unless given.
+            max_lines: Only so many of the last lines that are stored; without effect when following.
+            follow: True to go on with new lines until it has ended.
+        """
+        client = await self._session.client()
+        if follow:
+            async with aclosing(followed_logs(client, self._root, attempt)) as lines:
+                async for line in lines:
+                    yield line
+            return
+        for line in await stored_logs(client, self._root, attempt, max_lines):
+            yield line
+
+    # ----------------------------------------------------------------------------------------- not public
+
+    @property
+    def _root(self) -> identifiers_pb2.ActionIdentifier:
+        return identifiers_pb2.ActionIdentifier(run=self._message.id, name=ROOT)
+
+    async def _refresh(self) -> None:
+        self._message = await fetch_run(self._session, self._message.id)
+        self._freshness.touch()
+
+    async def _data(self) -> ActionData:
+        return await ActionData.fetch(await self._session.client(), self._root)
+
+    async def _updates(self) -> AsyncGenerator[RunUpdate, None]:
+        async with aclosing(watch_run(await self._session.client(), self._message.id)) as answers:
+            async for answer in answers:
+                if answer.HasField("run"):
+                    self._message = answer.run
+                    self._freshness.touch()
+                yield RunUpdate(self, tuple(Action(self._session, message) for message in answer.actions))
+
+    async def _succeeded(self) -> None:
+        if not self.known_phase.is_terminal:
+            async with aclosing(self._updates()) as updates:
+                async for _ in updates:
+                    if self.known_phase.is_terminal:
+                        break
+        error = self.error
+        if error is not None:
+            raise error
+
+
+async def fetch_run(session: Session, identifier: identifiers_pb2.RunIdentifier) -> run_pb2.Run:
+    """Asks the backend for one run.
+
+    Raises:
+        flyte.errors.ActionNotFoundError: When there is none.
+    """
+    client = await session.client()
+    answer = await client.call(client.runs.GetRun, run_service_pb2.GetRunRequest(id=identifier))
+    return answer.run

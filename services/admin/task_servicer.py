@@ -1,0 +1,24 @@
+"""TaskService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hangar.admin.v1 import task_service_pb2 as messages
+from hangar.admin.v1.task_service_pb2_grpc import TaskServiceServicer
+from services.admin.tasks import Tasks
+
+
+class TaskServicer(TaskServiceServicer):
+    """Tasks over gRPC."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    async def GetTask(self, request: messages.GetTaskRequest, context: Any) -> Any:
+        """Returns a task."""
+        return messages.GetTaskResponse(task=await self._tasks.get(request))
+
+    async def ListTasks(self, request: messages.ListTasksRequest, context: Any) -> Any:
+        """Lists tasks."""
+        return await self._tasks.list(request)

@@ -1,0 +1,1 @@
+"""What every service shares: errors, serving, settings, logs, traces, blobs, databases, names, clock."""

@@ -1,0 +1,214 @@
+"""Serving: what a service offers, one gRPC server for any number of them, and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from services.common.channel import MESSAGE_BYTES
+from services.common.errors import FailedPrecondition
+from services.common.grpc_errors import ErrorInterceptor
+from services.common.interceptor import CallInterceptor, Context, code_name
+from services.common.tracing import SpanInterceptor, Tracing
+
+_log = structlog.get_logger(__name__)
+
+
+class Registration(NamedTuple):
+    """One gRPC service that a `ServiceApp` offers."""
+
+    add: Callable[[Any, grpc.aio.Server], None]
+    """The generated ``add_…Servicer_to_server``."""
+    servicer: object
+    """Its implementation, with coroutine and async generator methods."""
+    service: str
+    """Full name, such as ``"hangar.admin.v1.RunService"``."""
+
+
+class ServiceApp(Protocol):
+    """A service as its process sees it: what it serves, and its beginning and end.
+
+    The order is: make it (no I/O), `start`, serve `registrations`, stop serving, `stop`. Connections to other
+    services are made in the background: `start` must not wait for another service to be there.
+    """
+
+    @property
+    def registrations(self) -> Sequence[Registration]:
+        """What it serves on gRPC. Servicers exist before `start`."""
+
+    async def start(self) -> None:
+        """Opens what it needs and starts its background work. Raises a `HangarError` when it cannot."""
+
+    async def stop(self) -> None:
+        """Ends its background work and closes what it opened. Safe when `start` failed or never ran."""
+
+
+class GrpcServer:
+    """A gRPC server of any number of services, with health and reflection for all of them.
+
+    Args:
+        registrations: What it serves.
+        tracing: Where spans of calls go. None: nowhere.
+        interceptors: Further interceptors, inside those of the platform.
+    """
+
+    def __init__(
+        self,
+        registrations: Sequence[Registration],
+        *,
+        tracing: Tracing | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        self._names = [registration.service for registration in registrations]
+        self._health = health.aio.HealthServicer()
+        self.server: grpc.aio.Server = grpc.aio.server(
+            interceptors=[
+                SpanInterceptor(tracing or Tracing("none")),
+                LoggingInterceptor(),
+                ErrorInterceptor(),
+                *interceptors,
+            ],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_send_message_length", MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MESSAGE_BYTES),
+                ("grpc.keepalive_time_ms", 20_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.max_ping_strikes", 0),
+            ],
+        )
+        for registration in registrations:
+            registration.add(registration.servicer, self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        shown = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(shown, self.server)
+
+    def bind(self, host: str, port: int) -> int:
+        """Takes a port and returns it.
+
+        Args:
+            host: Address to listen on, such as ``"127.0.0.1"``.
+            port: Port, or 0 for any that is free.
+
+        Raises:
+            FailedPrecondition: The address is in use or cannot be taken (reason ``ADDRESS_UNAVAILABLE``).
+        """
+        check_address(host, port)
+        try:
+            bound: int = self.server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise _unavailable(host, port, "cannot be taken") from error
+        return bound
+
+    async def start(self) -> None:
+        """Serves, and says so in health."""
+        await self.server.start()
+        for name in ["", *self._names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 3.0) -> None:
+        """Takes no new calls, waits up to `grace` seconds for those that run, then cancels them."""
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(grace)
+
+
+def build_server(
+    registrations: Sequence[Registration],
+    *,
+    tracing: Tracing | None = None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+) -> GrpcServer:
+    """Returns a server for these services: `bind` it, `start` it, `stop` it."""
+    return GrpcServer(registrations, tracing=tracing, interceptors=interceptors)
+
+
+def check_address(host: str, port: int) -> None:
+    """Finds out whether a TCP address can be listened on.
+
+    Raises:
+        FailedPrecondition: It is in use, or not to be had (reason ``ADDRESS_UNAVAILABLE``).
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        cause = (
+            "is in use by another program"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be taken ({error})"
+        )
+        raise _unavailable(host, port, cause) from error
+
+
+def _unavailable(host: str, port: int, cause: str) -> FailedPrecondition:
+    message = f"address {host}:{port} {cause}: choose another port, or 0 for any that is free"
+    return FailedPrecondition(message, reason="ADDRESS_UNAVAILABLE", host=host, port=port)
+
+
+async def wait_for_signal() -> signal.Signals:
+    """Waits for SIGINT or SIGTERM and returns which it was. A second one then ends the process at once."""
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def on_signal(number: signal.Signals) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        if not received.done():
+            received.set_result(number)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, on_signal, each)
+    return await received
+
+
+async def run_until_signal(
+    app: ServiceApp, host: str, port: int, *, tracing: Tracing | None = None, grace: float = 3.0
+) -> None:
+    """Runs one service by itself, as a process: start, serve, wait for SIGINT or SIGTERM, stop.
+
+    Raises:
+        HangarError: It could not start; nothing is left behind.
+    """
+    server = build_server(app.registrations, tracing=tracing)
+    bound = server.bind(host, port)
+    try:
+        await app.start()
+        await server.start()
+        _log.info("serving", grpc=f"{host}:{bound}", services=[each.service for each in app.registrations])
+        received = await wait_for_signal()
+        _log.info("stopping", signal=received.name)
+    finally:
+        await server.stop(grace)
+        await app.stop()
+
+
+class LoggingInterceptor(CallInterceptor):
+    """Logs every call with its time, at debug level."""
+
+    @asynccontextmanager
+    async def around(self, details: grpc.HandlerCallDetails, context: Context) -> AsyncIterator[None]:
+        """Returns what logs one call."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            millis = round((time.monotonic() - started) * 1000, 1)
+            _log.debug("call", method=details.method, status=code_name(context), milliseconds=millis)

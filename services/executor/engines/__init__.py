@@ -1,0 +1,1 @@
+"""Engines run workers: one interface (`base`), one conformance suite, several implementations."""

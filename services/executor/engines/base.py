@@ -1,0 +1,275 @@
+"""What every engine offers: the narrow waist between an executor and what its workers run in.
+
+An engine prepares images, starts workers, tells how each one ended, and ends them on request. It knows nothing of
+leases, runs or the scheduler, and it does not talk to workers: that is done over `executor.sock` in the worker's
+directory, on which the executor listens before it calls `launch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+Progress = Callable[[str], None]
+"""Receives one line of text at a time, such as what the package installer prints."""
+
+
+class ImageFailedError(Exception):
+    """An image definition cannot be made into something to run in. A failure of kind IMAGE.
+
+    Attributes:
+        code: Short machine-readable code, such as "ImageBuildError" or "UnsupportedLayer".
+        message: What was wrong and what to do, for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class LaunchFailedError(Exception):
+    """A worker could not be started. A failure of kind SYSTEM; nothing of the worker is left."""
+
+
+class UnknownWorkerError(Exception):
+    """The engine holds no worker of that number: it never existed here, or its exit was reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDefinition:
+    """The software that workers run in, as tasks name it.
+
+    Attributes:
+        digest: Identity of the definition: hex BLAKE2b-128 of `definition_json`. Empty together with an empty
+            `definition_json` for the default image.
+        definition_json: Canonical JSON: base and layers (see the architecture page).
+    """
+
+    digest: str
+    definition_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """An image that is ready on this host.
+
+    Attributes:
+        key: Identity on this host. Equal keys may share what is warm.
+        reference: What the engine starts workers from: the path of an environment, the name of a container image.
+        env_vars: Environment variables that the definition sets.
+    """
+
+    key: str
+    reference: str
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResources:
+    """Limits of one worker. 0 means without a limit.
+
+    Attributes:
+        cpu_millis: Processor time in thousandths of a core.
+        memory_bytes: Memory of the whole process tree.
+        shm_bytes: Shared memory; -1 for as much as the memory limit allows.
+    """
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    shm_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything needed to start one worker.
+
+    Attributes:
+        worker_id: Identity and epoch of the worker.
+        token: What the worker proves itself with when it connects. The engine writes it to `worker.json`.
+        directory: Directory of the worker. The executor made it and listens on `executor.sock` in it.
+        image: What `ensure_image` returned.
+        resources: Limits.
+        gpu_uuids: Devices that the worker may see; it sees none when this is empty.
+        env_vars: Environment variables over those of the image.
+        concurrency: Leases at the same time, parked ones not counted.
+    """
+
+    worker_id: int
+    token: str
+    directory: Path
+    image: PreparedImage
+    resources: WorkerResources = WorkerResources()
+    gpu_uuids: tuple[str, ...] = ()
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExit:
+    """How a worker ended. When it is reported nothing of the worker lives any more.
+
+    Attributes:
+        worker_id: The worker.
+        code: Exit code, or None when a signal ended it or the code is not known.
+        signal: Number of the signal that ended it, or None.
+        oom: True when it exceeded its memory limit.
+        killed: True when `kill` was called or the orphan time to live passed: not an end of its own.
+        reason: In words, for people.
+        peak_memory_bytes: Highest memory of the process tree, 0 when not measured.
+        cpu_millis: Processor time of the process tree, 0 when not measured.
+    """
+
+    worker_id: int
+    code: int | None
+    signal: int | None = None
+    oom: bool = False
+    killed: bool = False
+    reason: str = ""
+    peak_memory_bytes: int = 0
+    cpu_millis: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedWorker:
+    """A worker that an earlier engine of this state directory started and that still lives.
+
+    Attributes:
+        worker_id: The worker.
+        directory: Its directory.
+        token: Its token, from `worker.json`.
+    """
+
+    worker_id: int
+    directory: Path
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What a worker uses right now.
+
+    Attributes:
+        memory_bytes: Memory of the process tree.
+        cpu_millis: Processor time used since its start.
+        processes: Number of processes in its tree.
+    """
+
+    memory_bytes: int
+    cpu_millis: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCapacity:
+    """What the engine can give to workers, GPUs aside (device plugins count those).
+
+    Attributes:
+        cpu_millis: Processor time in thousandths of a core.
+        memory_bytes: Memory.
+        disk_bytes: Free disk below the state directory.
+        platform: Operating system and architecture, such as "linux/amd64".
+    """
+
+    cpu_millis: int
+    memory_bytes: int
+    disk_bytes: int
+    platform: str
+
+
+class Engine(Protocol):
+    """Runs workers. Every method may be called concurrently from the event loop that called `start`."""
+
+    @property
+    def name(self) -> str:
+        """Name in Hello: "process", "docker" or "fake"."""
+        ...
+
+    async def start(self) -> None:
+        """Gets ready: clears what dead workers of this state directory left behind. Called once, first."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go. Workers live on and can be adopted; an exit that was not reported is reported then."""
+        ...
+
+    async def inventory(self) -> EngineCapacity:
+        """Says what there is to give to workers."""
+        ...
+
+    async def ensure_image(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:
+        """Makes an image ready; returns at once when it is. Callers of one definition share one preparation.
+
+        Args:
+            definition: What to prepare.
+            progress: Called on the event loop with lines for people to see.
+
+        Raises:
+            ImageFailedError: The definition cannot be prepared. A later call tries again.
+        """
+        ...
+
+    async def launch(self, spec: WorkerSpec) -> None:
+        """Starts a worker. A worker that was started before, living or dead, is left as it is: nothing happens.
+
+        Raises:
+            LaunchFailedError: It could not be started; no exit is reported for it.
+        """
+        ...
+
+    async def adopt(self) -> list[AdoptedWorker]:
+        """Takes over what lives after a restart. Called once, after `start`.
+
+        Workers that ended since, unreported, are reported by `events` as if they had ended now.
+        """
+        ...
+
+    async def kill(self, worker_id: int, reason: str) -> WorkerExit:
+        """Ends a worker and everything it started; returns when nothing of it lives. `events` reports it too.
+
+        Raises:
+            UnknownWorkerError: There is no such worker, or it ended already.
+        """
+        ...
+
+    async def signal(self, worker_id: int, number: int) -> None:
+        """Sends a signal to the worker's main process.
+
+        Raises:
+            UnknownWorkerError: There is no such worker, or it ended already.
+        """
+        ...
+
+    async def freeze(self, worker_id: int) -> None:
+        """Stops the whole process tree where it is, until `thaw`. Memory stays taken.
+
+        Raises:
+            UnknownWorkerError: There is no such worker, or it ended already.
+        """
+        ...
+
+    async def thaw(self, worker_id: int) -> None:
+        """Lets a frozen worker go on.
+
+        Raises:
+            UnknownWorkerError: There is no such worker, or it ended already.
+        """
+        ...
+
+    async def stats(self, worker_id: int) -> WorkerStats:
+        """Measures a worker.
+
+        Raises:
+            UnknownWorkerError: There is no such worker, or it ended already.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[WorkerExit]:
+        """Iterates over the exits of workers, each once, for as long as the engine is open. One reader only."""
+        ...
+
+    async def forget(self, worker_id: int) -> None:
+        """Removes what is kept of a worker that ended, its directory included. Called when its exit is dealt with."""
+        ...

@@ -1,0 +1,108 @@
+"""Frames of the worker protocol: a JSON header and a raw body, both with their length in front.
+
+`docs/architecture.md` says which frames exist; this is how they are written and read.
+"""
+
+import json
+import struct
+from typing import Any, NamedTuple
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+"""Longest frame, its eight bytes of lengths included."""
+
+_LENGTHS = struct.Struct(">II")
+_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_decode_json = json.JSONDecoder().decode
+
+
+class FrameError(ValueError):
+    """The peer sent bytes that are not a frame; the connection is of no further use."""
+
+
+class Frame(NamedTuple):
+    """One message of the worker protocol."""
+
+    header: dict[str, Any]
+    """What it is: always has a `type`."""
+    body: bytes
+    """What the header describes: documents, one after the other."""
+
+
+def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
+    """Return the bytes of a frame.
+
+    Raises:
+        FrameError: When the frame would be longer than 64 MiB.
+    """
+    return encode_header(_encode_json(header).encode(), body)
+
+
+def encode_header(header: bytes, body: bytes = b"") -> bytes:
+    """Return the bytes of a frame whose header is JSON text already.
+
+    Raises:
+        FrameError: When the frame would be longer than 64 MiB.
+    """
+    _check(len(header), len(body))
+    return _LENGTHS.pack(len(header), len(body)) + header + body
+
+
+def _check(header_length: int, body_length: int) -> None:
+    total = _LENGTHS.size + header_length + body_length
+    if total > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame of {total} bytes is longer than the {MAX_FRAME_BYTES} bytes that are allowed")
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes, arriving in pieces of any size, into frames."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._missing = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes of the stream and return the frames that are complete now.
+
+        Raises:
+            FrameError: When the bytes are no frame: too long, not JSON, or a header without a type.
+        """
+        if self._missing > len(data):
+            # A long frame arrives in many pieces: they are joined once, when the last one is here.
+            self._pieces.append(data)
+            self._missing -= len(data)
+            return []
+        if self._pieces:
+            self._pieces.append(data)
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        frames: list[Frame] = []
+        position, end = 0, len(data)
+        needed = _LENGTHS.size
+        while end - position >= _LENGTHS.size:
+            header_length, body_length = _LENGTHS.unpack_from(data, position)
+            _check(header_length, body_length)
+            needed = _LENGTHS.size + header_length + body_length
+            if end - position < needed:
+                break
+            body_at = position + _LENGTHS.size + header_length
+            header = _parse(data[position + _LENGTHS.size : body_at])
+            position += needed
+            frames.append(Frame(header, data[body_at:position]))
+            needed = _LENGTHS.size
+        rest = data[position:]
+        self._missing = needed - len(rest)
+        if rest:
+            self._pieces.append(rest)
+        else:
+            self._missing = 0
+        return frames
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        header = _decode_json(text.decode())
+    except ValueError as error:
+        raise FrameError(f"the header of a frame is not JSON: {error}") from error
+    if not isinstance(header, dict) or not isinstance(header.get("type"), str):
+        raise FrameError("the header of a frame has to be an object with a text field `type`")
+    return header

@@ -1,0 +1,1 @@
+"""Device plugins: how an executor learns of the GPUs of its host."""

@@ -1,0 +1,297 @@
+"""The host: brings together what the scheduler asks, what workers say, and what is held."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from hangar.core.v1.failure_pb2 import Failure
+from hangar.core.v1.resources_pb2 import Inventory
+from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionResponse, Welcome, WorkerStart
+from services.common.blobs import BlobStore
+from services.executor.adoption import Adoption
+from services.executor.children import Children
+from services.executor.dispatch import Dispatch
+from services.executor.engines.base import Engine
+from services.executor.exits import Exits
+from services.executor.frames import Frame, FrameError
+from services.executor.gpu.plugin import GpuPlugin
+from services.executor.holdings import Holdings
+from services.executor.inventory import boot_id
+from services.executor.journal import Journal
+from services.executor.kills import Kills
+from services.executor.launches import CodeStore, Launches
+from services.executor.leases import Lease, LeaseState
+from services.executor.logs import LogShipper
+from services.executor.outbox import Restored
+from services.executor.outgoing import Outgoing
+from services.executor.payloads import Payloads
+from services.executor.reception import Reception
+from services.executor.results import Results
+from services.executor.settings import Settings
+from services.executor.worker_server import WorkerConnection, WorkerServer
+from services.executor.workers import Worker
+
+log = structlog.get_logger(__name__)
+
+
+class Host:
+    """Carries out the scheduler's wishes on one host. Listens to the session and to the workers.
+
+    Args:
+        settings: Settings of the executor.
+        engine: What runs workers.
+        code: Code bundles.
+        gpus: Devices.
+        blobs: The blob store.
+        journal: The outbox.
+        outgoing: What is to be sent to the scheduler.
+        inventory: Says what the host offers now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        code: CodeStore,
+        gpus: GpuPlugin,
+        blobs: BlobStore,
+        journal: Journal,
+        outgoing: Outgoing,
+        inventory: Callable[[], Awaitable[Inventory]],
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._journal = journal
+        self._outgoing = outgoing
+        self._inventory = inventory
+        self.holdings = holdings = Holdings()
+        payloads = Payloads(blobs, settings.inline_bytes)
+        self._server = WorkerServer(self)
+        self._logs = LogShipper(
+            holdings,
+            journal,
+            outgoing,
+            payloads,
+            self._log_path,
+            settings.log_flush_interval,
+            settings.log_flush_bytes,
+        )
+        self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._freed)
+        self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server)
+        self._launches = Launches(engine, code, gpus, self._server, self._progress, self._not_started)
+        self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
+        self._children = Children(holdings, outgoing, payloads, self._logs)
+        self._dispatch = Dispatch(
+            holdings, journal, payloads, self._results, settings.blobs_url, self._new_worker, self._launches.start
+        )
+        self._reception = Reception(holdings, journal, outgoing, self._results, self._dispatch, self._kills)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- beginning and end
+
+    async def start(self, restored: Restored) -> None:
+        """Takes over what an earlier executor of this state directory left, and begins to listen to the engine."""
+        adoption = Adoption(self.holdings, self._results, self._dispatch, self._launches, self._server, self._new_worker)
+        strangers = await adoption.run(restored, await self._engine.adopt())
+        self._tasks = [
+            asyncio.create_task(self._exits.run(), name="exits"),
+            asyncio.create_task(self._logs.run(), name="logs"),
+        ]
+        for worker_id in strangers:
+            await self._engine.kill(worker_id, "no lease or pool is known for it")
+        await adoption.wait(self._settings.adoption_timeout)
+
+    async def close(self) -> None:
+        """Lets go of everything. Workers go on, and wait for the next executor."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._launches.close()
+        await self._dispatch.close()
+        await self._children.close()
+        await self._exits.close()
+        await self._results.close()
+        await self._server.close()
+
+    # -- workers
+
+    def _directory(self, worker_id: int) -> Path:
+        return self._settings.state_dir.absolute() / "workers" / str(worker_id)
+
+    def _log_path(self, lease: Lease) -> Path:
+        if lease.worker is not None:
+            return lease.worker.log_path(lease.lease_id)
+        return self._directory(lease.worker_id) / f"{lease.lease_id}.log"
+
+    def _new_worker(self, origin: Lease | WorkerStart) -> Worker:
+        """Makes and adds the worker of a lease or of a pool; it is not started."""
+        if isinstance(origin, Lease):
+            assignment = origin.assignment
+            worker = Worker(
+                assignment.worker_id,
+                origin.spec,
+                self._directory(assignment.worker_id),
+                gpu_uuids=tuple(assignment.gpu_uuids),
+            )
+        else:
+            worker = Worker(
+                origin.worker_id,
+                self.holdings.specs[origin.spec_digest],
+                self._directory(origin.worker_id),
+                pool_key=origin.pool_key,
+                concurrency=max(origin.concurrency, 1),
+                gpu_uuids=tuple(origin.gpu_uuids),
+            )
+        self.holdings.add_worker(worker)
+        return worker
+
+    def _start_worker(self, start: WorkerStart) -> None:
+        if start.worker_id in self.holdings.workers or start.worker_id in self.holdings.exits:
+            return
+        worker = self._new_worker(start)
+        self._journal.pending.workers.append((start.worker_id, start.SerializeToString()))
+        self._journal.commit_soon(lambda: self._launches.start(worker))
+
+    def _freed(self, worker: Worker) -> None:
+        """A lease of the worker has ended."""
+        if worker.pool_key:
+            pool = self.holdings.pools.get(worker.pool_key)
+            if pool is not None:
+                self._dispatch.place(pool)
+            self._kills.expect_end(worker)
+        elif not worker.leases:
+            self._kills.retire(worker, "its lease has ended")
+
+    def _progress(self, worker: Worker, line: str) -> None:
+        leases = list(worker.leases.values())
+        if worker.pool_key:
+            leases = self.holdings.pool(worker.pool_key).waiting
+        for lease in leases:
+            self._outgoing.progress(lease.lease_id, line)
+
+    def _not_started(self, worker: Worker, failure: Failure) -> None:
+        self._exits.never_started(worker, failure)
+
+    def worker_connected(self, worker_id: int, connection: WorkerConnection, hello: dict[str, Any]) -> None:
+        """A worker connected, for the first time or again."""
+        worker = self.holdings.workers.get(worker_id)
+        if worker is None:
+            connection.close()
+        else:
+            self._reception.connected(worker, connection, hello)
+
+    def worker_disconnected(self, worker_id: int, connection: WorkerConnection) -> None:
+        """A connection of a worker ended; it comes again, or its exit is reported."""
+        worker = self.holdings.workers.get(worker_id)
+        if worker is not None and worker.connection is connection:
+            worker.connection = None
+
+    def worker_frame(self, worker_id: int, connection: WorkerConnection, frame: Frame) -> None:
+        """A worker said something.
+
+        Raises:
+            FrameError: Its content is wrong.
+        """
+        kind = frame.header["type"]
+        try:
+            if kind == "result":
+                self._reception.result(connection, frame)
+            elif kind == "started":
+                self._reception.started(frame)
+            elif kind == "children":
+                self._children.request(connection, frame)
+            elif kind == "park":
+                self._children.park(frame)
+                self._place_beside(frame)
+            elif kind == "spec":
+                self._children.spec(connection, frame)
+            elif kind == "cancel":
+                self._children.cancel(frame)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise FrameError(f"a frame of type {kind} is wrong: {error!r}") from error
+
+    def _place_beside(self, frame: Frame) -> None:
+        """Uses the slot that a parked lease gave back."""
+        lease = self.holdings.leases.get(int(frame.header["lease"]))
+        if lease is not None and lease.state is LeaseState.PARKED and lease.is_shared:
+            self._dispatch.place(self.holdings.pool(lease.assignment.pool_key))
+
+    # -- session
+
+    async def hello(self) -> Hello:
+        """Returns what the host offers and holds now."""
+        return Hello(
+            node=self._settings.node,
+            boot_id=boot_id(),
+            inventory=await self._inventory(),
+            workers=self.holdings.worker_statuses(),
+            leases=self.holdings.held_leases(),
+            labels=self._settings.labels,
+            engine=self._engine.name,
+        )
+
+    def welcomed(self, welcome: Welcome) -> None:
+        """Drops what the scheduler does not know, and says again what it has not answered."""
+        self._journal.pending.generations.append((welcome.generation,))
+        self._journal.commit_soon()
+        for lease_id in welcome.dropped_leases:
+            lease = self.holdings.leases.get(lease_id)
+            if lease is not None:
+                self._kills.drop(lease)
+        for worker_id in welcome.dropped_workers:
+            worker = self.holdings.workers.get(worker_id)
+            if worker is not None:
+                self._kills.end(worker, "the scheduler does not know it any more")
+        self._say_again()
+
+    def _say_again(self) -> None:
+        out = self._outgoing
+        for status in (*self.holdings.exits.values(), *self.holdings.worker_statuses()):
+            out.worker(status)
+        for lease in self.holdings.leases.values():
+            if lease.dropped or lease.acknowledged:
+                continue
+            if lease.is_ended:
+                if lease.is_reported and lease.result is not None:
+                    out.result(lease.result)
+                continue
+            if lease.started_at:
+                out.started(lease.lease_id, lease.worker_id, lease.started_at)
+            self._children.ask_again(lease)
+            if lease.state is LeaseState.PARKED:
+                out.park(lease.lease_id, lease.outcomes)
+        for chunk in self.holdings.chunks.values():
+            out.log(chunk)
+
+    def received(self, frame: NodeSessionResponse) -> None:
+        """Does what a frame of the scheduler asks for, in the order of its fields."""
+        if frame.specs:
+            self._define(frame)  # Worker starts have a lower number, but name definitions too.
+        for start in frame.worker_starts:
+            self._start_worker(start)
+        if frame.assignments:
+            self._dispatch.assign(frame.assignments)
+        if frame.child_outcomes:
+            self._children.outcomes(frame.child_outcomes)
+        for kill in frame.kills:
+            self._kills.kill(kill)
+        for stop in frame.worker_stops:
+            worker = self.holdings.workers.get(stop.worker_id)
+            if worker is not None:
+                self._kills.retire(worker, stop.reason or "the scheduler wants no more of it")
+        if frame.acknowledged_results:
+            self._results.acknowledged(frame.acknowledged_results)
+        for key in frame.acknowledged_logs:
+            self._logs.acknowledged(key)
+        if frame.drain:
+            log.info("host.draining", hint="it gets no new work; what runs goes on")
+
+    def _define(self, frame: NodeSessionResponse) -> None:
+        for keyed in frame.specs:
+            if keyed.key not in self.holdings.specs:
+                self.holdings.specs[keyed.key] = keyed.spec
+                self._journal.pending.specs.append((keyed.key, keyed.spec.SerializeToString()))
+        self._journal.commit_soon()

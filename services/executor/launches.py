@@ -1,0 +1,175 @@
+"""Starts workers: image, code, directory, socket, process."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from hangar.core.v1 import failure_pb2
+from hangar.core.v1.failure_pb2 import Failure
+from services.common.errors import HangarError
+from services.executor import failures
+from services.executor.engines.base import (
+    Engine,
+    ImageDefinition,
+    ImageFailedError,
+    LaunchFailedError,
+    PreparedImage,
+    WorkerResources,
+    WorkerSpec,
+)
+from services.executor.gpu.plugin import GpuPlugin
+from services.executor.worker_server import WorkerServer
+from services.executor.workers import Worker
+
+log = structlog.get_logger(__name__)
+
+CONNECT_SECONDS = 60.0
+"""How long a started worker gets to connect."""
+
+
+class CodeStore(Protocol):
+    """Where code bundles are unpacked."""
+
+    async def ensure(self, digest: str) -> Path:
+        """Returns the directory of a bundle, fetched and unpacked once.
+
+        Raises:
+            HangarError: It does not exist or is not what its digest says.
+        """
+        ...
+
+
+class Launches:
+    """Prepares and starts workers.
+
+    Args:
+        engine: What runs them.
+        code: Code bundles.
+        gpus: Devices.
+        server: Where workers connect.
+        on_progress: Called with a worker and a line on what is being done for it.
+        on_failed: Called with a worker that could not be started; nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        code: CodeStore,
+        gpus: GpuPlugin,
+        server: WorkerServer,
+        on_progress: Callable[[Worker, str], None],
+        on_failed: Callable[[Worker, Failure], None],
+    ) -> None:
+        self._engine = engine
+        self._code = code
+        self._gpus = gpus
+        self._server = server
+        self._on_progress = on_progress
+        self._on_failed = on_failed
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, worker: Worker) -> None:
+        """Starts a worker in the background. One that was adopted only gets its code."""
+        task = asyncio.create_task(self._start(worker), name=f"launch-{worker.worker_id}")
+        worker.launch = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, worker: Worker) -> None:
+        try:
+            await self._prepare(worker)
+            worker.launch = None
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await worker.connected.wait()
+        except ImageFailedError as error:
+            failure = Failure(kind=failure_pb2.FAILURE_KIND_IMAGE, code=error.code, message=error.message)
+            self._failed(worker, failure)
+        except LaunchFailedError as error:
+            self._failed(worker, failures.system("LaunchFailed", f"the worker could not be started: {error}"))
+        except TimeoutError:
+            message = f"the worker was started and did not connect within {CONNECT_SECONDS:.0f} seconds"
+            self._failed(worker, failures.system("NeverConnected", message))
+        except HangarError as error:
+            self._failed(worker, failures.system("PreparationFailed", error.message))
+        except OSError as error:
+            self._failed(worker, failures.system("LaunchFailed", f"the worker's directory cannot be used: {error}"))
+
+    async def close(self) -> None:
+        """Stops what is being prepared; workers that were started live on."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def _failed(self, worker: Worker, failure: Failure) -> None:
+        log.warning("worker.not_started", worker=worker.worker_id, code=failure.code, reason=failure.message)
+        worker.launch = None
+        self._on_failed(worker, failure)
+
+    async def _prepare(self, worker: Worker) -> None:
+        spec = worker.spec
+        code = asyncio.create_task(self._code_dir(spec.code.bundle_digest))
+        try:
+            if not worker.is_launched:
+                definition = ImageDefinition(spec.image.digest, spec.image.definition_json)
+                image = await self._engine.ensure_image(definition, Throttle(worker, self._on_progress))
+                worker.code_dir = await code
+                await self._launch(worker, image)
+            else:
+                worker.code_dir = await code
+        finally:
+            code.cancel()
+            await asyncio.wait([code])
+
+    async def _code_dir(self, digest: str) -> str:
+        return str(await self._code.ensure(digest)) if digest else ""
+
+    async def _launch(self, worker: Worker, image: PreparedImage) -> None:
+        spec = worker.spec
+        worker.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        worker.token = worker.token or secrets.token_hex(16)
+        env_vars = dict(spec.env_vars)
+        if worker.gpu_uuids:
+            env_vars |= await asyncio.to_thread(self._gpus.reserve, list(worker.gpu_uuids))
+        await self._server.listen(worker.worker_id, worker.directory, worker.token)
+        # From here on a process may exist, whatever happens to this coroutine.
+        worker.is_launched = True
+        await self._engine.launch(
+            WorkerSpec(
+                worker_id=worker.worker_id,
+                token=worker.token,
+                directory=worker.directory,
+                image=image,
+                resources=WorkerResources(
+                    cpu_millis=spec.resources.cpu_millis,
+                    memory_bytes=spec.resources.memory_bytes,
+                    shm_bytes=spec.resources.shm_bytes,
+                ),
+                gpu_uuids=worker.gpu_uuids,
+                env_vars=env_vars,
+                concurrency=worker.concurrency,
+            )
+        )
+
+
+class Throttle:
+    """Passes on at most some lines per second: people read them."""
+
+    _INTERVAL_SECONDS = 0.2
+
+    def __init__(self, worker: Worker, on_progress: Callable[[Worker, str], None]) -> None:
+        self._worker = worker
+        self._on_progress = on_progress
+        self._next = 0.0
+
+    def __call__(self, line: str) -> None:
+        """Passes on a line when the last one was long enough ago."""
+        now = time.monotonic()
+        if now >= self._next and line:
+            self._next = now + self._INTERVAL_SECONDS
+            self._on_progress(self._worker, line)

@@ -1,0 +1,124 @@
+"""What waits to be sent to the scheduler, collected into frames."""
+
+import asyncio
+from collections import deque
+
+from hangar.core.v1.task_spec_pb2 import TaskSpec
+from hangar.scheduler.v1.node_service_pb2 import (
+    ChildRequest,
+    Heartbeat,
+    LeaseResult,
+    LogChunk,
+    NodeSessionRequest,
+    WorkerStatus,
+)
+
+FRAME_BYTES = 1024 * 1024
+_SMALL_MESSAGE_BYTES = 32
+
+
+class Outgoing:
+    """Frames to the scheduler. Whatever is queued while one is written goes into the next.
+
+    Outside a session nothing is kept: the host holds everything that has to be said, and says it when one opens.
+    """
+
+    def __init__(self) -> None:
+        self._full: deque[NodeSessionRequest] = deque()
+        self._frame = NodeSessionRequest()
+        self._bytes = 0
+        self._specs: set[str] = set()
+        self._is_open = False
+        self._ready = asyncio.Event()
+
+    def open(self) -> None:
+        """Starts a session: what is queued from now on is sent."""
+        self.close()
+        self._is_open = True
+
+    def close(self) -> None:
+        """Ends a session and forgets what was not sent."""
+        self._full.clear()
+        self._frame = NodeSessionRequest()
+        self._bytes = 0
+        self._specs.clear()
+        self._is_open = False
+        self._ready.clear()
+
+    async def take(self) -> NodeSessionRequest:
+        """Waits until there is something to send, and returns it as one frame."""
+        await self._ready.wait()
+        if self._full:
+            frame = self._full.popleft()
+        else:
+            frame, self._frame, self._bytes = self._frame, NodeSessionRequest(), 0
+        if not self._full and not self._bytes:
+            self._ready.clear()
+        return frame
+
+    def _added(self, size: int) -> None:
+        self._bytes += size
+        self._ready.set()
+        if self._bytes > FRAME_BYTES:
+            self._full.append(self._frame)
+            self._frame, self._bytes = NodeSessionRequest(), 0
+
+    def started(self, lease_id: int, worker_id: int, at: int) -> None:
+        """Says that user code started, at a time in nanoseconds since the epoch."""
+        if self._is_open:
+            message = self._frame.started.add(lease_id=lease_id, worker_id=worker_id)
+            message.started_at.FromNanoseconds(at)
+            self._added(_SMALL_MESSAGE_BYTES)
+
+    def child(self, request: ChildRequest, spec: TaskSpec) -> None:
+        """Asks for a child; its definition goes along when the session does not know it yet."""
+        if self._is_open:
+            size = request.ByteSize()
+            if request.spec_key not in self._specs:
+                self._specs.add(request.spec_key)
+                self._frame.specs.add(key=request.spec_key, spec=spec)
+                size += spec.ByteSize()
+            self._frame.children.append(request)
+            self._added(size)
+
+    def cancellation(self, lease_id: int, key: str) -> None:
+        """Withdraws a child."""
+        if self._is_open:
+            self._frame.cancellations.add(parent_lease_id=lease_id, key=key)
+            self._added(_SMALL_MESSAGE_BYTES)
+
+    def park(self, lease_id: int, awaiting: int) -> None:
+        """Says that a lease waits for children only, and for how many."""
+        if self._is_open:
+            self._frame.parks.add(lease_id=lease_id, awaiting=awaiting)
+            self._added(_SMALL_MESSAGE_BYTES)
+
+    def result(self, result: LeaseResult) -> None:
+        """Says how a lease ended."""
+        if self._is_open:
+            self._frame.results.append(result)
+            self._added(_SMALL_MESSAGE_BYTES + len(result.outputs.inline))
+
+    def worker(self, status: WorkerStatus) -> None:
+        """Says how a worker is."""
+        if self._is_open:
+            self._frame.workers.append(status)
+            self._added(_SMALL_MESSAGE_BYTES)
+
+    def log(self, chunk: LogChunk) -> None:
+        """Registers a stored log chunk."""
+        if self._is_open:
+            self._frame.logs.append(chunk)
+            self._added(4 * _SMALL_MESSAGE_BYTES)
+
+    def progress(self, lease_id: int, detail: str) -> None:
+        """Says what the preparation of a lease is doing."""
+        if self._is_open:
+            self._frame.progress.add(lease_id=lease_id, detail=detail)
+            self._added(_SMALL_MESSAGE_BYTES + len(detail))
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """Gives a sign of life; of several in one frame the last one stays."""
+        if self._is_open:
+            self._frame.heartbeat.CopyFrom(beat)
+            self._added(_SMALL_MESSAGE_BYTES)

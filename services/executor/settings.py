@@ -1,0 +1,85 @@
+"""Settings of an executor: `HANGAR_EXECUTOR_<NAME>` and the shared ones."""
+
+import platform
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def parse_bytes(text: object) -> object:
+    """Returns the bytes that a text such as "16Gi", "500M" or "1024" stands for; other things as they are."""
+    if not isinstance(text, str):
+        return text
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", text.strip())
+    if match is None:
+        raise ValueError(f"write a number of bytes with a unit such as '16Gi' or '500M', not {text!r}")
+    return int(float(match[1]) * _UNITS[match[2] or ""])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+
+
+class Settings(ServiceSettings):
+    """Settings of one executor. What is declared about capacity wins over what the machine has."""
+
+    model_config = SettingsConfigDict(env_prefix="HANGAR_EXECUTOR_")
+
+    node: str = Field(default_factory=platform.node, min_length=1)
+    """Name of the host in the cluster, unique there. The host name by default."""
+    cpu: float = Field(0, ge=0)
+    """Cores to offer, 0 for those of the machine."""
+    memory: Bytes = Field(0, ge=0)
+    """Memory to offer, such as "16Gi"; 0 for that of the machine."""
+    disk: Bytes = Field(0, ge=0)
+    """Disk to offer, such as "100Gi"; 0 for what is free below the state directory."""
+    gpus: Path | None = None
+    """JSON file that describes GPUs in place of the driver's."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the host for placement, as a JSON object."""
+    engine: Literal["process", "fake"] = "process"
+    """What runs workers. "fake" runs nothing and is for tests."""
+    state: Path | None = None
+    """Directory of outbox, workers, environments and code. `<data directory>/executor` by default."""
+    scheduler: str = "127.0.0.1:8090"
+    """Address of the scheduler."""
+    blobs: str = ""
+    """URL of the blob store. `<data directory>/blobs` by default."""
+    host: str = "127.0.0.1"
+    """Address that ExecutorService listens on when the executor is a process of its own."""
+    port: int = Field(8094, ge=0, le=65535)
+    """Its port, 0 for any that is free."""
+    log_flush_interval: float = Field(0.3, gt=0)
+    """Longest time in seconds that a line of a log waits to be stored."""
+    log_flush_bytes: Bytes = Field(256 * 1024, gt=0)
+    """Size at which a log chunk is stored at once."""
+    orphan_ttl: float = Field(60, gt=0)
+    """Seconds after which a worker without an executor is ended."""
+    kill_grace: float = Field(5, ge=0)
+    """Seconds that a coroutine in a shared worker gets to end before the worker is ended with it."""
+    adoption_timeout: float = Field(5, ge=0)
+    """Seconds that workers get to connect again after a restart of the executor, before the scheduler is told."""
+    inline_bytes: Bytes = Field(64 * 1024, ge=0)
+    """Longest inputs or outputs document that travels inside messages; longer ones go to the blob store."""
+
+    @model_validator(mode="after")
+    def _paths_are_files(self) -> "Settings":
+        if self.gpus is not None and not self.gpus.is_file():
+            raise ValueError(f"gpus names {self.gpus}, which is not a file")
+        return self
+
+    @property
+    def state_dir(self) -> Path:
+        """Directory of everything that this executor keeps."""
+        return self.state or self.data_dir / "executor"
+
+    @property
+    def blobs_url(self) -> str:
+        """URL of the blob store."""
+        return self.blobs or (self.data_dir.absolute() / "blobs").as_uri()

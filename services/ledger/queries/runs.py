@@ -1,0 +1,166 @@
+"""Runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, exists, select
+
+from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
+from services.ledger.tables import ACTION, RUN, RUN_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run."""
+
+    id: int
+    """Identity inside the ledger, in the order of creation: what pages of runs go by."""
+    project: str
+    domain: str
+    name: str
+    task_name: str
+    task_version: str
+    spec_digest: str
+    request_digest: str
+    phase: int
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    labels: Mapping[str, str]
+    env_vars: Mapping[str, str]
+    trace_id: str
+    """32 hex digits."""
+    abort_reason: str
+    action_count: int
+    cursor: int
+    """Cursor of the newest event of the run: what watches of runs go by."""
+    failure: FailureRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What runs to return. An empty field filters nothing."""
+
+    phases: Sequence[int] = ()
+    task_name: str = ""
+    task_version: str = ""
+    created_after: int | None = None
+    """Only runs created at or after this time."""
+    created_before: int | None = None
+    """Only runs created before this time."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Only runs that have all of these."""
+
+
+EVERY_RUN = RunFilter()
+_ROOT = "a0"
+_COLUMNS = (
+    RUN.c.id,
+    RUN.c.project,
+    RUN.c.domain,
+    RUN.c.name,
+    RUN.c.task_name,
+    RUN.c.task_version,
+    RUN.c.spec_digest,
+    RUN.c.request_digest,
+    RUN.c.phase,
+    RUN.c.created_at,
+    RUN.c.started_at,
+    RUN.c.ended_at,
+    RUN.c.labels,
+    RUN.c.env_vars,
+    RUN.c.trace_id,
+    RUN.c.abort_reason,
+    RUN.c.action_count,
+    RUN.c.cursor,
+)
+_RUNS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).join_from(
+    RUN, ACTION, (ACTION.c.run_id == RUN.c.id) & (ACTION.c.name == _ROOT)
+)
+
+
+def get_run(connection: Connection, project: str, domain: str, name: str) -> RunRecord | None:
+    """Return one run, None when there is none of this name."""
+    named = (RUN.c.project == project) & (RUN.c.domain == domain) & (RUN.c.name == name)
+    row = connection.execute(_RUNS.where(named)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def list_runs(
+    connection: Connection,
+    project: str,
+    domain: str,
+    *,
+    filter: RunFilter = EVERY_RUN,
+    before_id: int | None = None,
+    limit: int = 100,
+) -> list[RunRecord]:
+    """List runs, newest first.
+
+    Args:
+        connection: Where to read.
+        project: Only runs of this project.
+        domain: Only runs of this domain.
+        filter: What else to ask of them.
+        before_id: The `id` of the last run of the page before; None for the first page.
+        limit: Most runs in the answer.
+
+    Returns:
+        The runs; fewer than `limit` only at the end.
+    """
+    query = _filtered(_RUNS.where((RUN.c.project == project) & (RUN.c.domain == domain)), filter)
+    if before_id is not None:
+        query = query.where(RUN.c.id < before_id)
+    return [_record(row) for row in connection.execute(query.order_by(RUN.c.id.desc()).limit(limit))]
+
+
+def runs_changed_since(
+    connection: Connection,
+    project: str,
+    domain: str,
+    cursor: int,
+    *,
+    filter: RunFilter = EVERY_RUN,
+    limit: int = 1000,
+) -> list[RunRecord]:
+    """Return runs with events after a cursor, in their latest state.
+
+    Args:
+        connection: Where to read.
+        project: Only runs of this project.
+        domain: Only runs of this domain.
+        cursor: Cursor of the event stream.
+        filter: What else to ask of them. A run that left the filter is not returned.
+        limit: Most runs in the answer.
+
+    Returns:
+        The runs in the order of their `cursor`; go on after that of the last one.
+    """
+    query = _filtered(_RUNS.where((RUN.c.project == project) & (RUN.c.domain == domain)), filter)
+    query = query.where(RUN.c.cursor > cursor).order_by(RUN.c.cursor).limit(limit)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def _filtered(query: Select[Any], filter: RunFilter) -> Select[Any]:
+    if filter.phases:
+        query = query.where(RUN.c.phase.in_(filter.phases))
+    if filter.task_name:
+        query = query.where(RUN.c.task_name == filter.task_name)
+    if filter.task_version:
+        query = query.where(RUN.c.task_version == filter.task_version)
+    if filter.created_after is not None:
+        query = query.where(RUN.c.created_at >= filter.created_after)
+    if filter.created_before is not None:
+        query = query.where(RUN.c.created_at < filter.created_before)
+    for key, value in filter.labels.items():
+        label = RUN_LABEL.alias()
+        has_label = (label.c.run_id == RUN.c.id) & (label.c.key == key) & (label.c.value == value)
+        query = query.where(exists().where(has_label))
+    return query
+
+
+def _record(row: Sequence[Any]) -> RunRecord:
+    width = len(_COLUMNS)
+    values = [*row[:width], failure_of(row[width:])]
+    return RunRecord(*values)

@@ -1,0 +1,180 @@
+"""What can happen. The shell makes events of RPCs and frames; the core handles them in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .model import Failure, Inventory, Opaque, Task, Token, WorkerState
+
+
+@dataclass(slots=True)
+class CreateRun:
+    """Someone asks for a run. The shell has checked that no ended run of the ledger has the name."""
+
+    token: Token
+    project: str
+    domain: str
+    name: str
+    request_digest: str
+    task: Task
+    spec: Opaque
+    inputs: Opaque
+    context: Opaque
+
+
+@dataclass(slots=True)
+class AbortRun:
+    """Someone wants a live run to end."""
+
+    token: Token
+    project: str
+    domain: str
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class AbortAction:
+    """Someone wants a live action, and all below it, to end."""
+
+    token: Token
+    action_id: int
+    reason: str
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """A lease in a Hello."""
+
+    lease_id: int
+    started: bool
+    parked: bool
+    worker_id: int
+
+
+@dataclass(slots=True)
+class HeldWorker:
+    """A worker in a Hello. `pool_key` is empty for a worker of one lease."""
+
+    worker_id: int
+    state: WorkerState
+    pool_key: str
+
+
+@dataclass(slots=True)
+class NodeConnected:
+    """An executor opened a session. A later session of the same node replaces an earlier one."""
+
+    node: str
+    session: int
+    boot_id: str
+    inventory: Inventory
+    workers: list[HeldWorker] = field(default_factory=list)
+    leases: list[HeldLease] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NodeDisconnected:
+    """The session's stream broke."""
+
+    node: str
+    session: int
+
+
+@dataclass(slots=True)
+class NodeHeartbeat:
+    """Sign of life. Any frame counts as one."""
+
+    node: str
+    session: int
+
+
+@dataclass(slots=True)
+class LeaseStarted:
+    """User code of a lease has started."""
+
+    node: str
+    lease_id: int
+    worker_id: int
+    started_at: int
+
+
+@dataclass(slots=True)
+class ChildRequested:
+    """A running action asks for a child. Idempotent by lease's action and key."""
+
+    node: str
+    lease_id: int
+    key: str
+    task: Task
+    spec: Opaque
+    inputs: Opaque
+    group: str = ""
+    sources: tuple[tuple[str, str], ...] = ()  # (input, key of the sibling)
+
+
+@dataclass(slots=True)
+class ChildCancelled:
+    """A running action no longer wants a child."""
+
+    node: str
+    lease_id: int
+    key: str
+
+
+@dataclass(slots=True)
+class LeaseParked:
+    """Everything in a lease waits for `awaiting` children."""
+
+    node: str
+    lease_id: int
+    awaiting: int
+
+
+@dataclass(slots=True)
+class LeaseEnded:
+    """An executor reports the end of a lease. `failure` is None on success."""
+
+    node: str
+    lease_id: int
+    failure: Failure | None
+    outputs: Opaque
+    killed: bool
+    ended_at: int
+    started_at: int = 0
+    worker_id: int = 0
+    peak_memory: int = 0
+    cpu_millis: int = 0
+
+
+@dataclass(slots=True)
+class WorkerReported:
+    """A pool worker became ready or ended."""
+
+    node: str
+    worker_id: int
+    state: WorkerState
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class Tick:
+    """Time has passed: timers that are due fire."""
+
+
+Event = (
+    CreateRun
+    | AbortRun
+    | AbortAction
+    | NodeConnected
+    | NodeDisconnected
+    | NodeHeartbeat
+    | LeaseStarted
+    | ChildRequested
+    | ChildCancelled
+    | LeaseParked
+    | LeaseEnded
+    | WorkerReported
+    | Tick
+)

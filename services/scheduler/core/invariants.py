@@ -1,0 +1,96 @@
+"""What must hold after every step. Tests call `validate` after each one; nothing else does."""
+
+from __future__ import annotations
+
+from .model import LEASED_STATES, Action, Resources, State
+from .nodes import Node
+from .world import World
+
+
+def validate(w: World) -> None:
+    """Check every invariant of the core's state.
+
+    Raises:
+        AssertionError: one is violated; the message names it and the entity.
+    """
+    for action in w.actions.values():
+        _validate_action(w, action)
+    for lease in w.leases.values():
+        action = w.actions[lease.action_id]
+        _hold(action.lease_id == lease.id, f"lease {lease.id} is the current one of its action")
+        _hold(lease.id in w.nodes[lease.node].leases, f"lease {lease.id} is on its node")
+        _hold(
+            not (lease.parked and action.state is State.ASSIGNED),
+            f"lease {lease.id} is parked before it started",
+        )
+        _hold(
+            bool(not lease.held_outcomes or lease.parked),
+            f"lease {lease.id} holds outcomes only while parked",
+        )
+    for run in w.runs.values():
+        _hold(run.root_id in w.actions, f"run {run.name} has its root action")
+        _hold(w.run_ids[run.project, run.domain, run.name] == run.id, f"run {run.name} is found by its name")
+    for pool in w.pools.values():
+        for node, count in pool.in_use.items():
+            held = [i for i in w.nodes[node].leases if w.leases[i].pool_key == pool.policy.key]
+            _hold(
+                count == sum(1 for i in held if not w.leases[i].parked),
+                f"pool slots in use on {node} are counted",
+            )
+        counted = sum(1 for lease in w.leases.values() if lease.pool_key == pool.policy.key)
+        _hold(pool.leases == counted, f"leases of pool {pool.policy.key} are counted")
+        _hold(pool.active_workers <= pool.policy.max_replicas, f"pool {pool.policy.key} keeps its maximum")
+    for node_ in w.nodes.values():
+        _validate_booking(w, node_)
+
+
+def _validate_action(w: World, action: Action) -> None:
+    name = f"action {action.id} ({action.state.value})"
+    leased = action.state in LEASED_STATES
+    _hold(leased == (action.lease_id is not None), f"{name} has a lease exactly when leased")
+    if action.lease_id is not None:
+        _hold(action.lease_id in w.leases, f"{name} names a lease that exists")
+    _hold(action.is_live or action.live_children > 0, f"{name} is kept only while something below it lives")
+    open_children = sum(1 for child in action.children.values() if isinstance(child, Action))
+    _hold(action.live_children == open_children, f"{name} counts its open children")
+    if action.parent_id is not None:
+        _hold(action.parent_id in w.actions, f"{name} has its parent")
+        parent = w.actions[action.parent_id]
+        _hold(parent.children.get(action.key) is action, f"{name} is a child of its parent")
+        dead = {State.FAILED, State.ABORTED, State.TIMED_OUT}
+        if parent.state in dead:
+            _hold(
+                action.state in (State.ABORTING, *dead, State.SUCCEEDED),
+                f"{name} lives on below an ended parent",
+            )
+    queued = action.state is State.QUEUED
+    pool = w.pools.get(action.task.pool.key) if action.task.pool else None
+    queue = pool.queue if pool else w.queues.get(action.task.resources)
+    in_queue = queue is not None and action.id in set(queue.first(len(queue)))
+    _hold(queued == in_queue, f"{name} is in its queue exactly when queued")
+
+
+def _validate_booking(w: World, node: Node) -> None:
+    cpu, memory, disk = node.inventory.cpu, node.inventory.memory, node.inventory.disk
+    booked: set[str] = set()
+    held: list[tuple[Resources, tuple[str, ...]]] = []
+    for lease_id in node.leases:
+        lease = w.leases[lease_id]
+        if not lease.pool_key:
+            wanted = w.actions[lease.action_id].task.resources
+            held.append((wanted._replace(cpu=0) if lease.parked else wanted, lease.gpu_uuids))
+    held.extend((w.pools[w.workers[i].pool_key].task.resources, w.workers[i].gpu_uuids) for i in node.workers)
+    for wanted, gpus in held:
+        cpu, memory, disk = cpu - wanted.cpu, memory - wanted.memory, disk - wanted.disk
+        _hold(not booked & set(gpus), f"no GPU of {node.name} is booked twice")
+        booked |= set(gpus)
+    _hold(
+        (node.free_cpu, node.free_memory, node.free_disk) == (cpu, memory, disk),
+        f"what is free on {node.name} adds up",
+    )
+    _hold(not booked & set(node.free_gpus), f"no booked GPU of {node.name} is free")
+
+
+def _hold(condition: bool, claim: str) -> None:
+    if not condition:
+        raise AssertionError(f"violated: {claim}")

@@ -1,0 +1,291 @@
+"""The values and entities that the core thinks in.
+
+Units: times are integer microseconds since the epoch (UTC), durations integer microseconds, CPU is in thousandths of a
+core, memory and disk in bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+SECOND = 1_000_000
+
+
+class State(str, Enum):
+    """Where an action stands inside the ledger. `phase` is what people see."""
+
+    QUEUED = "queued"
+    BACKOFF = "backoff"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    PARKED = "parked"
+    ABORTING = "aborting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True for states that nothing leaves."""
+        return self in TERMINAL_STATES
+
+
+TERMINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.ABORTED, State.TIMED_OUT})
+LEASED_STATES = frozenset({State.ASSIGNED, State.RUNNING, State.PARKED, State.ABORTING})
+
+
+class Phase(str, Enum):
+    """What people see of an action; the names of `hangar.core.v1.Phase` in lower case."""
+
+    QUEUED = "queued"
+    WAITING_FOR_RESOURCES = "waiting_for_resources"
+    INITIALIZING = "initializing"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    TIMED_OUT = "timed_out"
+
+
+PHASE_OF = {
+    State.QUEUED: Phase.QUEUED,
+    State.BACKOFF: Phase.QUEUED,
+    State.ASSIGNED: Phase.INITIALIZING,
+    State.RUNNING: Phase.RUNNING,
+    State.PARKED: Phase.RUNNING,
+    State.ABORTING: Phase.RUNNING,
+    State.SUCCEEDED: Phase.SUCCEEDED,
+    State.FAILED: Phase.FAILED,
+    State.ABORTED: Phase.ABORTED,
+    State.TIMED_OUT: Phase.TIMED_OUT,
+}
+
+
+class FailureKind(str, Enum):
+    """Who is to blame for a failure; the names of `hangar.core.v1.FailureKind` in lower case."""
+
+    USER = "user"
+    SYSTEM = "system"
+    OOM = "oom"
+    GPU_OOM = "gpu_oom"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    IMAGE = "image"
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an attempt failed; see `hangar.core.v1.Failure` for the meaning of each field."""
+
+    kind: FailureKind
+    code: str
+    message: str
+    traceback: str = ""
+    non_recoverable: bool = False
+    worker: str = ""
+
+
+class Resources(NamedTuple):
+    """What one worker holds. `gpu_model` is empty for any model."""
+
+    cpu: int
+    memory: int
+    disk: int = 0
+    gpu_count: int = 0
+    gpu_model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """A reusable environment: `key` is equal for tasks that may share workers."""
+
+    key: str
+    min_replicas: int
+    max_replicas: int
+    concurrency: int
+    idle_ttl: int
+    scaledown_ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the core has to know of a task definition, named by its digest."""
+
+    digest: str
+    name: str
+    resources: Resources
+    retries: int = 0
+    max_runtime: int = 0
+    max_queued: int = 0
+    pool: PoolPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU of a node. Unhealthy devices are never booked."""
+
+    uuid: str
+    model: str
+    memory: int
+    healthy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a node offers."""
+
+    cpu: int
+    memory: int
+    disk: int
+    gpus: tuple[Gpu, ...] = ()
+    platform: str = ""
+
+
+class NodeState(str, Enum):
+    """A node in the eyes of the scheduler; the names of `hangar.scheduler.v1.NodeState` in lower case."""
+
+    READY = "ready"
+    SUSPECT = "suspect"
+    LOST = "lost"
+    DRAINING = "draining"
+
+
+class WorkerState(str, Enum):
+    """A pool worker; the names of `hangar.scheduler.v1.WorkerState` in lower case."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    EXITED = "exited"
+
+
+class Child(NamedTuple):
+    """What a live parent remembers of an ended child: enough to answer a repeated request for it."""
+
+    action_id: int
+    name: str
+    state: State
+    round: int
+    incarnation: int
+
+
+@dataclass(slots=True)
+class Run:
+    """A run that has not ended."""
+
+    id: int
+    project: str
+    domain: str
+    name: str
+    request_digest: str
+    root_id: int
+    action_count: int = 1
+
+
+@dataclass(slots=True)
+class Action:
+    """An action that has not ended, or whose parent has not."""
+
+    id: int
+    run_id: int
+    name: str
+    key: str
+    parent_id: int | None
+    depth: int
+    task: Task
+    created_at: int
+    round: int = 0  # user failures of the parent when this was last asked for
+    incarnation: int = 1
+    state: State = State.QUEUED
+    lease_id: int | None = None
+    attempts: int = 0  # leases granted so far
+    user_failures: int = 0  # failures that used up a retry of the user
+    system_failures: int = 0  # consecutive failures that did not
+    ready_at: int = 0
+    wait_reason: str = ""
+    abort_reason: str = ""
+    started_at: int = 0
+    children: dict[str, Child | Action] = field(default_factory=dict)
+    live_children: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """True until it ends."""
+        return self.state not in TERMINAL_STATES
+
+
+@dataclass(slots=True)
+class Lease:
+    """The current attempt of an action on a node. Its id is its fencing epoch."""
+
+    id: int
+    action_id: int
+    node: str
+    number: int
+    user_attempt: int
+    granted_at: int
+    pool_key: str = ""
+    worker_id: int = 0
+    gpu_uuids: tuple[str, ...] = ()
+    started_at: int = 0
+    parked: bool = False
+    killing: FailureKind | None = None  # a kill that is not an abort was sent
+    kill_reason: str = ""
+    awaiting: set[str] = field(default_factory=set)  # keys of children it asked for and has no outcome of
+    held_outcomes: list[str] = field(default_factory=list)  # keys to deliver when it has its place back
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker of a pool. Its id is its epoch. Workers of one lease are part of the lease."""
+
+    id: int
+    node: str
+    pool_key: str
+    spec_digest: str
+    gpu_uuids: tuple[str, ...]
+    started_at: int
+    state: WorkerState = WorkerState.STARTING
+
+
+# What the shell loads from the ledger at start and gives to `Scheduler.restore`.
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """A node as the ledger has it."""
+
+    name: str
+    boot_id: str
+    inventory: Inventory
+    state: NodeState
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything that is live, and the counters behind the last identifiers used."""
+
+    next_run_id: int = 1
+    next_action_id: int = 1
+    next_lease_id: int = 1
+    next_worker_id: int = 1
+    runs: list[Run] = field(default_factory=list)  # runs of `actions`
+    # Actions that have not ended and all their ancestors, ended or not, in the order of their ids; `children` empty.
+    actions: list[Action] = field(default_factory=list)
+    # (parent id, key, child) of every ended child of an action in `actions` that has not ended; of several
+    # incarnations of a key the latest. Children that are in `actions` themselves are left out.
+    ended_children: list[tuple[int, str, Child]] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)  # attempts that have not ended
+    workers: list[Worker] = field(default_factory=list)  # pool workers that have not exited
+    pool_tasks: dict[str, Task] = field(default_factory=dict)  # spec digest of each worker -> its task
+    nodes: list[NodeRecord] = field(default_factory=list)
+
+
+Token = Any  # a request of the shell, handed back in `Reply`
+Opaque = Any  # a payload, a task definition or a run context that the core passes through

@@ -1,0 +1,84 @@
+"""Which node takes a worker: a function of the request and the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .model import NodeState, Resources
+from .nodes import Node
+
+GIB = 1 << 30
+
+
+def choose(wanted: Resources, nodes: Iterable[Node], preferred: frozenset[str] = frozenset()) -> Node | None:
+    """The best ready node that fits `wanted`, None when there is none.
+
+    Bin-packs over the dominant resource, keeps CPU work off GPU hosts, prefers the `preferred` nodes (those that
+    have the environment warm); ties are broken by name, so that equal states give equal plans.
+    """
+    best: Node | None = None
+    best_score: tuple[bool, bool, float, str] | None = None
+    for node in nodes:
+        if node.state is not NodeState.READY or node.session is None or not node.fits(wanted):
+            continue
+        wasted_gpus = bool(node.inventory.gpus) and not wanted.gpu_count
+        score = (wasted_gpus, node.name not in preferred, -_fullness(node, wanted), node.name)
+        if best_score is None or score < best_score:
+            best, best_score = node, score
+    return best
+
+
+def _fullness(node: Node, wanted: Resources) -> float:
+    """Share of the node's dominant resource that is booked once `wanted` is."""
+    have = node.inventory
+    cpu = (have.cpu - node.free_cpu + wanted.cpu) / have.cpu if have.cpu else 1.0
+    memory = (have.memory - node.free_memory + wanted.memory) / have.memory if have.memory else 1.0
+    return max(cpu, memory)
+
+
+def explain_wait(wanted: Resources, nodes: Iterable[Node]) -> str:
+    """Why no node takes `wanted` right now, per host."""
+    reasons = []
+    for node in sorted(nodes, key=lambda node: node.name):
+        if node.state is not NodeState.READY or node.session is None:
+            reasons.append(f"{node.name}: {node.state.value}")
+        elif not node.fits(wanted):
+            reasons.append(f"{node.name}: {', '.join(_shortages(node, wanted))}")
+    return "; ".join(reasons) if reasons else "no host is connected"
+
+
+def _shortages(node: Node, wanted: Resources) -> list[str]:
+    short = []
+    if wanted.cpu > node.free_cpu:
+        short.append(f"needs {wanted.cpu / 1000:g} cores, {max(node.free_cpu, 0) / 1000:g} free")
+    if wanted.memory > node.free_memory:
+        short.append(f"needs {wanted.memory / GIB:.3g} GiB memory, {max(node.free_memory, 0) / GIB:.3g} free")
+    if wanted.disk > node.free_disk:
+        short.append(f"needs {wanted.disk / GIB:.3g} GiB disk, {max(node.free_disk, 0) / GIB:.3g} free")
+    matching = sum(1 for gpu in node.free_gpus.values() if wanted.gpu_model in ("", gpu.model))
+    if wanted.gpu_count > matching:
+        short.append(f"needs {describe_gpus(wanted)}, {matching} free")
+    return short
+
+
+def describe_gpus(wanted: Resources) -> str:
+    """The GPUs of a request in words."""
+    return f"{wanted.gpu_count} {wanted.gpu_model or 'GPU'}{'s' if wanted.gpu_count > 1 else ''}"
+
+
+def describe(wanted: Resources) -> str:
+    """A request in words."""
+    parts = [f"{wanted.cpu / 1000:g} cores", f"{wanted.memory / GIB:.3g} GiB memory"]
+    if wanted.disk:
+        parts.append(f"{wanted.disk / GIB:.3g} GiB disk")
+    if wanted.gpu_count:
+        parts.append(describe_gpus(wanted))
+    return ", ".join(parts)
+
+
+def describe_largest(nodes: Iterable[Node]) -> str:
+    """The host with most processor time and memory, in words."""
+    largest = max(nodes, key=lambda node: (node.inventory.cpu, node.inventory.memory, node.name))
+    have = largest.inventory
+    gpus = ", ".join(sorted({gpu.model for gpu in have.gpus if gpu.healthy})) or "none"
+    return f"{largest.name} with {have.cpu / 1000:g} cores, {have.memory / GIB:.3g} GiB memory, {len(have.gpus)} GPUs ({gpus})"

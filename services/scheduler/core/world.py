@@ -1,0 +1,130 @@
+"""Everything that is live, and the effects of the step under way. The core's modules are functions over a `World`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from . import effects as fx
+from .model import Action, Lease, NodeState, Phase, Resources, Run, Task, Worker
+from .nodes import Node
+from .pools import Pool
+from .queues import Queue
+from .timers import Timers
+
+REMEMBERED_RUNS = 1024  # ended runs whose names are known until the ledger's readers see them for sure
+
+
+class World:
+    """State of the scheduler."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.out: list[fx.Effect] = []
+        self.next_run_id = 1
+        self.next_action_id = 1
+        self.next_lease_id = 1
+        self.next_worker_id = 1
+        self.runs: dict[int, Run] = {}
+        self.run_ids: dict[tuple[str, str, str], int] = {}
+        self.ended_runs: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self.actions: dict[int, Action] = {}
+        self.leases: dict[int, Lease] = {}
+        self.nodes: dict[str, Node] = {}
+        self.workers: dict[int, Worker] = {}
+        self.pools: dict[str, Pool] = {}
+        self.queues: dict[Resources, Queue] = {}
+        self.timers = Timers()
+        self.capacity_version = 0
+        self.explaining_pools = False  # a WAIT_REASON timer is set
+        self.stale_pools: set[str] = set()  # pools to look at in the next scheduling pass
+
+    def emit(self, effect: fx.Effect) -> None:
+        """Add an effect to the step."""
+        self.out.append(effect)
+
+    def capacity_changed(self) -> None:
+        """Something was freed or came: what did not fit is tried again."""
+        self.capacity_version += 1
+
+    def is_reachable(self, node: str) -> bool:
+        """Whether frames can be sent to the node. What is not sent is made good when it says Hello."""
+        found = self.nodes.get(node)
+        return found is not None and found.session is not None
+
+    def action_of(self, lease: Lease) -> Action:
+        """The action that a current lease carries out."""
+        return self.actions[lease.action_id]
+
+    def lease_of(self, action: Action) -> Lease | None:
+        """The action's current lease."""
+        return self.leases.get(action.lease_id) if action.lease_id is not None else None
+
+    def pool_of(self, task: Task) -> Pool | None:
+        """The pool that serves a task; made on first use. None for tasks with workers of their own."""
+        if task.pool is None:
+            return None
+        pool = self.pools.get(task.pool.key)
+        if pool is None:
+            pool = Pool(task.pool, task, Queue(task.resources))
+            self.pools[task.pool.key] = pool
+        return pool
+
+    def enqueue(self, action: Action) -> None:
+        """Make an action in state QUEUED available for placement."""
+        pool = self.pool_of(action.task)
+        if pool is not None:
+            pool.queue.add(action)
+            pool.idle_since = 0
+            self.stale_pools.add(pool.policy.key)
+            return
+        queue = self.queues.get(action.task.resources)
+        if queue is None:
+            queue = self.queues[action.task.resources] = Queue(action.task.resources)
+        queue.add(action)
+
+    def dequeue(self, action: Action) -> None:
+        """Withdraw an action from placement, if it is queued."""
+        if action.task.pool is not None:
+            pool = self.pools.get(action.task.pool.key)
+            if pool is not None:
+                pool.queue.discard(action.id)
+                self.stale_pools.add(pool.policy.key)
+            return
+        queue = self.queues.get(action.task.resources)
+        if queue is not None:
+            queue.discard(action.id)
+
+    def remember_ended_run(self, run: Run) -> None:
+        """Drop a run; its name stays known for a while."""
+        key = (run.project, run.domain, run.name)
+        del self.runs[run.id]
+        self.run_ids.pop(key, None)
+        self.ended_runs[key] = run.request_digest
+        while len(self.ended_runs) > REMEMBERED_RUNS:
+            self.ended_runs.popitem(last=False)
+
+    def emit_worker(self, worker: Worker) -> None:
+        """Persist the state of a pool worker."""
+        self.emit(
+            fx.WorkerChanged(
+                worker.id,
+                worker.node,
+                worker.pool_key,
+                worker.spec_digest,
+                worker.gpu_uuids,
+                worker.state,
+                self.now,
+            )
+        )
+
+    def emit_node(self, node: Node) -> None:
+        """Persist the state of a node."""
+        self.emit(fx.NodeChanged(node.name, node.boot_id, node.inventory, node.state, node.labels, self.now))
+
+    def emit_closed(self, lease: Lease, phase: Phase, **details: object) -> None:
+        """Persist the end of an attempt."""
+        self.emit(fx.LeaseClosed(lease.id, phase, self.now, **details))  # type: ignore[arg-type]
+
+    def ready_nodes(self) -> list[Node]:
+        """Nodes that take new work."""
+        return [n for n in self.nodes.values() if n.state is NodeState.READY and n.session is not None]
