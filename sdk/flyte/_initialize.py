@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyte import errors
+from flyte._availability import refuse as not_available
 from flyte._client._twins import twin
 from flyte.config._load import auto
 from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, TaskConfig
@@ -30,11 +31,13 @@ class Session:
         config: The configuration. Without an endpoint, the embedded backend is used.
         root_dir: Directory that code is bundled from; None to detect it.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
+        starts_backend: True to start the embedded backend when it is needed and does not run.
     """
 
     config: Config = field(default_factory=Config)
     root_dir: Path | None = None
     sync_local_sys_paths: bool = True
+    starts_backend: bool = True
     _client: Client | None = None
     _opening: asyncio.Lock | None = None
 
@@ -64,11 +67,11 @@ class Session:
     async def _open(self) -> Client:
         from flyte._client._channel import Endpoint
         from flyte._client._client import Client
-        from flyte._client._embedded import ensure_backend
+        from flyte._client._embedded import ensure_backend, running_backend
 
         admin = self.config.admin
         if admin.endpoint is None:
-            backend = await ensure_backend()
+            backend = await (ensure_backend() if self.starts_backend else running_backend())
             return Client(Endpoint.parse(backend.grpc, insecure=True))
         return Client(Endpoint.parse(admin.endpoint, insecure=admin.insecure))
 
@@ -116,7 +119,7 @@ def refuse(**parameters: tuple[Any, str]) -> None:
     """
     for name, (value, instead) in parameters.items():
         if value is not None:
-            raise errors.FeatureNotAvailableError(f"{name}={value!r} is not available: {instead}")
+            raise not_available(f"{name}={value!r}", instead)
 
 
 @twin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -88,7 +88,7 @@ class Actions:
     ) -> AsyncIterator[messages.WatchActionsResponse]:
         """Yields the actions of a run, then those that change, until the run and all in it have ended.
 
-        The last message of the snapshot, and every later one, has the cursor to go on from. Before that it is 0.
+        The last message of the snapshot, and every later one, has the cursor to go on from; it is 0 before.
         """
         run = await self._runs.record(request.run)
         topic = (request.run.project, request.run.domain, request.run.name)
@@ -130,7 +130,7 @@ class Actions:
             inputs=found[0], outputs=found[1], inputs_url=urls[0], outputs_url=urls[1]
         )
 
-    async def events(self, identifier: ActionIdentifier) -> list[event_queries.EventRecord]:
+    async def events(self, identifier: ActionIdentifier) -> Sequence[event_queries.EventRecord]:
         """Returns everything that happened to an action, in order."""
         record = await self.record(identifier)
         return await self._reader.read(lambda ledger: event_queries.list_action_events(ledger, record.id))

@@ -80,14 +80,18 @@ class Logs:
         cursor = parse_cursor(request.cursor, number)
         size = page_size(request.page_size, default=_DEFAULT_LINES, largest=_MOST_LINES)
         page = await self._page(action, cursor.attempt if cursor else number, cursor, size)
-        place = page.cursor or cursor or Cursor(number or 0)
-        return messages.ListLogsResponse(lines=page.lines, cursor=str(place), complete=page.complete)
+        if page.cursor is None:
+            if number is not None or cursor is not None:
+                message = f"action {action.name} has no such attempt: it has {action.attempt_count} so far"
+                raise NotFound(message, reason="ATTEMPT_NOT_FOUND", action=action.name)
+            return messages.ListLogsResponse(cursor=str(Cursor(0)), complete=action.phase in convert.TERMINAL)
+        return messages.ListLogsResponse(lines=page.lines, cursor=str(page.cursor), complete=page.complete)
 
     async def tail(self, request: messages.TailLogsRequest) -> AsyncIterator[messages.TailLogsResponse]:
         """Yields stored lines, then new ones, until no line can follow.
 
-        With an attempt that is its end; without one the newest attempt comes first and later ones follow, until the
-        action has ended.
+        With an attempt that is its end; without one the newest attempt comes first and later ones follow, until
+        the action has ended.
         """
         action = await self._actions.record(request.action)
         fixed = request.attempt if request.HasField("attempt") else None
@@ -116,7 +120,7 @@ class Logs:
     async def _later(
         self, identifier: ActionIdentifier, action: ActionRecord, number: int | None
     ) -> tuple[int | None, bool]:
-        """Returns the number of the next attempt, None when there is none yet, and whether none can follow."""
+        """Returns the number of the next attempt, None without one, and whether none can follow."""
 
         def look(ledger: Connection) -> tuple[AttemptRecord | None, bool]:
             following = attempt_queries.get_attempt(ledger, action.id, 0 if number is None else number + 1)
@@ -138,10 +142,6 @@ class Logs:
 
         attempt, chunks = await self._reader.read(look)
         if attempt is None:
-            if number is not None and number < action.attempt_count:
-                raise NotFound(
-                    f"attempt {number} of action {action.name} does not exist", reason="ATTEMPT_NOT_FOUND"
-                )
             return LogPage([], None, at_end=True, complete=False)
         place = cursor or Cursor(attempt.number)
         lines: list[messages.LogLine] = []

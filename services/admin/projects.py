@@ -114,12 +114,12 @@ class Projects:
 
 
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Returns labels that are fit to be some: up to 64, keys of 1 to 128 and values of up to 256 characters."""
+    """Returns labels that are fit to be some: up to 64, of bounded length."""
     if len(labels) > 64:
         raise InvalidArgument(f"{len(labels)} labels are given: use up to 64", field="labels")
     for key, value in labels.items():
         if not 1 <= len(key) <= 128 or len(value) > 256:
-            message = f"label {key[:40]!r} is not valid: use 1 to 128 characters for the key, up to 256 for the value"
+            message = f"label {key[:40]!r} is not valid: keys have 1 to 128 characters, values up to 256"
             raise InvalidArgument(message, field="labels")
     return dict(labels)
 

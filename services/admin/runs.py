@@ -102,7 +102,7 @@ class Runs:
     async def watch(self, request: messages.WatchRunsRequest) -> AsyncIterator[messages.WatchRunsResponse]:
         """Yields the runs of a filter, then those that change, without an end.
 
-        The last message of the snapshot, and every later one, has the cursor to go on from. Before that it is 0.
+        The last message of the snapshot, and every later one, has the cursor to go on from; it is 0 before.
         """
         project, domain = request.project, request.domain
         await self._projects.check(project, domain)
@@ -129,7 +129,7 @@ class Runs:
         """Returns a run as the ledger has it.
 
         Raises:
-            NotFound: There is no such project (reason ``PROJECT_NOT_FOUND``) or run (reason ``RUN_NOT_FOUND``).
+            NotFound: There is no such project (reason ``PROJECT_NOT_FOUND``) or run (``RUN_NOT_FOUND``).
         """
         project, domain, name = identifier.project, identifier.domain, identifier.name
         check_name("run name", name)
@@ -188,8 +188,8 @@ class Runs:
             raise InvalidArgument(message, reason="INPUTS_INVALID", field="inputs")
         if len(inputs.inline) > INLINE_BYTES:
             message = (
-                f"inputs have {len(inputs.inline)} bytes inline: upload documents above {INLINE_BYTES} bytes with "
-                "DataService.CreateUploads and send the reference"
+                f"inputs have {len(inputs.inline)} bytes inline: upload documents above {INLINE_BYTES} bytes "
+                "with DataService.CreateUploads and send the reference"
             )
             raise InvalidArgument(message, reason="INPUTS_TOO_LARGE", field="inputs")
         if inputs.HasField("reference"):

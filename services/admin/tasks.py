@@ -32,7 +32,7 @@ class Tasks:
         )
         if record is None:
             which = f"task {name!r}" + (f" in version {version!r}" if version else "")
-            message = f"{which} was never run in project {project!r}, domain {domain!r}: run it once, or check the name"
+            message = f"{which} was never run in project {project!r}, domain {domain!r}: check the name"
             raise NotFound(message, reason="TASK_NOT_FOUND", task=name)
         return convert.task(record, project, domain)
 

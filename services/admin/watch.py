@@ -1,7 +1,7 @@
 """Waking those who watch runs: one subscription to the scheduler for all of them.
 
-A watcher is only told that something changed; it reads the latest state from the ledger by itself. So a slow reader
-is never dropped and never holds up another: what changed meanwhile arrives together.
+A watcher is only told that something changed; it reads the latest state from the ledger by itself. So a slow
+reader is never dropped and never holds up another: what changed meanwhile arrives together.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class ChangeFeed:
         woken: dict[Topic, bool] = {}
         for event in events:
             run = event.action.run
-            topic = (run.project, run.domain, run.name)
+            topic: Topic = (run.project, run.domain, run.name)
             ended = event.action.name == ROOT and event.phase in TERMINAL
             woken[topic] = woken.get(topic, False) or ended
         for topic, urgent in woken.items():

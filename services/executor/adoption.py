@@ -7,7 +7,7 @@ import structlog
 
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import Assignment, LeaseResult, LogChunk, WorkerStart
-from services.executor.dispatch import Dispatch
+from services.executor import failures
 from services.executor.engines.base import AdoptedWorker
 from services.executor.holdings import Holdings
 from services.executor.launches import Launches
@@ -29,7 +29,6 @@ class Adoption:
     Args:
         holdings: Filled here.
         results: Goes on with leases that had ended.
-        dispatch: Gives leases that no worker has.
         launches: Starts workers that were not started.
         server: Listens for those that were.
         new_worker: Makes the worker of a lease or of a pool.
@@ -39,14 +38,12 @@ class Adoption:
         self,
         holdings: Holdings,
         results: Results,
-        dispatch: Dispatch,
         launches: Launches,
         server: WorkerServer,
         new_worker: Callable[[Lease | WorkerStart], Worker],
     ) -> None:
         self._holdings = holdings
         self._results = results
-        self._dispatch = dispatch
         self._launches = launches
         self._server = server
         self._new_worker = new_worker
@@ -101,9 +98,11 @@ class Adoption:
             self._take_back(self._new_worker(lease), lease)
         elif worker is not None:
             self._take_back(worker, lease)
+        elif row.worker_id:
+            gone = failures.system("WorkerDied", f"worker {row.worker_id} ended while the executor was restarted")
+            self._results.fail(lease, gone)
         else:
-            pool = self._holdings.pool(assignment.pool_key)
-            pool.enqueue(lease)
+            self._holdings.pool(assignment.pool_key).enqueue(lease)
 
     @staticmethod
     def _take_back(worker: Worker, lease: Lease) -> None:

@@ -97,8 +97,11 @@ class Dispatch:
 
     def deliver(self, lease: Lease) -> None:
         """Sends a lease to its worker, unless that was done over the same connection or there is none yet."""
-        connection = lease.worker.connection if lease.worker is not None else None
-        if connection is None or connection is lease.sent_over or not lease.is_journaled:
+        worker = lease.worker
+        if worker is None or worker.connection is None or not worker.has_code:
+            return
+        connection = worker.connection
+        if connection is lease.sent_over or lease.is_uncertain or not lease.is_journaled:
             return
         lease.sent_over = connection
         if lease.assignment.inputs.WhichOneof("data") == "reference":
@@ -107,6 +110,11 @@ class Dispatch:
             task.add_done_callback(self._fetching.discard)
         else:
             connection.send(self._run_header(lease), lease.assignment.inputs.inline)
+
+    def deliver_all(self, worker: Worker) -> None:
+        """Sends a worker its leases, as far as it does not have them."""
+        for lease in list(worker.leases.values()):
+            self.deliver(lease)
 
     async def _fetch_and_send(self, lease: Lease, connection: WorkerConnection) -> None:
         try:

@@ -1,6 +1,8 @@
 """What follows when a worker has ended."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -56,25 +58,23 @@ class Exits:
         async for ended in self._engine.events():
             worker = self._holdings.workers.get(ended.worker_id)
             if worker is None:
-                self._start(ended.worker_id, self._clear(ended.worker_id))
+                self._start(ended.worker_id, lambda number=ended.worker_id: self._clear_stranger(number))
             else:
                 self.gone(worker, ended)
 
     def gone(self, worker: Worker, ended: WorkerExit) -> None:
         """Nothing of a worker lives."""
-        self._start(worker.worker_id, self._settle(worker, ended, None))
+        self._start(worker.worker_id, lambda: self._settle(worker, ended, None))
 
     def never_started(self, worker: Worker, failure: Failure) -> None:
         """A worker could not be started."""
         ended = WorkerExit(worker.worker_id, None, reason=failure.message)
-        self._start(worker.worker_id, self._settle(worker, ended, failure))
+        self._start(worker.worker_id, lambda: self._settle(worker, ended, failure))
 
-    def _start(self, worker_id: int, work: "asyncio._CoroutineLike[None]") -> None:
-        if worker_id in self._settling:
-            work.close()  # type: ignore[union-attr]
-            return
-        task = self._settling[worker_id] = asyncio.create_task(work)
-        task.add_done_callback(lambda _: self._settling.pop(worker_id, None))
+    def _start(self, worker_id: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if worker_id not in self._settling:
+            task = self._settling[worker_id] = asyncio.create_task(work())
+            task.add_done_callback(lambda _: self._settling.pop(worker_id, None))
 
     async def _settle(self, worker: Worker, ended: WorkerExit, failure: Failure | None) -> None:
         if failure is not None and worker.is_launched:
@@ -127,6 +127,14 @@ class Exits:
         exits[worker.worker_id] = worker.status()
         while len(exits) > REMEMBERED_EXITS:
             del exits[next(iter(exits))]
+
+    async def _clear_stranger(self, worker_id: int) -> None:
+        """Clears up behind a worker whose leases had all ended before the executor was restarted."""
+        left = [lease for lease in self._holdings.leases.values() if lease.worker_id == worker_id]
+        shipping = await self._results.reported(left)
+        if shipping:
+            await asyncio.wait(shipping)
+        await self._clear(worker_id)
 
     async def _clear(self, worker_id: int) -> None:
         await self._server.unlisten(worker_id)

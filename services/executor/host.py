@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 
-from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.resources_pb2 import Inventory
 from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionResponse, Welcome, WorkerStart
 from services.common.blobs import BlobStore
@@ -81,7 +80,9 @@ class Host:
         )
         self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._freed)
         self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server)
-        self._launches = Launches(engine, code, gpus, self._server, self._progress, self._not_started)
+        self._launches = Launches(
+            engine, code, gpus, self._server, self._progress, self._prepared, self._exits.never_started
+        )
         self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
         self._children = Children(holdings, outgoing, payloads, self._logs)
         self._dispatch = Dispatch(
@@ -94,7 +95,7 @@ class Host:
 
     async def start(self, restored: Restored) -> None:
         """Takes over what an earlier executor of this state directory left, and begins to listen to the engine."""
-        adoption = Adoption(self.holdings, self._results, self._dispatch, self._launches, self._server, self._new_worker)
+        adoption = Adoption(self.holdings, self._results, self._launches, self._server, self._new_worker)
         strangers = await adoption.run(restored, await self._engine.adopt())
         self._tasks = [
             asyncio.create_task(self._exits.run(), name="exits"),
@@ -172,8 +173,8 @@ class Host:
         for lease in leases:
             self._outgoing.progress(lease.lease_id, line)
 
-    def _not_started(self, worker: Worker, failure: Failure) -> None:
-        self._exits.never_started(worker, failure)
+    def _prepared(self, worker: Worker) -> None:
+        self._dispatch.deliver_all(worker)
 
     def worker_connected(self, worker_id: int, connection: WorkerConnection, hello: dict[str, Any]) -> None:
         """A worker connected, for the first time or again."""

@@ -53,6 +53,7 @@ class Launches:
         gpus: Devices.
         server: Where workers connect.
         on_progress: Called with a worker and a line on what is being done for it.
+        on_prepared: Called with a worker whose leases may be sent to it.
         on_failed: Called with a worker that could not be started; nothing of it is left.
     """
 
@@ -63,6 +64,7 @@ class Launches:
         gpus: GpuPlugin,
         server: WorkerServer,
         on_progress: Callable[[Worker, str], None],
+        on_prepared: Callable[[Worker], None],
         on_failed: Callable[[Worker, Failure], None],
     ) -> None:
         self._engine = engine
@@ -70,6 +72,7 @@ class Launches:
         self._gpus = gpus
         self._server = server
         self._on_progress = on_progress
+        self._on_prepared = on_prepared
         self._on_failed = on_failed
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,6 +87,7 @@ class Launches:
         try:
             await self._prepare(worker)
             worker.launch = None
+            self._on_prepared(worker)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await worker.connected.wait()
         except ImageFailedError as error:
@@ -118,10 +122,10 @@ class Launches:
             if not worker.is_launched:
                 definition = ImageDefinition(spec.image.digest, spec.image.definition_json)
                 image = await self._engine.ensure_image(definition, Throttle(worker, self._on_progress))
-                worker.code_dir = await code
+                worker.code_dir, worker.has_code = await code, True
                 await self._launch(worker, image)
             else:
-                worker.code_dir = await code
+                worker.code_dir, worker.has_code = await code, True
         finally:
             code.cancel()
             await asyncio.wait([code])

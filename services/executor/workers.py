@@ -47,6 +47,8 @@ class Worker:
     """True when the engine knows of it."""
     code_dir: str = ""
     """Where its code is, empty when the image has it."""
+    has_code: bool = False
+    """True when `code_dir` is known."""
     connection: WorkerConnection | None = None
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it connected for the first time, or ended."""

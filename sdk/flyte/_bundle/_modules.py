@@ -74,14 +74,16 @@ def main_module(root: Path, directories: tuple[str, ...]) -> str | None:
         return str(spec.name)
     path = file_of(main)
     inside = below(path, root) if path is not None else None
-    return module_name(inside, root, directories) if inside is not None else None
+    if inside is None or inside.suffix != ".py" or is_installed(inside):
+        return None
+    return module_name(inside, root, directories)
 
 
 def module_name(path: Path, root: Path, directories: tuple[str, ...]) -> str:
     """The name under which a file is imported, given what is on ``sys.path``.
 
     Raises:
-        flyte.errors.ModuleLoadError: When a part of its path is no Python name, such as ``my-script.py``.
+        flyte.errors.ModuleLoadError: When a part of its path has a dot, such as ``my.script.py``.
     """
     package_root = path.parent
     while (package_root / "__init__.py").is_file() and package_root != root:
@@ -91,14 +93,9 @@ def module_name(path: Path, root: Path, directories: tuple[str, ...]) -> str:
     relative = path.relative_to(start).with_suffix("")
     parts = relative.parts[:-1] if relative.name == "__init__" else relative.parts
     for part in parts:
-        if not part.isidentifier():
+        if "." in part:
             raise errors.ModuleLoadError(
-                f"{path.relative_to(root)} cannot be imported by a worker: {part!r} is not a Python name. "
-                f"Rename it, such as {_identifier(part)!r}."
+                f"{path.relative_to(root)} cannot be imported by a worker: {part!r} has a dot in it. Rename it, such "
+                f"as {part.replace('.', '_')!r}."
             )
     return ".".join(parts)
-
-
-def _identifier(part: str) -> str:
-    name = "".join(character if character.isalnum() else "_" for character in part)
-    return name if name.isidentifier() else f"_{name}"

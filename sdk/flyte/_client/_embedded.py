@@ -19,6 +19,7 @@ import grpc.aio
 from flyte import errors
 from flyte._client._addresses import BackendFile, data_directory, read_backend_file
 from flyte._client._channel import Endpoint, open_channel
+from flyte._client._errors import UNAVAILABLE
 
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING)
@@ -61,6 +62,22 @@ async def ensure_backend(say: Callable[[str], None] | None = None) -> BackendFil
     directory = data_directory()
     found = await find_backend(directory)
     return found or await start_backend(directory, say or _say_to_stderr)
+
+
+async def running_backend() -> BackendFile:
+    """The embedded backend, which must run.
+
+    Raises:
+        flyte.errors.RuntimeSystemError: When it does not.
+    """
+    found = await find_backend()
+    if found is None:
+        raise errors.RuntimeSystemError(
+            UNAVAILABLE,
+            "The embedded backend does not run. Start it (`flyte start`), or name another one "
+            "(`flyte create config --endpoint HOST:PORT`).",
+        )
+    return found
 
 
 async def start_backend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -342,9 +342,15 @@ class Run:
                 yield self
 
     @twin_iterator_method
-    async def updates(self) -> AsyncGenerator[RunUpdate, None]:
-        """Yields the actions that exist, then those that change, until it has ended."""
-        async with aclosing(self._updates()) as updates:
+    async def updates(
+        self, on_reconnect: Callable[[], None] | None = None
+    ) -> AsyncGenerator[RunUpdate, None]:
+        """Yields the actions that exist, then those that change, until it has ended.
+
+        Args:
+            on_reconnect: Called each time the connection is lost and is being made again.
+        """
+        async with aclosing(self._updates(on_reconnect)) as updates:
             async for update in updates:
                 yield update
 
@@ -459,8 +465,11 @@ class Run:
     async def _data(self) -> ActionData:
         return await ActionData.fetch(await self._session.client(), self._root)
 
-    async def _updates(self) -> AsyncGenerator[RunUpdate, None]:
-        async with aclosing(watch_run(await self._session.client(), self._message.id)) as answers:
+    async def _updates(
+        self, on_reconnect: Callable[[], None] | None = None
+    ) -> AsyncGenerator[RunUpdate, None]:
+        client = await self._session.client()
+        async with aclosing(watch_run(client, self._message.id, on_reconnect)) as answers:
             async for answer in answers:
                 if answer.HasField("run"):
                     self._message = answer.run

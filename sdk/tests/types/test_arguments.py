@@ -22,8 +22,10 @@ from sdk.tests.types.sameness import same
 @pytest.mark.parametrize(
     ("text", "annotation", "value"),
     [
-        ("5", int, 5), ("-5", int, -5), ("0x10", int, 16), ("1e3", float, 1000.0), ("nan", float, float("nan")),
-        ("5", float, 5.0), ("5", str, "5"), ("@x", str, "@x"), ("", str, ""), ("true", bool, True), ("No", bool, False),
+        ("5", int, 5), ("-5", int, -5), ("0x10", int, 16), ("1e3", float, 1000.0),
+        ("nan", float, float("nan")),
+        ("5", float, 5.0), ("5", str, "5"), ("@x", str, "@x"), ("", str, ""), ("true", bool, True),
+        ("No", bool, False),
         ("1", bool, True), ("0", bool, False),
         ("2024-01-31", datetime, datetime(2024, 1, 31)), ("2024-01-31", date, date(2024, 1, 31)),
         ("2024-01-01T10:00:00.5Z", datetime, datetime(2024, 1, 1, 10, 0, 0, 500000, tzinfo=timezone.utc)),

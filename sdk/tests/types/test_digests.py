@@ -45,6 +45,7 @@ PINNED = [
 
 
 def digests_under(seed: str) -> list[str]:
+    """What a new process with a hash seed computes."""
     package = str(Path(flyte.__file__).parent.parent)
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": package}
     done = subprocess.run(

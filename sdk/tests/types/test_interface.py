@@ -25,6 +25,7 @@ def add(x: int, y: int = 2, *, note: Optional[str] = None) -> int:
         x: The first
             of the two.
         y (int): The second.
+        note: Unused.
 
     Returns:
         The sum.
@@ -32,15 +33,15 @@ def add(x: int, y: int = 2, *, note: Optional[str] = None) -> int:
     return x + y
 
 
-async def fetch(when: datetime, point: shapes.Point) -> tuple[int, str]:
+async def fetch(when: datetime, point: shapes.Point) -> tuple[int, str]:  # noqa: D103
     return 1, "a"
 
 
-def pair() -> shapes.Pair:
+def pair() -> shapes.Pair:  # noqa: D103
     return shapes.Pair(1)
 
 
-def later(x: Later) -> Later:
+def later(x: Later) -> Later:  # noqa: D103
     return x
 
 
@@ -49,6 +50,8 @@ class Later(NamedTuple):
 
 
 def outputs_of(annotation: Any) -> Any:
+    """The interface of a function that is annotated to return this."""
+
     def produce() -> None: ...
 
     produce.__annotations__["return"] = annotation
@@ -123,7 +126,7 @@ def test_missing_annotations_warn_once_each() -> None:
     """Each parameter without an annotation gives one warning, and takes any value."""
     namespace: dict[str, Any] = {}
     exec("def f(a, b: int, c=(1,)): ...", namespace)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="no type annotation") as caught:
         interface = Interface.from_function(namespace["f"])
     assert ["'a'" in str(w.message) or "'c'" in str(w.message) for w in caught] == [True, True]
     with warnings.catch_warnings():

@@ -16,25 +16,25 @@ from flyte.errors import RuntimeDataValidationError
 from sdk.tests.types import shapes
 
 
-def take(value: Any) -> Any:
+def take(value: Any) -> Any:  # noqa: D103
     return value
 
 
-def generator() -> Iterator[int]:
+def generator() -> Iterator[int]:  # noqa: D103
     yield 1
 
 
 INTERFACE = _types.Interface.from_function(take)
 
 
-def nested(depth: int) -> Any:
+def nested(depth: int) -> Any:  # noqa: D103
     value: Any = 1
     for _ in range(depth):
         value = [value]
     return value
 
 
-def chain(length: int) -> shapes.Node:
+def chain(length: int) -> shapes.Node:  # noqa: D103
     node = shapes.Node(0)
     for number in range(length):
         node = shapes.Node(number, node)
@@ -74,9 +74,9 @@ def test_open_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", [201, 5000, 100_000])
 def test_deep_nesting_is_refused(depth: int) -> None:
     """Values nested deeper than the limit give one clear error, however deep."""
-    with pytest.raises(RuntimeDataValidationError, match="nested (more than 200 levels|too) deep"):
+    with pytest.raises(RuntimeDataValidationError, match=r"nested (more than 200 levels|too) deep"):
         INTERFACE.dump_inputs({"value": nested(depth)})
-    with pytest.raises(RuntimeDataValidationError, match="nested (more than 200 levels|too) deep"):
+    with pytest.raises(RuntimeDataValidationError, match=r"nested (more than 200 levels|too) deep"):
         INTERFACE.load_inputs(b'{"value":' + b"[" * depth + b"]" * depth + b"}")
 
 
@@ -119,7 +119,7 @@ def test_a_representation_that_fails_does_not_hide_the_error() -> None:
         def __repr__(self) -> str:
             raise RuntimeError("no")
 
-    with pytest.raises(RuntimeDataValidationError, match="expected int, got .*Broken <Broken instance"):
+    with pytest.raises(RuntimeDataValidationError, match=r"expected int, got .*Broken <Broken instance"):
         _types.to_jsonable(Broken(), int)
 
 

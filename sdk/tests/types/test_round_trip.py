@@ -44,7 +44,8 @@ SCALARS = [
     ]),
     (date, [date.min, date.max]),
     (time, [time(1, 2, 3, 4), time(1, tzinfo=timezone.utc), time(1, tzinfo=BERLIN), time(1, fold=1)]),
-    (timedelta, [timedelta(0), timedelta.min, timedelta.max, timedelta(microseconds=-1), timedelta(days=1, hours=2)]),
+    (timedelta, [timedelta(0), timedelta.min, timedelta.max, timedelta(microseconds=-1),
+    timedelta(days=1, hours=2)]),
     (bytes, [b"", b"\xff\x00abc"]),
     (bytearray, [bytearray(b"abc")]),
     (Path, [Path("a/b"), Path("/"), Path("dir/\udcff")]),
@@ -70,12 +71,16 @@ LOOKALIKES = [
 ]
 
 COLLECTIONS = [
-    (list, [[], [1, "a", None, 2.0, math.nan, (1,), {2}, frozenset([b"x"]), {1: 2, "1": 3, None: 4, (1,): 5}]]),
+    (list, [[], [1, "a", None, 2.0, math.nan, (1,), {2}, frozenset([b"x"]), {1: 2, "1": 3, None: 4,
+    (1,): 5}]]),
     (list, [LOOKALIKES, [[LOOKALIKES]], [{"a": LOOKALIKES}]]),
     (list[Any], [[
-        datetime(2024, 1, 1, tzinfo=BERLIN), time(1), timedelta(1), date.min, Path("a"), PureWindowsPath("b"), 2**9000,
-        shapes.Point(1), shapes.Point3(1, 2.0, 3), shapes.Item(name="a", tags={"x"}), shapes.Pair(1), shapes.Color.RED,
-        shapes.Mode.READ | shapes.Mode.WRITE, shapes.Doubled(2), shapes.Plain(3), len, int, Decimal("1.0"), 1j,
+        datetime(2024, 1, 1, tzinfo=BERLIN), time(1), timedelta(1),
+        date.min, Path("a"), PureWindowsPath("b"), 2**9000,
+        shapes.Point(1), shapes.Point3(1, 2.0, 3), shapes.Item(name="a", tags={"x"}), shapes.Pair(1),
+        shapes.Color.RED,
+        shapes.Mode.READ | shapes.Mode.WRITE, shapes.Doubled(2),
+        shapes.Plain(3), len, int, Decimal("1.0"), 1j,
     ]]),
     (dict, [{}, {"b": 1, "a": 2}, {1: "a", 2: "b"}, *LOOKALIKES]),
     (tuple, [(), (1, "a", (2, [3]))]),
@@ -142,7 +147,8 @@ STRUCTURES = [
     (shapes.Point, [shapes.Point(1, 2.0), shapes.Point3(1, 2.0, 3)]),
     (shapes.Frozen, [shapes.Frozen(datetime.min, frozenset("ab"))]),
     (shapes.Nested, [
-        shapes.Nested([shapes.Point(1)], shapes.Point(2), {"$type": shapes.Point(3)}, Path("z"), b"\xff", (1, {2})),
+        shapes.Nested([shapes.Point(1)],
+        shapes.Point(2), {"$type": shapes.Point(3)}, Path("z"), b"\xff", (1, {2})),
     ]),
     (shapes.Node, [shapes.Node(1, shapes.Node(2), [shapes.Node(3)])]),
     (shapes.Box[date], [shapes.Box(date.min, [date.max])]),

@@ -40,7 +40,7 @@ def test_schema_of(annotation: Any, schema: dict[str, Any]) -> None:
 
 
 def test_structures_are_definitions() -> None:
-    """A dataclass is an object with its fields, defaults and required names; a recursive one refers to itself."""
+    """A dataclass is an object of its fields, with defaults; a recursive one refers to itself."""
     schema = _types.json_schema(shapes.Node)
     node = schema["$defs"]["Node"]
     assert schema["$ref"] == "#/$defs/Node"
@@ -68,7 +68,8 @@ def test_models_bring_their_own_schema() -> None:
         (datetime, "DATETIME", "datetime"), (date, "DATE", "date"), (timedelta, "DURATION", "timedelta"),
         (Path, "PATH", "Path"), (bytes, "BYTES", "bytes"), (shapes.Color, "ENUM[RED|BLUE]", "Color"),
         (Literal["a", 1], "ENUM[a|1]", "'a' | 1"), (Optional[int], "INTEGER", "int | None"),
-        (Union[int, str], "INTEGER|STRING", "int | str"), (list[int], "JSON", "list[int]"), (dict, "JSON", "dict"),
+        (Union[int, str], "INTEGER|STRING", "int | str"), (list[int], "JSON", "list[int]"),
+        (dict, "JSON", "dict"),
         (tuple[int, str], "JSON", "tuple[int, str]"), (tuple[int, ...], "JSON", "tuple[int, ...]"),
         (shapes.Point, "JSON", "Point"), (shapes.Box[int], "JSON", "Box[int]"), (Any, "JSON", "any value"),
         (Optional[shapes.Item], "JSON", "Item | None"),

@@ -1,0 +1,113 @@
+"""Admin as a service: what it is made of, its beginning and end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from hangar.admin.v1 import data_service_pb2_grpc as data_grpc
+from hangar.admin.v1 import log_service_pb2_grpc as log_grpc
+from hangar.admin.v1 import project_service_pb2_grpc as project_grpc
+from hangar.admin.v1 import run_service_pb2_grpc as run_grpc
+from hangar.admin.v1 import task_service_pb2_grpc as task_grpc
+from services.admin import migrations
+from services.admin.actions import Actions
+from services.admin.data import Data
+from services.admin.data_servicer import DataServicer
+from services.admin.http.api import ApiEndpoints
+from services.admin.http.app import build_http_app
+from services.admin.http.blobs import BlobEndpoints
+from services.admin.http.server import HttpServer, listen
+from services.admin.log_servicer import LogServicer
+from services.admin.logs import Logs
+from services.admin.project_servicer import ProjectServicer
+from services.admin.projects import Projects
+from services.admin.reader import LedgerReader
+from services.admin.run_servicer import RunServicer
+from services.admin.runs import Runs
+from services.admin.scheduler_client import SchedulerClient
+from services.admin.settings import Settings
+from services.admin.store import Store
+from services.admin.task_servicer import TaskServicer
+from services.admin.tasks import Tasks
+from services.admin.watch import ChangeFeed
+from services.common.blob_urls import UrlSigner, load_signing_key
+from services.common.blobs import BlobStore
+from services.common.channel import connect
+from services.common.clock import SystemClock
+from services.common.data_directory import prepare_directory
+from services.common.db import migrate, reader_engine, writer_engine
+from services.common.serve import Registration
+
+
+class AdminApp:
+    """Admin, with its HTTP port.
+
+    Args:
+        settings: Settings.
+        listener: Socket for HTTP. None: one is opened as the settings say.
+
+    Raises:
+        HangarError: The data directory cannot be used, or the port cannot be had.
+    """
+
+    def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
+        self._settings = settings
+        data_dir = prepare_directory(settings.data_dir)
+        self._listener = listener or listen(settings.host, settings.http_port)
+        port = self._listener.getsockname()[1]
+        self.http_url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
+        """Address of the HTTP port as clients see it."""
+        signer = UrlSigner(self.http_url, load_signing_key(data_dir / "secret.key"))
+        blobs = BlobStore(settings.blobs or (data_dir / "blobs").as_uri(), signer)
+        self._engine = writer_engine(settings.database or data_dir / "admin.db")
+        self._reader = LedgerReader(reader_engine(settings.ledger or data_dir / "ledger.db"))
+        self._channel = connect(settings.scheduler)
+        scheduler = SchedulerClient(self._channel)
+        self._feed = ChangeFeed(scheduler.watch_events)
+        self._projects = Projects(Store(self._engine), SystemClock())
+        data = Data(blobs, self._projects, settings.upload_limit)
+        runs = Runs(self._reader, scheduler, self._projects, data, self._feed, self.http_url)
+        actions = Actions(self._reader, scheduler, runs, blobs, self._feed, self.http_url)
+        logs = Logs(self._reader, actions, blobs, self._feed)
+        tasks = Tasks(self._reader, self._projects)
+        api = ApiEndpoints(self._projects, runs, actions, logs, blobs)
+        objects = BlobEndpoints(blobs, signer, settings.upload_limit) if blobs.directory else None
+        hosts = [urlsplit(self.http_url).hostname or settings.host]
+        self._http = HttpServer(build_http_app(runs, api, objects, hosts), self._listener)
+        self._registrations = [
+            _registration(project_grpc.add_ProjectServiceServicer_to_server, ProjectServicer(self._projects)),
+            _registration(task_grpc.add_TaskServiceServicer_to_server, TaskServicer(tasks)),
+            _registration(run_grpc.add_RunServiceServicer_to_server, RunServicer(runs, actions)),
+            _registration(log_grpc.add_LogServiceServicer_to_server, LogServicer(logs)),
+            _registration(data_grpc.add_DataServiceServicer_to_server, DataServicer(data)),
+        ]
+
+    @property
+    def registrations(self) -> Sequence[Registration]:
+        """What it serves on gRPC."""
+        return self._registrations
+
+    async def start(self) -> None:
+        """Brings its database up to date, follows the scheduler, and serves HTTP."""
+        await asyncio.to_thread(migrate, self._engine, migrations)
+        await self._projects.ensure_default()
+        await self._feed.start()
+        await self._http.start()
+
+    async def stop(self) -> None:
+        """Ends watches, HTTP and connections."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._engine.dispose)
+            stack.push_async_callback(asyncio.to_thread, self._reader.close)
+            stack.push_async_callback(self._channel.close)
+            stack.push_async_callback(self._http.stop)
+            stack.push_async_callback(self._feed.stop)
+
+
+def _registration(add: object, servicer: object) -> Registration:
+    service = type(servicer).__name__.removesuffix("Servicer") + "Service"
+    return Registration(add, servicer, f"hangar.admin.v1.{service}")  # type: ignore[arg-type]

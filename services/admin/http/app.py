@@ -1,0 +1,67 @@
+"""The HTTP application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from hangar.core.v1.identifiers_pb2 import RunIdentifier
+from services.admin.http.api import ApiEndpoints
+from services.admin.http.blobs import BlobEndpoints
+from services.admin.http.errors import on_hangar_error, on_unknown_path
+from services.admin.http.guard import Guard
+from services.admin.runs import Runs
+from services.common.errors import HangarError
+
+_STATIC = Path(str(files("services.admin.http"))) / "static"
+_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+def build_http_app(
+    runs: Runs, api: ApiEndpoints, blobs: BlobEndpoints | None, hosts: Sequence[str] = ()
+) -> Starlette:
+    """Returns the application: pages, their JSON, and objects.
+
+    Args:
+        runs: Knows which runs have a page.
+        api: JSON for the pages.
+        blobs: Objects, None when the blob store signs and serves by itself.
+        hosts: Host names that requests may be for, beside those of loopback.
+    """
+
+    async def run_page(request: Request) -> Response:
+        await runs.record(RunIdentifier(**{**request.path_params}))
+        return _page("run.html")
+
+    async def runs_page(request: Request) -> Response:
+        return _page("runs.html")
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    routes: list[BaseRoute] = [
+        Route("/", runs_page),
+        Route("/v2/runs/project/{project}/domain/{domain}/{name}", run_page),
+        Route("/v2/domain/{domain}/project/{project}/runs/{name}", run_page),
+        Route("/healthz", health),
+        *api.routes,
+        *(blobs.routes if blobs else ()),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, hosts=(*_HOSTS, *hosts))],
+        exception_handlers={HangarError: on_hangar_error, 404: on_unknown_path, 500: on_hangar_error},
+    )
+
+
+def _page(name: str) -> Response:
+    return FileResponse(_STATIC / name, media_type="text/html", headers={"cache-control": "no-cache"})
