@@ -48,7 +48,7 @@ def measure(system: System, plan: Plan, seconds: int) -> dict[str, float]:
         raise RuntimeError(f"no result within {seconds} s") from error
     if done.returncode:
         raise RuntimeError(
-            "\n".join(done.stderr.strip().splitlines()[-15:]) or f"exit code {done.returncode}"
+            "\n".join(done.stderr.strip().splitlines()[-40:]) or f"exit code {done.returncode}"
         )
     numbers: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return numbers
@@ -72,6 +72,8 @@ def main() -> int:
                 failures[system.name] = str(error)
                 print(f"{system.title} could not be measured:\n{error}", file=sys.stderr, flush=True)
     middle = medians(rounds)
+    if not middle:
+        return 1
     print(table(measures(plan), middle, {system.name: system.title for system in systems}))
     path = save(Path(__file__).parent / "results", plan, rounds, middle, failures)
     print(f"\nwritten to {path.relative_to(ROOT)}")

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,20 @@ from typing import TypeVar
 import psutil
 
 T = TypeVar("T")
+LOG_LINES = 20
+
+
+@contextlib.contextmanager
+def workspace(name: str) -> Iterator[tuple[Path, Path]]:
+    """Give a folder that is removed afterwards, and a log file in it, whose end is shown after a failure."""
+    with tempfile.TemporaryDirectory(prefix=name) as folder:
+        log = Path(folder, "log")
+        log.touch()
+        try:
+            yield Path(folder), log
+        except BaseException:
+            print(*log.read_text(errors="replace").splitlines()[-LOG_LINES:], sep="\n", file=sys.stderr)
+            raise
 
 
 @contextlib.contextmanager
@@ -115,7 +130,7 @@ def first_line(command: list[str], environment: dict[str, str], log: Path, secon
         line = process.stdout.readline()
         elapsed = time.perf_counter() - started
         if not line:
-            raise RuntimeError(f"{' '.join(command)} printed nothing; see {log}")
+            raise RuntimeError(f"{' '.join(command)} printed nothing")
         process.wait(seconds)
         return elapsed
     finally:

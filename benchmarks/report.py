@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import SYSTEMS
 from benchmarks.protocol import Measure, Plan
 
 Rounds = dict[str, list[dict[str, float]]]
@@ -89,6 +90,7 @@ def save(
             "python": platform.python_version(),
             "load": os.getloadavg()[0],
         },
+        "systems": {name: SYSTEMS[name].packages or ("this tree",) for name in rounds},
         "plan": json.loads(plan.to_json()),
         "medians": middle,
         "rounds": rounds,

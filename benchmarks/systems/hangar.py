@@ -1,59 +1,58 @@
 """Hangar: `hangar up` with SQLite (full sync) and the process engine, in an empty data directory."""
 
-import json
+import os
+import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import flyte
 from benchmarks import tasks
-from benchmarks.processes import first_line, import_time, resident, running, until
+from benchmarks.processes import first_line, import_time, resident, running, until, workspace
 from benchmarks.protocol import Plan, answer, latencies
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = ("flyte._runtime",)
+THIS = [sys.executable, "-m", "benchmarks.systems.hangar"]
 
 
-def backend_program(name: str) -> str:
+def program(name: str) -> str:
     """Return the path of a command beside this interpreter."""
     return str(Path(sys.executable).with_name(name))
 
 
-def address(data: Path) -> str | None:
-    """Return where the backend in a data directory listens, None while it does not say."""
-    try:
-        return str(json.loads((data / "backend.json").read_text())["grpc"])
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def connect(endpoint: str) -> None:
-    """Use a backend."""
-    flyte.init(endpoint=endpoint, insecure=True, root_dir=ROOT)
-
-
-def first(endpoint: str) -> None:
-    """Print a line as soon as the first result is there."""
-    connect(endpoint)
+def first() -> None:
+    """Print a line as soon as the first result is there; starts the backend when it does not run."""
+    flyte.init(root_dir=ROOT)
     print(flyte.run(tasks.noop, 1).result(), flush=True)
+
+
+def from_nothing(folder: Path, log: Path) -> float:
+    """Return the seconds from starting a program until its first result, with no backend running before."""
+    environment = {"HANGAR_DATA_DIR": str(folder / "first")}
+    try:
+        return first_line([*THIS, "first", ""], environment, log)
+    finally:
+        with log.open("ab") as output:
+            stop = [program("flyte"), "stop"]
+            # When nothing was started there is nothing to stop; the reason is in the log.
+            subprocess.run(stop, env={**os.environ, **environment}, stdout=output, stderr=output, check=False)
 
 
 def measure(plan: Plan) -> None:
     """One round."""
-    with tempfile.TemporaryDirectory(prefix="hangar") as folder:
-        data, log = Path(folder, "data"), Path(folder, "log")
-        environment = {"HANGAR_DATA_DIR": str(data)}
-        this = [sys.executable, "-m", "benchmarks.systems.hangar"]
-        numbers = {"import": import_time("flyte")}
+    with workspace("hangar") as (folder, log):
+        numbers = {"import": import_time("flyte"), "first": from_nothing(folder, log)}
+        data = folder / "data"
+        os.environ["HANGAR_DATA_DIR"] = str(data)
         began = time.perf_counter()
-        with running([backend_program("hangar"), "up"], log, environment) as pid:
-            endpoint = until(lambda: address(data), f"hangar up (see {log})")
+        with running([program("hangar"), "up"], log) as pid:
+            until(lambda: (data / "backend.json").exists() or None, "hangar up")
             numbers["ready"] = time.perf_counter() - began
             numbers["memory_idle"] = resident(pid, without=WORKERS)
-            connect(endpoint)
+            flyte.init(root_dir=ROOT)
             flyte.run(tasks.fan_out, "warm", 50).result()
-            numbers["first_up"] = first_line([*this, "first", endpoint], environment, log)
+            numbers["first_up"] = first_line([*THIS, "first", ""], {}, log)
             numbers |= latencies("call", flyte.run(tasks.sequential, "warm", plan.calls).result())
             for width in plan.widths:
                 numbers[f"fan_out_{width}"] = width / flyte.run(tasks.fan_out, "warm", width).result()
@@ -69,6 +68,6 @@ def measure(plan: Plan) -> None:
 if __name__ == "__main__":
     command, argument = sys.argv[1:]
     if command == "first":
-        first(argument)
+        first()
     else:
         measure(Plan.from_json(argument))

@@ -4,14 +4,12 @@ Warm calls go to two asynchronous actors, cold ones to tasks with `max_calls=1`.
 """
 
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from benchmarks.processes import first_line, free_port, import_time, resident, running, until
+from benchmarks.processes import first_line, free_port, import_time, resident, running, until, workspace
 from benchmarks.protocol import Plan, answer, latencies
 
 WORKERS = ("ray::", "default_worker.py", "ray::IDLE")
@@ -98,12 +96,11 @@ def first(address: str) -> None:
 
 def measure(plan: Plan) -> None:
     """One round."""
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        log = Path(folder, "log")
+    with workspace("ray") as (folder, log):
         this = [sys.executable, "-m", "benchmarks.systems.ray"]
         numbers = {
             "import": import_time("ray"),
-            "first": first_line([*this, "first", "local"], {"RAY_TMPDIR": folder}, log),
+            "first": first_line([*this, "first", "local"], {"RAY_TMPDIR": str(folder)}, log),
         }
         port = free_port()
         head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
@@ -115,7 +112,7 @@ def measure(plan: Plan) -> None:
         ]
         began = time.perf_counter()
         with running(head, log) as pid:
-            until(lambda: connected(f"127.0.0.1:{port}"), f"Ray's head node (see {log})")
+            until(lambda: connected(f"127.0.0.1:{port}"), "Ray's head node")
             numbers["ready"] = time.perf_counter() - began
             numbers["memory_idle"] = resident(pid, without=WORKERS)
             numbers["first_up"] = first_line([*this, "first", f"127.0.0.1:{port}"], {}, log)

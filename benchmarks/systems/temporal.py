@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import shutil
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,7 +18,16 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from benchmarks.processes import accepts, first_line, free_port, import_time, resident, running, until
+from benchmarks.processes import (
+    accepts,
+    first_line,
+    free_port,
+    import_time,
+    resident,
+    running,
+    until,
+    workspace,
+)
 from benchmarks.protocol import Plan, answer, latencies
 
 QUEUE = "benchmark"
@@ -102,7 +110,7 @@ def worker(client: Client, concurrency: int, *, workflows: bool) -> Worker:
     )
 
 
-def server(port: int, folder: str) -> list[str]:
+def server(port: int, folder: Path) -> list[str]:
     """Return the command of the dev server."""
     program = Path(sys.executable).with_name("temporal")
     if not program.exists():
@@ -144,8 +152,8 @@ async def first(port: int) -> None:
     with contextlib.ExitStack() as stack:
         if own := port == 0:
             port = free_port()
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="temporal"))
-            stack.enter_context(running(server(port, folder), Path(folder, "log")))
+            folder, log = stack.enter_context(workspace("temporal"))
+            stack.enter_context(running(server(port, folder), log))
             until(lambda: accepts(port), "Temporal's dev server")
         client = await connect(port)
         async with worker(client, 1, workflows=True) if own else contextlib.nullcontext():
@@ -156,14 +164,13 @@ async def first(port: int) -> None:
 async def measure(plan: Plan) -> None:
     """One round."""
     this = [sys.executable, "-m", "benchmarks.systems.temporal"]
-    with tempfile.TemporaryDirectory(prefix="temporal") as folder, contextlib.ExitStack() as stack:
-        log = Path(folder, "log")
+    with workspace("temporal") as (folder, log), contextlib.ExitStack() as stack:
         numbers = {"import": import_time("temporalio.client, temporalio.worker")}
         numbers["first"] = first_line([*this, "first", "0"], {}, log)
         port = free_port()
         began = time.perf_counter()
         pid = stack.enter_context(running(server(port, folder), log))
-        until(lambda: accepts(port), f"Temporal's dev server (see {log})")
+        until(lambda: accepts(port), "Temporal's dev server")
         client = await connect(port)
         numbers["ready"] = time.perf_counter() - began
         numbers["memory_idle"] = resident(pid)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flyte._availability import refuse_parameters
@@ -117,7 +119,7 @@ class TaskEnvironment:
         self.description = _check_description(description)
         self.env_vars = check_env_vars(env_vars or {})
         self.resources = _check_hardware(name, resources, limits, accelerator)
-        self.include = _check_include(include)
+        self._include = _check_include(include)
         if reusable is not None and not isinstance(reusable, ReusePolicy):
             raise TypeError(f"environment {name!r}: reusable must be flyte.ReusePolicy(…), not {reusable!r}")
         self.reusable = reusable
@@ -139,6 +141,16 @@ class TaskEnvironment:
 
             self._image = Image.from_debian_base()
         return self._image
+
+    @property
+    def include(self) -> tuple[str, ...]:
+        """Extra files for the code bundle, relative to `declared_in`: `include=` and the image's local files.
+
+        A worker needs the image's files to describe the environment when it calls one of its tasks.
+        """
+        files = () if self._image is None else self._image.files
+        directory = Path(self.declared_in).absolute().parent
+        return (*self._include, *(os.path.relpath(file, directory) for file in files if file.exists()))
 
     @property
     def tasks(self) -> dict[str, TaskTemplate[Any, Any]]:
@@ -295,10 +307,10 @@ class TaskEnvironment:
             "depends_on": self.depends_on,
             "reusable": self.reusable,
             "description": self.description,
-            "include": self.include,
+            "include": self._include,
         }
         clone = TaskEnvironment(name, **{**settings, **changes})
-        if self.include:
+        if self._include:
             clone.declared_in, clone.declared_module = self.declared_in, self.declared_module
         return clone
 

@@ -562,7 +562,7 @@ class Image:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The local files that the definition reads."""
+        """The local files whose text the definition holds."""
         return tuple(path for layer in (self._base, *self._layers) for path in layer.files())
 
     def to_spec(self) -> dict[str, str]:

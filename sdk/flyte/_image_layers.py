@@ -45,10 +45,10 @@ class Layer:
         return found
 
     def files(self) -> Iterator[Path]:
-        """The local files that the definition reads."""
+        """The local files whose text the definition holds."""
         for _, value in self.fields:
             for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, LocalFile):
+                if isinstance(part, LocalFile) and part.form != "digest":
                     yield part.path
 
 

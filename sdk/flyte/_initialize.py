@@ -286,7 +286,9 @@ def checked_root(root_dir: Path | str | None) -> Path | None:
         return None
     root = Path(root_dir).expanduser().resolve()
     if not root.is_dir():
-        raise errors.InitializationError("InvalidRootDirError", f"root_dir {str(root_dir)!r} is not a directory")
+        raise errors.InitializationError(
+            "InvalidRootDirError", f"root_dir {str(root_dir)!r} is not a directory"
+        )
     return root
 
 

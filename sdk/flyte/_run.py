@@ -167,7 +167,9 @@ def with_runcontext(
         debug=(debug or None, 'use mode="local" and a debugger'),
     )
     if mode == "hybrid":
-        raise errors.FeatureNotAvailableError('mode="hybrid" is not available: use mode="local" or mode="remote"')
+        raise errors.FeatureNotAvailableError(
+            'mode="hybrid" is not available: use mode="local" or mode="remote"'
+        )
     if mode not in {None, "local", "remote"}:
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
     if mode == "local" and labels:
@@ -339,7 +341,9 @@ async def _create(
 def random_name() -> str:
     """A new name of a run."""
     rest = string.ascii_lowercase + string.digits
-    return secrets.choice(string.ascii_lowercase) + "".join(secrets.choice(rest) for _ in range(_NAME_LENGTH - 1))
+    return secrets.choice(string.ascii_lowercase) + "".join(
+        secrets.choice(rest) for _ in range(_NAME_LENGTH - 1)
+    )
 
 
 def current_traceparent() -> str:

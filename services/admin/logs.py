@@ -90,8 +90,8 @@ class Logs:
     async def tail(self, request: messages.TailLogsRequest) -> AsyncIterator[messages.TailLogsResponse]:
         """Yields stored lines, then new ones, until no line can follow.
 
-        With an attempt that is its end; without one the newest attempt comes first and later ones follow, until
-        the action has ended.
+        With an attempt that is its end; without one the newest attempt comes first and later ones follow,
+        until the action has ended.
         """
         action = await self._actions.record(request.action)
         fixed = request.attempt if request.HasField("attempt") else None

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class Adoption:
     """Rebuilds what is held from the outbox and from the workers that live.
 
-    Leases whose worker may have them wait for that worker, or for the news of its end; only those that no worker was
-    given are given now. So nothing runs twice.
+    Leases whose worker may have them wait for that worker, or for the news of its end; only those that no
+    worker was given are given now. So nothing runs twice.
 
     Args:
         holdings: Filled here.
@@ -64,7 +64,7 @@ class Adoption:
         for digest, spec in restored.specs.items():
             holdings.specs[digest] = TaskSpec.FromString(spec)
         for chunk_row in restored.chunks:
-            holdings.chunks[chunk_row.lease_id, chunk_row.index] = LogChunk.FromString(chunk_row.chunk)
+            holdings.chunks[chunk_row.lease_id, chunk_row.position] = LogChunk.FromString(chunk_row.chunk)
         for start in restored.workers.values():
             self._new_worker(WorkerStart.FromString(start))
         for row in restored.leases:
@@ -76,10 +76,16 @@ class Adoption:
                 worker.directory, worker.token, worker.is_launched = found.directory, found.token, True
                 await self._server.listen(worker.worker_id, worker.directory, worker.token)
                 self._adopted.append(worker)
-            # One that was never started is started now. To start one that has ended does nothing; its end is reported.
+            # One that was never started is started now. To start one that has ended does nothing; its end is
+            # reported.
             self._launches.start(worker)
         if restored.leases or restored.workers:
-            log.info("host.restored", leases=len(restored.leases), workers=len(holdings.workers), living=len(adopted))
+            log.info(
+                "host.restored",
+                leases=len(restored.leases),
+                workers=len(holdings.workers),
+                living=len(adopted),
+            )
         return strangers
 
     def _restore(self, row: LeaseRow) -> None:
@@ -99,7 +105,9 @@ class Adoption:
         elif worker is not None:
             self._take_back(worker, lease)
         elif row.worker_id:
-            gone = failures.system("WorkerDied", f"worker {row.worker_id} ended while the executor was restarted")
+            gone = failures.system(
+                "WorkerDied", f"worker {row.worker_id} ended while the executor was restarted"
+            )
             self._results.fail(lease, gone)
         else:
             self._holdings.pool(assignment.pool_key).enqueue(lease)

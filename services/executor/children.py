@@ -147,7 +147,9 @@ class Children:
                 key=outcome.key,
                 action_name=outcome.action_name,
                 phase=Phase.PHASE_FAILED,
-                failure=failures.system("OutputsMissing", f"the outputs of the child are gone: {error.message}"),
+                failure=failures.system(
+                    "OutputsMissing", f"the outputs of the child are gone: {error.message}"
+                ),
             )
         if not lease.is_ended and outcome.key in lease.requests:
             connection = self._take(lease, outcome)

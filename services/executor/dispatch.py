@@ -120,7 +120,9 @@ class Dispatch:
         try:
             document = await self._payloads.fetch(lease.assignment.inputs)
         except NotFound as error:
-            self._results.fail(lease, failures.system("InputsMissing", f"the inputs are gone: {error.message}"))
+            self._results.fail(
+                lease, failures.system("InputsMissing", f"the inputs are gone: {error.message}")
+            )
             return
         if not lease.is_ended:
             connection.send(self._run_header(lease), document)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -58,7 +59,7 @@ class Exits:
         async for ended in self._engine.events():
             worker = self._holdings.workers.get(ended.worker_id)
             if worker is None:
-                self._start(ended.worker_id, lambda number=ended.worker_id: self._clear_stranger(number))
+                self._start(ended.worker_id, partial(self._clear_stranger, ended.worker_id))
             else:
                 self.gone(worker, ended)
 
@@ -161,4 +162,6 @@ def _failure(worker: Worker, ended: WorkerExit, *, was_ready: bool) -> Failure |
         )
     when = "" if was_ready else " before it was ready"
     detail = f": {ended.reason}" if ended.reason else ""
-    return failures.system("WorkerDied", f"worker {worker.worker_id} {failures.in_words(ended)}{when}{detail}")
+    return failures.system(
+        "WorkerDied", f"worker {worker.worker_id} {failures.in_words(ended)}{when}{detail}"
+    )

@@ -10,10 +10,19 @@ from hangar.scheduler.v1.node_service_pb2 import LeaseKill
 from services.executor.engines.base import WorkerExit
 from services.executor.leases import Lease, LeaseState
 
-KINDS_BY_NAME = {
-    name.removeprefix("FAILURE_KIND_"): number for name, number in failure_pb2.FailureKind.items()
+NAMES_BY_KIND = {
+    failure_pb2.FAILURE_KIND_UNSPECIFIED: "UNSPECIFIED",
+    failure_pb2.FAILURE_KIND_USER: "USER",
+    failure_pb2.FAILURE_KIND_SYSTEM: "SYSTEM",
+    failure_pb2.FAILURE_KIND_OOM: "OOM",
+    failure_pb2.FAILURE_KIND_GPU_OOM: "GPU_OOM",
+    failure_pb2.FAILURE_KIND_TIMEOUT: "TIMEOUT",
+    failure_pb2.FAILURE_KIND_LOST: "LOST",
+    failure_pb2.FAILURE_KIND_IMAGE: "IMAGE",
+    failure_pb2.FAILURE_KIND_PREEMPTED: "PREEMPTED",
 }
-NAMES_BY_KIND = {number: name for name, number in KINDS_BY_NAME.items()}
+"""Names of failure kinds in frames of the worker protocol."""
+KINDS_BY_NAME = {name: kind for kind, name in NAMES_BY_KIND.items()}
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 """Signals that others send to a process; a defect of its own shows as another one."""
@@ -47,14 +56,21 @@ def to_header(failure: Failure) -> dict[str, Any]:
 def system(code: str, message: str, worker_id: int = 0) -> Failure:
     """Returns a failure of the platform."""
     return Failure(
-        kind=failure_pb2.FAILURE_KIND_SYSTEM, code=code, message=message, worker=str(worker_id) if worker_id else ""
+        kind=failure_pb2.FAILURE_KIND_SYSTEM,
+        code=code,
+        message=message,
+        worker=str(worker_id) if worker_id else "",
     )
 
 
 def of_kill(kill: LeaseKill) -> Failure:
     """Returns the failure of a lease that was stopped on request."""
     codes = {failure_pb2.FAILURE_KIND_TIMEOUT: "Timeout", failure_pb2.FAILURE_KIND_PREEMPTED: "Preempted"}
-    return Failure(kind=kill.kind, code=codes.get(kill.kind, "Aborted"), message=kill.reason or "it was stopped on request")
+    return Failure(
+        kind=kill.kind,
+        code=codes.get(kill.kind, "Aborted"),
+        message=kill.reason or "it was stopped on request",
+    )
 
 
 def in_words(ended: WorkerExit) -> str:
@@ -73,7 +89,7 @@ def in_words(ended: WorkerExit) -> str:
 def after_exit(
     ended: WorkerExit, leases: Iterable[Lease], stopping: str = "", killed_for: Iterable[int] = ()
 ) -> dict[int, Failure]:
-    """Returns why each unfinished lease of a worker failed when the worker ended. Leases with a kill are not in it.
+    """Returns why each unfinished lease of an ended worker failed, those with a kill left out.
 
     Args:
         ended: How the worker ended.
@@ -99,7 +115,9 @@ def after_exit(
             failure = system("WorkerStopped", f"worker {worker} was stopped while it ran this: {why}", worker)
         elif ended.signal in _FROM_OUTSIDE:
             failure = system(
-                "WorkerKilled", f"worker {worker} {how}, sent by something else than Hangar{_reason(ended)}", worker
+                "WorkerKilled",
+                f"worker {worker} {how}, sent by something else than Hangar{_reason(ended)}",
+                worker,
             )
         elif running == {lease.lease_id}:
             failure = Failure(
@@ -109,9 +127,13 @@ def after_exit(
                 worker=str(worker),
             )
         elif ended.oom:
-            failure = system("WorkerDied", f"worker {worker} exceeded its memory limit because of another action", worker)
+            failure = system(
+                "WorkerDied", f"worker {worker} exceeded its memory limit because of another action", worker
+            )
         else:
-            failure = system("WorkerDied", f"worker {worker} {how}, which this action shared with others", worker)
+            failure = system(
+                "WorkerDied", f"worker {worker} {how}, which this action shared with others", worker
+            )
         failures[lease.lease_id] = failure
     return failures
 

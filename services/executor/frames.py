@@ -50,7 +50,9 @@ def encode_header(header: bytes, body: bytes = b"") -> bytes:
 def _check(header_length: int, body_length: int) -> None:
     total = _LENGTHS.size + header_length + body_length
     if total > MAX_FRAME_BYTES:
-        raise FrameError(f"a frame of {total} bytes is longer than the {MAX_FRAME_BYTES} bytes that are allowed")
+        raise FrameError(
+            f"a frame of {total} bytes is longer than the {MAX_FRAME_BYTES} bytes that are allowed"
+        )
 
 
 class FrameDecoder:

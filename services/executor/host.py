@@ -12,6 +12,7 @@ from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionResponse, Wel
 from services.common.blobs import BlobStore
 from services.executor.adoption import Adoption
 from services.executor.children import Children
+from services.executor.code import CodeStore
 from services.executor.dispatch import Dispatch
 from services.executor.engines.base import Engine
 from services.executor.exits import Exits
@@ -21,7 +22,7 @@ from services.executor.holdings import Holdings
 from services.executor.inventory import boot_id
 from services.executor.journal import Journal
 from services.executor.kills import Kills
-from services.executor.launches import CodeStore, Launches
+from services.executor.launches import Launches
 from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
 from services.executor.outbox import Restored
@@ -42,7 +43,6 @@ class Host:
     Args:
         settings: Settings of the executor.
         engine: What runs workers.
-        code: Code bundles.
         gpus: Devices.
         blobs: The blob store.
         journal: The outbox.
@@ -54,7 +54,6 @@ class Host:
         self,
         settings: Settings,
         engine: Engine,
-        code: CodeStore,
         gpus: GpuPlugin,
         blobs: BlobStore,
         journal: Journal,
@@ -68,6 +67,7 @@ class Host:
         self._inventory = inventory
         self.holdings = holdings = Holdings()
         payloads = Payloads(blobs, settings.inline_bytes)
+        self._code = CodeStore(settings.state_dir.absolute() / "code", payloads.get)
         self._server = WorkerServer(self)
         self._logs = LogShipper(
             holdings,
@@ -81,20 +81,28 @@ class Host:
         self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._freed)
         self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server)
         self._launches = Launches(
-            engine, code, gpus, self._server, self._progress, self._prepared, self._exits.never_started
+            engine, self._code, gpus, self._server, self._progress, self._prepared, self._exits.never_started
         )
         self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
         self._children = Children(holdings, outgoing, payloads, self._logs)
         self._dispatch = Dispatch(
-            holdings, journal, payloads, self._results, settings.blobs_url, self._new_worker, self._launches.start
+            holdings,
+            journal,
+            payloads,
+            self._results,
+            settings.blobs_url,
+            self._new_worker,
+            self._launches.start,
         )
         self._reception = Reception(holdings, journal, outgoing, self._results, self._dispatch, self._kills)
         self._tasks: list[asyncio.Task[None]] = []
+        self._starts: dict[int, WorkerStart] = {}
 
     # -- beginning and end
 
     async def start(self, restored: Restored) -> None:
-        """Takes over what an earlier executor of this state directory left, and begins to listen to the engine."""
+        """Takes over what an earlier executor left, and begins to listen to the engine."""
+        await self._code.clear_leftovers()
         adoption = Adoption(self.holdings, self._results, self._launches, self._server, self._new_worker)
         strangers = await adoption.run(restored, await self._engine.adopt())
         self._tasks = [
@@ -117,6 +125,11 @@ class Host:
         await self._results.close()
         await self._server.close()
 
+    def specs_in_use(self) -> set[str]:
+        """Returns the digests of the definitions that something held names."""
+        leases = {lease.assignment.spec_digest for lease in self.holdings.leases.values()}
+        return leases | {start.spec_digest for start in self._starts.values()}
+
     # -- workers
 
     def _directory(self, worker_id: int) -> Path:
@@ -138,6 +151,7 @@ class Host:
                 gpu_uuids=tuple(assignment.gpu_uuids),
             )
         else:
+            self._starts[origin.worker_id] = origin
             worker = Worker(
                 origin.worker_id,
                 self.holdings.specs[origin.spec_digest],
@@ -183,6 +197,12 @@ class Host:
             connection.close()
         else:
             self._reception.connected(worker, connection, hello)
+
+    def supervisor_connected(self, worker_id: int, hello: dict[str, Any]) -> None:
+        """The supervisor of a worker connected."""
+        worker = self.holdings.workers.get(worker_id)
+        if worker is not None:
+            worker.supervisor_pid = int(hello.get("pid") or 0)
 
     def worker_disconnected(self, worker_id: int, connection: WorkerConnection) -> None:
         """A connection of a worker ended; it comes again, or its exit is reported."""

@@ -65,7 +65,9 @@ class LoadMeter:
         elapsed = max(now - self._at, 1e-3)
         used = max(busy - self._busy, 0.0) / elapsed
         self._busy, self._at = busy, now
-        beat = Heartbeat(memory_used_bytes=int(psutil.virtual_memory().used), cpu_used_millis=int(used * 1000))
+        beat = Heartbeat(
+            memory_used_bytes=int(psutil.virtual_memory().used), cpu_used_millis=int(used * 1000)
+        )
         beat.sent_at.FromNanoseconds(time.time_ns())
         return beat
 

@@ -18,8 +18,8 @@ TRUNCATE_BYTES = 128 * 1024 * 1024
 class Journal:
     """Writes to the outbox on the event loop, once per turn of the loop at most.
 
-    A commit takes some tens of microseconds because it waits for no disk; a thread for it would cost more in hand-overs
-    than it saves. Checkpoints wait for the disk: they run on a thread.
+    A commit takes some tens of microseconds because it waits for no disk; a thread for it would cost more in
+    hand-overs than it saves. Checkpoints wait for the disk: they run on a thread.
 
     Args:
         outbox: The file.
@@ -46,9 +46,9 @@ class Journal:
 
     async def settled(self) -> None:
         """Waits until all that is pending is committed and its callbacks have run."""
-        done = asyncio.get_running_loop().create_future()
-        self.commit_soon(lambda: done.done() or done.set_result(None))
-        await done
+        done = asyncio.Event()
+        self.commit_soon(done.set)
+        await done.wait()
 
     def _commit(self) -> None:
         self._scheduled = None
@@ -58,7 +58,9 @@ class Journal:
                 self._outbox.commit(batch)
             except sqlite3.Error as error:
                 if not self.trouble:
-                    log.error("outbox.write_failed", error=str(error), hint="nothing is lost; it is tried again")
+                    log.error(
+                        "outbox.write_failed", error=str(error), hint="nothing is lost; it is tried again"
+                    )
                 self.trouble = str(error)
                 self._scheduled = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._commit)
                 return
@@ -74,7 +76,9 @@ class Journal:
             return
         size = self._outbox.log_bytes()
         if size > CHECKPOINT_BYTES:
-            self._checkpoint = asyncio.get_running_loop().create_task(self._run_checkpoint(truncate=size > TRUNCATE_BYTES))
+            self._checkpoint = asyncio.get_running_loop().create_task(
+                self._run_checkpoint(truncate=size > TRUNCATE_BYTES)
+            )
 
     async def _run_checkpoint(self, *, truncate: bool) -> None:
         self._blocked = truncate

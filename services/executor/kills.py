@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class Kills:
-    """Stops what shall not go on. A kill is confirmed, by a result, only once nothing of the lease runs any more.
+    """Stops what shall not go on. A kill is confirmed once nothing of the lease runs any more.
 
     Args:
         holdings: Leases and workers.
@@ -123,7 +123,7 @@ class Kills:
         self.expect_end(worker)
 
     def expect_end(self, worker: Worker) -> None:
-        """Ends a worker that was told to stop, has nothing to do, and is still there after the grace period."""
+        """Ends a worker that was told to stop, has nothing to do, and stays."""
         if worker.stopping and not worker.leases:
             asyncio.get_running_loop().call_later(self._grace, self._overdue_worker, worker)
 

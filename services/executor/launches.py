@@ -4,8 +4,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -13,6 +11,7 @@ from hangar.core.v1 import failure_pb2
 from hangar.core.v1.failure_pb2 import Failure
 from services.common.errors import HangarError
 from services.executor import failures
+from services.executor.code import CodeStore
 from services.executor.engines.base import (
     Engine,
     ImageDefinition,
@@ -30,18 +29,6 @@ log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 60.0
 """How long a started worker gets to connect."""
-
-
-class CodeStore(Protocol):
-    """Where code bundles are unpacked."""
-
-    async def ensure(self, digest: str) -> Path:
-        """Returns the directory of a bundle, fetched and unpacked once.
-
-        Raises:
-            HangarError: It does not exist or is not what its digest says.
-        """
-        ...
 
 
 class Launches:
@@ -101,7 +88,9 @@ class Launches:
         except HangarError as error:
             self._failed(worker, failures.system("PreparationFailed", error.message))
         except OSError as error:
-            self._failed(worker, failures.system("LaunchFailed", f"the worker's directory cannot be used: {error}"))
+            self._failed(
+                worker, failures.system("LaunchFailed", f"the worker's directory cannot be used: {error}")
+            )
 
     async def close(self) -> None:
         """Stops what is being prepared; workers that were started live on."""

@@ -43,6 +43,10 @@ class Lease:
     """Connection over which it was sent to its worker."""
     started_at: int = 0
     """When user code started in nanoseconds since the epoch, 0 when it has not."""
+    outcomes: int = 0
+    """Outcomes of children that its worker was sent."""
+    lost_outcomes: int = 0
+    """Those of them that a broken connection swallowed; they are asked for, sent and counted again."""
     requests: dict[str, ChildRequest] = field(default_factory=dict)
     """Children that have no outcome yet, by key."""
     cancellations: set[str] = field(default_factory=set)

@@ -89,7 +89,8 @@ class LogShipper:
         Args:
             path: The log.
             offset: Where to begin.
-            whole: Take whole lines only: a line that is being printed waits for its end, unless it fills a chunk.
+            whole: Take whole lines only: a line that is being printed waits for its end, unless it fills a
+                chunk.
         """
         try:
             with path.open("rb") as file:
@@ -126,17 +127,19 @@ class LogShipper:
         pending.chunks.append(ChunkRow(lease.lease_id, index, chunk.SerializeToString()))
         pending.log_positions.append((lease.log_index, lease.log_offset, lease.lease_id))
         self._holdings.chunks[lease.lease_id, index] = chunk
-        committed = asyncio.get_running_loop().create_future()
+        committed = asyncio.Event()
         self._journal.commit_soon(lambda: self._register(chunk, committed))
-        await committed
+        await committed.wait()
 
-    def _register(self, chunk: LogChunk, committed: "asyncio.Future[None]") -> None:
+    def _register(self, chunk: LogChunk, committed: asyncio.Event) -> None:
         self._outgoing.log(chunk)
-        if not committed.done():
-            committed.set_result(None)
+        committed.set()
 
     def remove(self, lease: Lease) -> None:
-        """Removes the file of a log that nobody needs any more. The directory of the worker may outlive it by far."""
+        """Removes the file of a log that nobody needs any more.
+
+        The directory of the worker may outlive it by far.
+        """
         if lease.log_offset and lease.is_shared:
             with contextlib.suppress(OSError):
                 self._path_of(lease).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """What an executor must not forget when it is killed: leases, results and log chunks on their way.
 
-SQLite in WAL mode with `synchronous=NORMAL`: a commit survives the end of this process by any signal. The loss of
-the machine may cost the last commits; the scheduler's ledger makes up for them, since a host that restarts has lost
-its workers anyway.
+SQLite in WAL mode with `synchronous=NORMAL`: a commit survives the end of this process by any signal. The
+loss of the machine may cost the last commits; the scheduler's ledger makes up for them, since a host that
+restarts has lost its workers anyway.
 """
 
 import sqlite3
@@ -19,11 +19,12 @@ _SCHEMA = """
 CREATE TABLE spec (digest TEXT PRIMARY KEY, spec BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE worker (worker_id INTEGER PRIMARY KEY, start BLOB NOT NULL);
 CREATE TABLE lease (
-  lease_id INTEGER PRIMARY KEY, assignment BLOB NOT NULL, worker_id INTEGER NOT NULL, started_at INTEGER NOT NULL,
-  log_index INTEGER NOT NULL, log_offset INTEGER NOT NULL, result BLOB
+  lease_id INTEGER PRIMARY KEY, assignment BLOB NOT NULL, worker_id INTEGER NOT NULL,
+  started_at INTEGER NOT NULL, log_index INTEGER NOT NULL, log_offset INTEGER NOT NULL, result BLOB
 );
-CREATE TABLE chunk (lease_id INTEGER, chunk_index INTEGER, chunk BLOB NOT NULL, PRIMARY KEY (lease_id, chunk_index))
-  WITHOUT ROWID;
+CREATE TABLE chunk (
+  lease_id INTEGER, chunk_index INTEGER, chunk BLOB NOT NULL, PRIMARY KEY (lease_id, chunk_index)
+) WITHOUT ROWID;
 CREATE TABLE fence (generation INTEGER NOT NULL);
 INSERT INTO fence VALUES (0);
 """
@@ -51,7 +52,8 @@ class ChunkRow(NamedTuple):
     """A stored log chunk that the scheduler has not acknowledged."""
 
     lease_id: int
-    index: int
+    position: int
+    """Position among the chunks of the lease, from 0."""
     chunk: bytes
     """Serialised `LogChunk`."""
 
@@ -131,8 +133,8 @@ class Outbox:
             self._prepare()
         except (sqlite3.Error, OSError) as error:
             raise FailedPrecondition(
-                f"the executor's outbox {path} cannot be used: {error}. When the file is damaged, move it away and start "
-                "again: leases that ran on this host are then retried by the scheduler"
+                f"the executor's outbox {path} cannot be used: {error}. When the file is damaged, move it "
+                "away and start again: leases that ran on this host are then retried by the scheduler"
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -151,26 +153,29 @@ class Outbox:
             self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(
-                f"it has version {version} and this program knows version {SCHEMA_VERSION}; use the newer program"
+                f"its version is {version}, that of this program {SCHEMA_VERSION}: use the newer program"
             )
 
     def load(self) -> Restored:
-        """Return all that is held, and forget definitions that nothing refers to any more."""
+        """Returns all that is held."""
         (generation,) = self._db.execute("SELECT generation FROM fence").fetchone()
         return Restored(
             specs=dict(self._db.execute("SELECT digest, spec FROM spec")),
             workers=dict(self._db.execute("SELECT worker_id, start FROM worker")),
             leases=[LeaseRow(*row) for row in self._db.execute("SELECT * FROM lease ORDER BY lease_id")],
-            chunks=[ChunkRow(*row) for row in self._db.execute("SELECT * FROM chunk ORDER BY lease_id, chunk_index")],
+            chunks=[
+                ChunkRow(*row)
+                for row in self._db.execute("SELECT * FROM chunk ORDER BY lease_id, chunk_index")
+            ],
             generation=generation,
         )
 
     def forget_specs(self, digests: Iterable[str]) -> None:
-        """Remove definitions that no held lease or worker names."""
+        """Removes definitions that no held lease or worker names."""
         self._db.executemany("DELETE FROM spec WHERE digest = ?", [(digest,) for digest in digests])
 
     def commit(self, batch: Batch) -> None:
-        """Make all changes of a batch durable, or none.
+        """Makes all changes of a batch durable, or none.
 
         Raises:
             sqlite3.Error: When the file cannot be written, for instance because the disk is full.
@@ -189,14 +194,14 @@ class Outbox:
             raise
 
     def log_bytes(self) -> int:
-        """Return the size of the write-ahead log, which a checkpoint makes small again."""
+        """Returns the size of the write-ahead log, which a checkpoint makes small again."""
         try:
             return Path(f"{self._path}-wal").stat().st_size
         except FileNotFoundError:
             return 0
 
     def checkpoint(self, *, truncate: bool) -> None:
-        """Move the write-ahead log into the main file. May run on another thread; without `truncate` beside commits."""
+        """Moves the write-ahead log into the main file, on any thread; beside commits unless it truncates."""
         db = self._connect()
         try:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)" if truncate else "PRAGMA wal_checkpoint(PASSIVE)")
@@ -204,5 +209,5 @@ class Outbox:
             db.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         self._db.close()

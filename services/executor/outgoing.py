@@ -20,7 +20,8 @@ _SMALL_MESSAGE_BYTES = 32
 class Outgoing:
     """Frames to the scheduler. Whatever is queued while one is written goes into the next.
 
-    Outside a session nothing is kept: the host holds everything that has to be said, and says it when one opens.
+    Outside a session nothing is kept: the host holds everything that has to be said, and says it when one
+    opens.
     """
 
     def __init__(self) -> None:

@@ -72,19 +72,26 @@ class Payloads:
         return await asyncio.shield(fetching)
 
     async def _get(self, key: str) -> bytes:
+        document = await self.get(key)
+        self._remember(key, document)
+        return document
+
+    async def get(self, key: str) -> bytes:
+        """Returns an object of the store, however long it takes until the store works.
+
+        Raises:
+            NotFound: There is none.
+        """
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                document = await self._blobs.get(key)
+                return await self._blobs.get(key)
             except NotFound:
                 raise
             except HangarError as error:
                 log.warning("blobs.get_failed", key=key, error=str(error), hint="it is tried again")
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-                continue
-            self._remember(key, document)
-            return document
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _remember(self, key: str, document: bytes) -> None:
         if len(document) > self._cache_bytes // 4:

@@ -63,7 +63,12 @@ class Reception:
             self._kills.tell(lease)
         for lease_id in has:
             connection.send(
-                {"type": "kill", "lease": lease_id, "reason": "its lease is not held here any more", "kind": ""}
+                {
+                    "type": "kill",
+                    "lease": lease_id,
+                    "reason": "its lease is not held here any more",
+                    "kind": "",
+                }
             )
         if worker.stopping:
             connection.send({"type": "stop"})

@@ -1,4 +1,4 @@
-"""Ends leases: journal, acknowledge to the worker, ship the log, report, and forget when all is acknowledged."""
+"""Ends leases: journal, acknowledge to the worker, ship the log, report, forget once acknowledged."""
 
 import asyncio
 import time
@@ -58,7 +58,9 @@ class Results:
             self._end(lease, LeaseResult(outputs=payload, peak_memory_bytes=peak_memory))
         else:
             lease.is_delivered = True
-            self._finishing[lease.lease_id] = asyncio.create_task(self._store(lease, outputs, digest, peak_memory))
+            self._finishing[lease.lease_id] = asyncio.create_task(
+                self._store(lease, outputs, digest, peak_memory)
+            )
 
     async def _store(self, lease: Lease, outputs: bytes, digest: str, peak_memory: int) -> None:
         try:
@@ -68,7 +70,13 @@ class Results:
         self._end(lease, LeaseResult(outputs=payload, peak_memory_bytes=peak_memory))
 
     def fail(
-        self, lease: Lease, failure: Failure, *, killed: bool = False, peak_memory: int = 0, cpu_millis: int = 0
+        self,
+        lease: Lease,
+        failure: Failure,
+        *,
+        killed: bool = False,
+        peak_memory: int = 0,
+        cpu_millis: int = 0,
     ) -> None:
         """Ends a lease with a failure. The first end of a lease stands.
 

@@ -1,4 +1,4 @@
-"""The executor's session with the scheduler: one stream, opened again for ever, batched in both directions."""
+"""The session with the scheduler: one stream, opened again for ever, batched in both directions."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,13 @@ import grpc
 import grpc.aio
 import structlog
 
-from hangar.scheduler.v1.node_service_pb2 import Heartbeat, Hello, NodeSessionRequest, NodeSessionResponse, Welcome
+from hangar.scheduler.v1.node_service_pb2 import (
+    Heartbeat,
+    Hello,
+    NodeSessionRequest,
+    NodeSessionResponse,
+    Welcome,
+)
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceStub
 from services.executor.outgoing import Outgoing
 
@@ -96,6 +102,7 @@ class Session:
     async def _hold_session(self) -> None:
         call = self._stub.NodeSession()
         helpers: list[asyncio.Task[None]] = []
+        first: Any
         try:
             # What happens from here on is either in this Hello or sent again once the session is open.
             await call.write(NodeSessionRequest(hello=await self._listener.hello()))
@@ -122,17 +129,18 @@ class Session:
 
     def _check(self, first: NodeSessionResponse) -> None:
         if not first.HasField("welcome"):
-            raise StaleSchedulerError("the first frame of the scheduler has no welcome: it speaks another protocol")
+            raise StaleSchedulerError(
+                "the first frame of the scheduler has no welcome: it speaks another protocol"
+            )
         if first.welcome.generation < self.generation:
             raise StaleSchedulerError(
-                f"the scheduler has generation {first.welcome.generation}, but {self.generation} was here already: "
-                "an old scheduler is still running"
+                f"the scheduler has generation {first.welcome.generation}, but {self.generation} was here "
+                "already: an old scheduler is still running"
             )
-        if first.welcome.generation > self.generation:
-            self.generation = first.welcome.generation
+        self.generation = max(self.generation, first.welcome.generation)
         log.info("session.open", generation=self.generation)
 
-    async def _read(self, call: Any, first: NodeSessionResponse, helpers: list[asyncio.Task[None]]) -> None:
+    async def _read(self, call: Any, first: Any, helpers: list[asyncio.Task[None]]) -> None:
         frame = first
         while frame is not grpc.aio.EOF:
             self._listener.received(frame)
@@ -162,5 +170,8 @@ async def _either(reading: Awaitable[Any], helpers: list[asyncio.Task[None]]) ->
 async def _raise_status(call: Any) -> None:
     if await call.code() is not grpc.StatusCode.OK:
         raise grpc.aio.AioRpcError(
-            await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
+            await call.code(),
+            await call.initial_metadata(),
+            await call.trailing_metadata(),
+            await call.details(),
         )

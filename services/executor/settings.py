@@ -10,7 +10,17 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.settings import ServiceSettings
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
 
 
 def parse_bytes(text: object) -> object:
@@ -64,7 +74,7 @@ class Settings(ServiceSettings):
     kill_grace: float = Field(5, ge=0)
     """Seconds that a coroutine in a shared worker gets to end before the worker is ended with it."""
     adoption_timeout: float = Field(5, ge=0)
-    """Seconds that workers get to connect again after a restart of the executor, before the scheduler is told."""
+    """Seconds that workers get to connect again after a restart, before the session is opened."""
     inline_bytes: Bytes = Field(64 * 1024, ge=0)
     """Longest inputs or outputs document that travels inside messages; longer ones go to the blob store."""
 

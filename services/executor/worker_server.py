@@ -1,7 +1,7 @@
 """The executor's side of the worker protocol: a unix socket in the directory of each worker.
 
-Frames are handled in the callback that read them, and frames to send are collected for one turn of the event loop:
-there is no task, queue or buffer copy per message.
+Frames are handled in the callback that read them, and frames to send are collected for one turn of the event
+loop: there is no task, queue or buffer copy per message.
 """
 
 import asyncio
@@ -28,6 +28,10 @@ class WorkerListener(Protocol):
 
     def worker_connected(self, worker_id: int, connection: "WorkerConnection", hello: dict[str, Any]) -> None:
         """A worker connected, for the first time or again, and proved itself."""
+        ...
+
+    def supervisor_connected(self, worker_id: int, hello: dict[str, Any]) -> None:
+        """The supervisor of a worker connected."""
         ...
 
     def worker_frame(self, worker_id: int, connection: "WorkerConnection", frame: Frame) -> None:
@@ -80,16 +84,23 @@ class WorkerConnection(asyncio.Protocol):
     def _introduce(self, frame: Frame) -> None:
         header = frame.header
         if header["type"] != "hello" or header.get("role") not in {"worker", "supervisor"}:
-            raise FrameError("the first frame of a connection has to be a hello with role worker or supervisor")
+            raise FrameError(
+                "the first frame of a connection has to be a hello with role worker or supervisor"
+            )
         token = str(header.get("token", ""))
         if not hmac.compare_digest(token.encode(), self._endpoint.token.encode()):
             raise FrameError("the hello of a connection has the wrong token")
         if int(header.get("worker", self._endpoint.worker_id)) != self._endpoint.worker_id:
-            raise FrameError(f"worker {header['worker']} connected to the socket of {self._endpoint.worker_id}")
+            raise FrameError(
+                f"worker {header['worker']} connected to the socket of {self._endpoint.worker_id}"
+            )
         self.role = str(header["role"])
         self.send({"type": "welcome", "worker": self._endpoint.worker_id})
         if self.role == "worker":
             self._endpoint.listener.worker_connected(self._endpoint.worker_id, self, header)
+        else:
+            # Its exit frames need no ear: the engine reports exits, from the supervisor's own record.
+            self._endpoint.listener.supervisor_connected(self._endpoint.worker_id, header)
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """Sends a frame at the end of this turn of the loop. What is sent to an ended connection is gone."""
@@ -175,7 +186,10 @@ class WorkerServer:
 
 
 def _bind(path: Path) -> socket.socket:
-    """Returns a listening socket. Paths that are too long for a socket are reached through the directory's handle."""
+    """Returns a listening socket.
+
+    Paths that are too long for a socket are reached through the directory's handle.
+    """
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = -1
@@ -194,5 +208,3 @@ def _bind(path: Path) -> socket.socket:
             os.close(directory)
     listening.setblocking(False)
     return listening
-
-

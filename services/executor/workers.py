@@ -56,6 +56,8 @@ class Worker:
     """Leases that it has and that did not end."""
     slots: set[int] = field(default_factory=set)
     """Leases that hold a slot: those that run or are about to."""
+    supervisor_pid: int = 0
+    """Process of its supervisor, 0 when it has none or is not connected."""
     stopping: str = ""
     """Why it shall end, empty when it shall not."""
     killed_for: set[int] = field(default_factory=set)

@@ -159,6 +159,7 @@ class Action(Failed, LedgerModel, table=True):
         Index("uq_action_name", "run_id", "name", unique=True),
         Index("uq_action_sequence", "run_id", "sequence", unique=True),
         Index("ix_action_parent", "parent_id"),
+        _live("ix_action_live"),
     )
 
     id: int = _identity()

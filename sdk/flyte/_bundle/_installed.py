@@ -14,7 +14,9 @@ def is_installed(path: Path) -> bool:
     """True for files of the standard library, of installed packages and of virtual environments."""
     if _SITE_FOLDERS.intersection(path.parts):
         return True
-    return any(path.is_relative_to(folder) for folder in _installation_folders()) or _in_environment(path.parent)
+    return any(path.is_relative_to(folder) for folder in _installation_folders()) or _in_environment(
+        path.parent
+    )
 
 
 @lru_cache(maxsize=1)

@@ -60,7 +60,9 @@ def select_files(root: Path, style: CopyStyle, include: Iterable[Path] = ()) -> 
 def _included(path: Path, root: Path) -> Iterator[Path]:
     inside = below(path, root)
     if not path.exists():
-        raise errors.CodeBundleError(f"include: {path} does not exist. Paths are relative to the declaring file.")
+        raise errors.CodeBundleError(
+            f"include: {path} does not exist. Paths are relative to the declaring file."
+        )
     if inside is None:
         raise errors.CodeBundleError(
             f"include: {path} is not below the code's root directory {root}. Move it there, or name a root "

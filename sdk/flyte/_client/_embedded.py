@@ -114,7 +114,9 @@ async def start_backend(
         found = await find_backend(directory)
         if found is not None:
             seconds = time.monotonic() - began
-            say(f"Embedded backend ready at {found.grpc} in {seconds:.1f} s ({found.http}). Stop it: flyte stop")
+            say(
+                f"Embedded backend ready at {found.grpc} in {seconds:.1f} s ({found.http}). Stop it: flyte stop"
+            )
             return found
         if process.poll() is not None:
             # Another process may have been quicker to start one: then the lock refused ours.
@@ -122,7 +124,9 @@ async def start_backend(
             if not _may_be_starting(directory):
                 break
         await asyncio.sleep(_POLL_SECONDS)
-    raise errors.InitializationError("BackendStartError", _why_not_started(directory, process.poll(), timeout))
+    raise errors.InitializationError(
+        "BackendStartError", _why_not_started(directory, process.poll(), timeout)
+    )
 
 
 async def stop_backend(directory: Path | None = None, timeout: float = STOP_SECONDS) -> BackendFile | None:

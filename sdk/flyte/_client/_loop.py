@@ -43,7 +43,9 @@ class LoopThread:
         """
         if self.is_current():
             coroutine.close()
-            raise RuntimeError("a blocking call of the SDK was made on the SDK's own thread: await its .aio twin")
+            raise RuntimeError(
+                "a blocking call of the SDK was made on the SDK's own thread: await its .aio twin"
+            )
         future = self.submit(coroutine)
         try:
             return future.result()

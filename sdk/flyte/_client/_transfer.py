@@ -72,13 +72,15 @@ async def _transfer(method: str, url: str, content: bytes | None) -> bytes:
             if error.code not in _RETRIED_STATUS or not await backoff.wait():
                 detail = error.read(500).decode("utf-8", errors="replace").strip()
                 raise errors.RuntimeSystemError(
-                    "BlobTransferError", f"{what} was refused with status {error.code}: {detail or error.reason}"
+                    "BlobTransferError",
+                    f"{what} was refused with status {error.code}: {detail or error.reason}",
                 ) from None
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             if not await backoff.wait():
                 reason = getattr(error, "reason", None) or error
                 raise errors.RuntimeSystemError(
-                    "BlobTransferError", f"{what} failed: {reason}. The backend's HTTP port must be reachable."
+                    "BlobTransferError",
+                    f"{what} failed: {reason}. The backend's HTTP port must be reachable.",
                 ) from None
 
 

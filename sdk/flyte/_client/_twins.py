@@ -8,13 +8,15 @@ The coroutine function is written once; it runs on the SDK's own loop in either 
 
     run.wait()            # blocks
     await run.wait.aio()  # does not
+
+A static method of a class is ``@twin`` above ``@staticmethod``.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from flyte._client._loop import LOOP
 
@@ -43,7 +45,7 @@ class TwinMethod(Generic[S, P, R]):
     """A method whose instances are `Twin`."""
 
     def __init__(self, function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(cast(Any, self), function)
         self._function = function
 
     @overload
@@ -54,17 +56,6 @@ class TwinMethod(Generic[S, P, R]):
         if instance is None:
             return self
         return Twin(_bound(self._function, instance))
-
-
-class TwinClassMethod(Generic[S, P, R]):
-    """A class method that is a `Twin`."""
-
-    def __init__(self, function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, R]]) -> None:
-        functools.update_wrapper(self, function)
-        self._function = function
-
-    def __get__(self, instance: S | None, owner: type[S]) -> Twin[P, R]:
-        return Twin(_bound(self._function, owner))
 
 
 class TwinIterator(Generic[P, R]):
@@ -97,30 +88,17 @@ class TwinIteratorMethod(Generic[S, P, R]):
     """A method whose instances are `TwinIterator`."""
 
     def __init__(self, function: Callable[Concatenate[S, P], AsyncGenerator[R, None]]) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(cast(Any, self), function)
         self._function = function
 
     @overload
     def __get__(self, instance: None, owner: type[S]) -> TwinIteratorMethod[S, P, R]: ...
     @overload
     def __get__(self, instance: S, owner: type[S]) -> TwinIterator[P, R]: ...
-    def __get__(
-        self, instance: S | None, owner: type[S]
-    ) -> TwinIteratorMethod[S, P, R] | TwinIterator[P, R]:
+    def __get__(self, instance: S | None, owner: type[S]) -> TwinIteratorMethod[S, P, R] | TwinIterator[P, R]:
         if instance is None:
             return self
         return TwinIterator(_bound(self._function, instance))
-
-
-class TwinIteratorClassMethod(Generic[S, P, R]):
-    """A class method that is a `TwinIterator`."""
-
-    def __init__(self, function: Callable[Concatenate[type[S], P], AsyncGenerator[R, None]]) -> None:
-        functools.update_wrapper(self, function)
-        self._function = function
-
-    def __get__(self, instance: S | None, owner: type[S]) -> TwinIterator[P, R]:
-        return TwinIterator(_bound(self._function, owner))
 
 
 def twin(function: Callable[P, Coroutine[Any, Any, R]]) -> Twin[P, R]:
@@ -133,11 +111,9 @@ def twin_method(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -
     return TwinMethod(function)
 
 
-def twin_classmethod(
-    function: Callable[Concatenate[type[S], P], Coroutine[Any, Any, R]],
-) -> TwinClassMethod[S, P, R]:
-    """Makes a coroutine function of a class a blocking class method with an ``.aio`` twin."""
-    return TwinClassMethod(function)
+def twin_iterator(function: Callable[P, AsyncGenerator[R, None]]) -> TwinIterator[P, R]:
+    """Makes an asynchronous generator function a blocking iterator with an ``.aio`` twin."""
+    return TwinIterator(function)
 
 
 def twin_iterator_method(
@@ -145,13 +121,6 @@ def twin_iterator_method(
 ) -> TwinIteratorMethod[S, P, R]:
     """Makes an asynchronous generator method a blocking one with an ``.aio`` twin."""
     return TwinIteratorMethod(function)
-
-
-def twin_iterator_classmethod(
-    function: Callable[Concatenate[type[S], P], AsyncGenerator[R, None]],
-) -> TwinIteratorClassMethod[S, P, R]:
-    """Makes an asynchronous generator of a class a blocking class method with an ``.aio`` twin."""
-    return TwinIteratorClassMethod(function)
 
 
 def _bound(function: Callable[..., Any], first: Any) -> Callable[..., Any]:

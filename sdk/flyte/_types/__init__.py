@@ -17,6 +17,7 @@ from flyte._types._canonical import (
     dumps,
     input_digests,
     is_trivial,
+    lineage_digests,
     loads,
 )
 from flyte._types._codec import Codec
@@ -44,6 +45,7 @@ __all__ = [
     "input_digests",
     "is_trivial",
     "json_schema",
+    "lineage_digests",
     "loads",
     "parse_argument",
     "register",

@@ -25,6 +25,8 @@ _SORTER = json.JSONEncoder(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+_EXACT_FLOATS = 2**53
+_MOST_MEMBERS = 1000
 _TRIVIAL = (None, "", 0, 1, -1)
 
 
@@ -36,7 +38,13 @@ def _refuse_constant(name: str) -> Any:
     raise DocumentError(f"{name} is not JSON; write NaN and infinities as strings")
 
 
+def _whole(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _EXACT_FLOATS else number
+
+
 _READER = json.JSONDecoder(parse_constant=_refuse_constant)
+_LINEAGE_READER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_whole)
 
 
 def _encoded(text: str) -> bytes:
@@ -141,12 +149,44 @@ def input_digests(data: bytes) -> dict[str, str]:
     return {name: _hash(_canonical(value, tagged)) for name, value in document.items()}
 
 
+def lineage_digests(data: bytes, members: bool = False) -> dict[str, frozenset[str]]:
+    """What each value at the top of a document can be recognised by, to see which output became which input.
+
+    An input came from an output when the two have a digest in common. Trivial values have none, and a whole
+    float counts as the int it equals, since an int is often handed to a parameter that takes a float.
+
+    Args:
+        data: An inputs or outputs document.
+        members: Also the digests of the members of a list or a dict (the first 1000), so that a fan-in over
+            ``[await child(x) for x in xs]`` is seen to come from every child. For inputs.
+    """
+    document = _LINEAGE_READER.decode(data.decode())
+    tagged = b'"$type"' in data
+    found = {}
+    for name, value in document.items():
+        candidates = [value, *(_members(value) if members else ())]
+        found[name] = frozenset(
+            _hash(_canonical(item, tagged)) for item in candidates if not _is_trivial(item)
+        )
+    return found
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        items = value.get("items") if TAG in value else None
+        value = items if isinstance(items, list) else list(value.values())
+    return value[:_MOST_MEMBERS] if isinstance(value, list) else []
+
+
 def is_trivial(value_json: bytes | str) -> bool:
     """Whether a value is too common to be evidence of where it came from.
 
     Null, booleans, 0, 1, -1, the empty string and empty collections are; 2 or ``"ok"`` are not.
     """
-    value = loads(value_json)
+    return _is_trivial(loads(value_json))
+
+
+def _is_trivial(value: Any) -> bool:
     if isinstance(value, dict):
         return not value or (TAG in value and value.get("items") == [])
     return value == [] if isinstance(value, list) else value in _TRIVIAL

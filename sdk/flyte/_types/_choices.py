@@ -65,8 +65,7 @@ class EnumCodec(Codec):
         if self.is_flag:
             return {"type": "integer"}
         forms = [self._form(member) for member in self.cls]
-        definitions.setdefault(self.name, {"title": self.name, "enum": forms})
-        return {"$ref": f"#/$defs/{self.name}"}
+        return definitions.reference(self, lambda: {"title": self.name, "enum": forms})
 
     def sample(self, depth: int = 0) -> Any:
         return next((self._form(member) for member in self.cls), 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-Definitions = dict[str, Any]
 Compile = Callable[[Any], "Codec"]
 
 # The order in which the members of a union are tried, most specific first. Equal ones are told apart by
@@ -13,6 +12,26 @@ Compile = Callable[[Any], "Codec"]
 RANK_NONE, RANK_BOOL, RANK_INT, RANK_FLOAT, RANK_CHOICE, RANK_TEXT, RANK_STR = range(7)
 RANK_STRUCTURE, RANK_LIST, RANK_TUPLE, RANK_SET, RANK_FROZENSET, RANK_DICT = range(10, 16)
 RANK_OTHER, RANK_OPAQUE, RANK_ANY = range(20, 23)
+
+
+class Definitions(dict[str, Any]):
+    """The named schemas that a schema refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owners: dict[str, Codec] = {}
+
+    def reference(self, codec: Codec, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A reference to a codec's schema, which is made at its first use. Types of one name get a number."""
+        key, count = codec.name, 1
+        while self._owners.get(key, codec).identity != codec.identity:
+            count += 1
+            key = f"{codec.name}_{count}"
+        if key not in self._owners:
+            self._owners[key] = codec
+            self[key] = {}  # before it is made, since a type may refer to itself
+            self[key] = make()
+        return {"$ref": f"#/$defs/{key}"}
 
 
 class Codec:

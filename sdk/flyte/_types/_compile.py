@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import contextlib
 import enum
@@ -16,8 +17,15 @@ from typing import Any, ForwardRef, Literal, TypeVar, Union
 
 from flyte._types._choices import EnumCodec, LiteralCodec, UnionCodec
 from flyte._types._codec import RANK_OPAQUE, Codec, Definitions
-from flyte._types._containers import DictCodec, ListCodec, SetCodec, TupleCodec, UniformTupleCodec
-from flyte._types._hints import LOCAL, substituted, variable_stand_in
+from flyte._types._containers import (
+    DictCodec,
+    KindredCodec,
+    ListCodec,
+    SetCodec,
+    TupleCodec,
+    UniformTupleCodec,
+)
+from flyte._types._hints import LOCAL, has_unpacked, substituted, variable_stand_in
 from flyte._types._mismatch import Mismatch, type_name
 from flyte._types._scalars import PRIMITIVES
 from flyte._types._structures import DataclassCodec, NamedTupleCodec, StructureCodec, TypedDictCodec
@@ -86,7 +94,7 @@ class OpaqueCodec(Codec):
             raise Mismatch(self.name, value)
 
     def schema(self, definitions: Definitions) -> dict[str, Any]:
-        return {"description": f"{self.name}, pickled"}
+        return {"description": f"{self.name.rpartition('.')[2]}, pickled"}
 
 
 def register(cls: type, codec: Codec) -> None:
@@ -167,13 +175,9 @@ def _of_generic(annotation: Any, origin: Any, args: tuple[Any, ...]) -> Codec:
         return LiteralCodec(args, UNTYPED)
     if origin in _TRANSPARENT:
         return codec_for(args[0])
-    if _has_unpack(args):
+    if has_unpacked(args):
         return _of_class(origin, ())
     return _of_container(origin, args) or _of_class(origin, args)
-
-
-def _has_unpack(args: tuple[Any, ...]) -> bool:
-    return any("Unpack" in str(arg) or getattr(arg, "__unpacked__", False) for arg in args)
 
 
 def _of_annotated(annotation: Any, args: tuple[Any, ...]) -> Codec:
@@ -182,6 +186,8 @@ def _of_annotated(annotation: Any, args: tuple[Any, ...]) -> Codec:
         from flyte._types import _rules  # only where Pydantic is used anyway: it takes time to load
 
         if _rules.constrains(args[1:]):
+            if str(getattr(args[0], "__module__", "")).startswith("pydantic"):
+                return _rules.PydanticCodec(annotation)
             return _rules.ConstrainedCodec(annotation, inner)
     return inner
 
@@ -192,6 +198,11 @@ def _of_container(origin: Any, args: tuple[Any, ...]) -> Codec | None:
         return UniformTupleCodec(items[0]) if args[-1:] == (Ellipsis,) else TupleCodec(items)
     if origin is dict or origin in _MAPPINGS:
         return DictCodec(codec_for(args[0]), codec_for(args[1]))
+    if origin in (collections.OrderedDict, collections.Counter):
+        value = codec_for(args[1]) if origin is collections.OrderedDict else PRIMITIVES[int]
+        return KindredCodec(origin, dict, DictCodec(codec_for(args[0]), value))
+    if origin is collections.deque:
+        return KindredCodec(origin, list, ListCodec(codec_for(args[0])))
     kinds = _MEMBER_KINDS.get(origin)
     if kinds is None:
         return None
@@ -263,10 +274,7 @@ class _LateCodec(Codec):
         return self._inner().knows(obj)
 
     def schema(self, definitions: Definitions) -> dict[str, Any]:
-        if self.name not in definitions:
-            definitions[self.name] = {}
-            definitions[self.name] = self._inner().schema(definitions)
-        return {"$ref": f"#/$defs/{self.name}"}
+        return definitions.reference(self, lambda: self._inner().schema(definitions))
 
     def sample(self, depth: int = 0) -> Any:
         return None if depth > 3 else self._inner().sample(depth + 1)

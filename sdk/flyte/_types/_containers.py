@@ -262,6 +262,45 @@ class DictCodec(Codec):
         return {key if isinstance(key, str) else sort_key(key): self.value.sample(depth + 1)}
 
 
+class KindredCodec(Codec):
+    """A collection in the form of a simpler one: ``Counter[K]``, ``OrderedDict[K, V]``, ``deque[T]``.
+
+    Args:
+        kind: The collection.
+        base: The simpler class that it is written as.
+        inner: The codec of that class.
+    """
+
+    def __init__(self, kind: type, base: type, inner: Codec) -> None:
+        self.kind: Any = kind
+        self.base: Any = base
+        self.inner = inner
+        self.rank = inner.rank
+        self.name = inner.name.replace(base.__name__, kind.__name__, 1)
+
+    @property
+    def identity(self) -> str:
+        return self.inner.identity.replace(self.base.__name__, self.kind.__name__, 1)
+
+    def encode(self, value: Any, exact: bool = False) -> Any:
+        if type(value) is not self.kind:
+            raise Mismatch(self.name, value)
+        if getattr(value, "maxlen", None) is not None:
+            raise Mismatch(
+                self.name, value, "a deque with maxlen cannot be written; pass its items as a list"
+            )
+        return self.inner.encode(self.base(value), exact)
+
+    def decode(self, obj: Any) -> Any:
+        return self.kind(self.inner.decode(obj))
+
+    def schema(self, definitions: Definitions) -> dict[str, Any]:
+        return self.inner.schema(definitions)
+
+    def sample(self, depth: int = 0) -> Any:
+        return self.inner.sample(depth)
+
+
 def object_of(keys: list[Any], forms: list[Any]) -> dict[str, Any]:
     """An object where every key is text and none is the tag's, else a tagged list of pairs."""
     if set(map(type, keys)) <= {str} and TAG not in keys and len(set(keys)) == len(keys):

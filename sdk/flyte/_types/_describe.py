@@ -27,6 +27,6 @@ def json_schema(annotation: Any) -> dict[str, Any]:
     It describes the plain forms. A value that has none (NaN in an untyped list, say) is written as a tagged
     object instead.
     """
-    definitions: Definitions = {}
+    definitions = Definitions()
     schema = codec_for(annotation).schema(definitions)
-    return {**schema, "$defs": definitions} if definitions else schema
+    return {**schema, "$defs": dict(definitions)} if definitions else schema

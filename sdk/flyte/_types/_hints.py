@@ -94,6 +94,11 @@ def substituted(annotation: Any, arguments: dict[Any, Any]) -> Any:
     return annotation[tuple(arguments.get(p, variable_stand_in(p)) for p in parameters)]
 
 
+def has_unpacked(args: tuple[Any, ...]) -> bool:
+    """Whether any argument stands for several, such as ``*tuple[int, ...]``."""
+    return any(str(arg).startswith("*") or "Unpack[" in str(arg) for arg in args)
+
+
 def type_arguments(cls: Any, args: tuple[Any, ...]) -> dict[Any, Any]:
     """What the type variables of a generic class and of its bases stand for."""
     arguments = dict(zip(getattr(cls, "__parameters__", ()), args, strict=False))

@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 
 from flyte._types._canonical import DocumentError, dumps, loads
 from flyte._types._docstring import parameter_texts, summary_of
-from flyte._types._hints import LOCAL, class_hints, function_hints, substituted, type_arguments
+from flyte._types._hints import LOCAL, class_hints, function_hints, has_unpacked, substituted, type_arguments
 from flyte._types._mismatch import Mismatch, show
 from flyte._types._variable import Variable
 
@@ -302,12 +302,7 @@ def _outputs_of(hints: dict[str, Any]) -> tuple[tuple[Variable, ...], OutputStyl
     origin, args = typing.get_origin(bare) or bare, typing.get_args(bare)
     if isinstance(origin, type) and issubclass(origin, tuple) and hasattr(origin, "_fields"):
         return _named_outputs(origin, args), "namedtuple", origin
-    if (
-        origin is tuple
-        and args
-        and Ellipsis not in args
-        and not any("Unpack" in str(arg) or "*" in str(arg) for arg in args)
-    ):
+    if origin is tuple and args and Ellipsis not in args and not has_unpacked(args):
         return tuple(Variable(f"o{index}", arg) for index, arg in enumerate(args)), "tuple", tuple
     return (Variable("o0", annotation),), "single", None
 

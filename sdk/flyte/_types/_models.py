@@ -197,14 +197,12 @@ class ModelCodec(StructureCodec):
                 by_alias=True, ref_template=REFERENCES, schema_generator=Schemas, mode="validation"
             )
         except pydantic.errors.PydanticUserError:  # a field of a class that Pydantic cannot describe
-            definitions.setdefault(self.name, object_schema(self.name, self.fields, definitions))
-            return {"$ref": f"#/$defs/{self.name}"}
+            return definitions.reference(self, lambda: object_schema(self.name, self.fields, definitions))
         for name, definition in schema.pop("$defs", {}).items():
             definitions.setdefault(name, definition)
         if set(schema) == {"$ref"}:
             return dict(schema)
-        definitions.setdefault(self.name, schema)
-        return {"$ref": f"#/$defs/{self.name}"}
+        return definitions.reference(self, lambda: dict(schema))
 
     def sample(self, depth: int = 0) -> Any:
         if self.is_root:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import typing
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -27,19 +26,6 @@ class Field:
     codec: Codec
     required: bool
     default: Any = MISSING
-
-
-def named_definition(
-    definitions: Definitions, codec: Codec, make: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """A reference to a named schema, made at its first use; two classes of one name are kept apart."""
-    key = codec.name
-    if key in definitions and definitions[key].get("$comment") != codec.identity:
-        key = codec.identity
-    if key not in definitions:
-        definitions[key] = {"$comment": codec.identity}
-        definitions[key].update(make())
-    return {"$ref": f"#/$defs/{key}"}
 
 
 def object_schema(title: str, fields: list[Field], definitions: Definitions) -> dict[str, Any]:
@@ -123,9 +109,7 @@ class StructureCodec(Codec):
         return values
 
     def schema(self, definitions: Definitions) -> dict[str, Any]:
-        return named_definition(
-            definitions, self, lambda: object_schema(self.cls.__name__, self.fields, definitions)
-        )
+        return definitions.reference(self, lambda: object_schema(self.cls.__name__, self.fields, definitions))
 
     def sample(self, depth: int = 0) -> Any:
         if depth >= 3:
@@ -250,7 +234,7 @@ class NamedTupleCodec(StructureCodec):
         return self.cls(**self.decoded(dict(zip(self.by_name, obj, strict=False))))
 
     def schema(self, definitions: Definitions) -> dict[str, Any]:
-        return named_definition(definitions, self, lambda: self._array_schema(definitions))
+        return definitions.reference(self, lambda: self._array_schema(definitions))
 
     def _array_schema(self, definitions: Definitions) -> dict[str, Any]:
         items = [{**field.codec.schema(definitions), "title": field.name} for field in self.fields]

@@ -38,7 +38,9 @@ def of_error(error: BaseException) -> int:
             return _BY_CODE[error.code]
         if error.code.endswith("NotFoundError") or isinstance(error, errors.ActionNotFoundError):
             return NOT_FOUND
-        return PLATFORM if isinstance(error, (errors.RuntimeSystemError, errors.RuntimeUnknownError)) else USAGE
+        return (
+            PLATFORM if isinstance(error, (errors.RuntimeSystemError, errors.RuntimeUnknownError)) else USAGE
+        )
     return USAGE if isinstance(error, (ValueError, TypeError)) else PLATFORM
 
 

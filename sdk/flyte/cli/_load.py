@@ -59,7 +59,6 @@ def load_file(name: str, root_dir: str | None) -> LoadedFile:
     for folder in {root: None, detect_root(path): None}:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    sys.dont_write_bytecode = False
     try:
         module = importlib.import_module(module_path)
     except KeyboardInterrupt:
@@ -96,7 +95,7 @@ def _existing(name: str) -> Path:
 
 def _why_not_loaded(name: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"{name} cannot be imported: it calls sys.exit. Put that below `if __name__ == \"__main__\":`."
+        return f'{name} cannot be imported: it calls sys.exit. Put that below `if __name__ == "__main__":`.'
     hint = ""
     if isinstance(error, ModuleNotFoundError):
         hint = (

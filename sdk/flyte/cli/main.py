@@ -12,7 +12,10 @@ from flyte.cli._settings import FORMATS, Settings
 
 _COMMANDS = {
     "run": ("flyte.cli._run_command:run", "Run a task of a Python file."),
-    "get": ("flyte.cli._get:get", "Show runs, actions, inputs and outputs, logs, tasks, projects, configuration."),
+    "get": (
+        "flyte.cli._get:get",
+        "Show runs, actions, inputs and outputs, logs, tasks, projects, configuration.",
+    ),
     "abort": ("flyte.cli._abort:abort", "Abort a run or an action."),
     "create": ("flyte.cli._create:create", "Create a configuration file or a project."),
     "update": ("flyte.cli._update:update", "Change a project."),
@@ -47,11 +50,20 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
 )
 @click.option("--endpoint", help="Backend, such as dns:///flyte.example.com or localhost:8090.")
 @click.option("--insecure/--secure", default=None, help="Use plain text, or TLS, to the backend.")
-@click.option("-c", "--config", metavar="FILE", help="Configuration file.  [default: search, see flyte get config]")
-@click.option("-v", "--verbose", count=True, help="Say more; repeat for details of errors.")
-@click.option("-of", "--output-format", type=click.Choice(FORMATS), default="table", help="How to write results.")
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+    "-c", "--config", metavar="FILE", help="Configuration file.  [default: search, see flyte get config]"
+)
+@click.option("-v", "--verbose", count=True, help="Say more; repeat for details of errors.")
+@click.option(
+    "-of", "--output-format", type=click.Choice(FORMATS), default="table", help="How to write results."
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version.",
 )
 @click.pass_context
 def cli(
@@ -104,7 +116,9 @@ def _report(error: Exception, *, verbose: bool) -> int:
 
         traceback.print_exception(error)
     known = isinstance(error, (errors.BaseRuntimeError, ValueError, TypeError))
-    text = str(error) if known else f"{type(error).__name__}: {error} (a defect of the SDK: -vv shows details)"
+    text = (
+        str(error) if known else f"{type(error).__name__}: {error} (a defect of the SDK: -vv shows details)"
+    )
     click.echo(f"Error: {text}", err=True)
     return _exit.of_error(error)
 

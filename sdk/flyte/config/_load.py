@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flyte import errors
 from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
@@ -57,7 +57,9 @@ def load(path: Path | None) -> Config:
     for value in values:
         found[value.section, value.key] = value.checked()
     if found.get(("local", "persistence")):
-        raise _error("key local.persistence: keeping local runs is not built yet; remove it or set it to false")
+        raise _error(
+            "key local.persistence: keeping local runs is not built yet; remove it or set it to false"
+        )
     return Config(
         admin=AdminConfig(found.get(("admin", "endpoint")), found.get(("admin", "insecure"), False)),
         task=TaskConfig(
@@ -85,8 +87,9 @@ class _Value:
         where = self.origin if self.from_environment else f"{self.origin}: {self.section}.{self.key}"
         if isinstance(expected, str):
             raise _error(f"{where} = {self.value!r}: {expected}")
-        if self.value is None or isinstance(self.value, expected) and self.value != "":
-            return self.value  # type: ignore[no-any-return]  # it is an instance of `expected`
+        value: Any = self.value
+        if value is None or (isinstance(value, expected) and value != ""):
+            return cast("str | bool | None", value)
         if expected is bool and isinstance(self.value, str):
             if self.value.lower() in _TRUE:
                 return True
@@ -125,7 +128,9 @@ def _section(path: Path, section: str, content: Any) -> list[_Value]:
     if content is None:
         return []
     if not isinstance(content, Mapping):
-        raise _error(f"{path}: section {section} = {content!r} must contain keys ({', '.join(_KEYS[section])})")
+        raise _error(
+            f"{path}: section {section} = {content!r} must contain keys ({', '.join(_KEYS[section])})"
+        )
     for key in content:
         if key not in _KEYS[section]:
             raise _error(f"{path}: unknown key {section}.{key}{_nearest(str(key), _KEYS[section])}")

@@ -8,16 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flyte import errors
-from flyte._client._twins import (
-    twin_classmethod,
-    twin_iterator_classmethod,
-    twin_iterator_method,
-    twin_method,
-)
+from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._initialize import Session, require_session
+from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte.models import ActionPhase
 from flyte.remote._convert import duration_of, error_of, phase_of, phase_values, run_identifier, time_of
-from flyte.remote._data import ActionData, ActionInputs, ActionOutputs
+from flyte.remote._data import ActionData
 from flyte.remote._details import ActionDetails, AttemptDetails
 from flyte.remote._logs import LogLine, followed_logs, stored_logs
 from flyte.remote._watch import Freshness, watch_run
@@ -47,9 +43,7 @@ class Action:
         ```
     """
 
-    def __init__(
-        self, session: Session, message: run_pb2.Action, interface: Interface | None = None
-    ) -> None:
+    def __init__(self, session: Session, message: run_pb2.Action, interface: Interface | None = None) -> None:
         self._session = session
         self._message = message
         self._interface = interface
@@ -170,9 +164,9 @@ class Action:
 
     # ------------------------------------------------------------------------------------------ to find
 
-    @twin_classmethod
+    @twin
+    @staticmethod
     async def get(
-        cls,  # noqa: N805 - a class method
         *,
         run_name: str,
         name: str = ROOT,
@@ -194,9 +188,9 @@ class Action:
         run = run_identifier(project or session.project, domain or session.domain, run_name)
         return await fetch_action(session, identifiers_pb2.ActionIdentifier(run=run, name=name))
 
-    @twin_iterator_classmethod
+    @twin_iterator
+    @staticmethod
     async def listall(
-        cls,  # noqa: N805 - a class method
         *,
         for_run_name: str,
         in_phase: ActionPhase | str | tuple[ActionPhase | str, ...] | None = None,
@@ -401,14 +395,3 @@ def is_reached(phase: ActionPhase, wait_for: str) -> bool:
     if wait_for not in {"terminal", "running"}:
         raise ValueError(f'wait_for={wait_for!r} must be "terminal" or "running"')
     return phase.is_terminal or (wait_for == "running" and phase is ActionPhase.RUNNING)
-
-
-def ending(name: str, phase: ActionPhase, error: errors.BaseRuntimeError | None) -> str:
-    """The line that says how a run or action ended, or that it runs."""
-    if phase is ActionPhase.SUCCEEDED:
-        return f"Run '{name}' completed successfully."
-    if error is None:
-        return f"Run '{name}' is {phase.value}."
-    verb = {ActionPhase.ABORTED: "was aborted", ActionPhase.TIMED_OUT: "timed out"}.get(phase, "failed")
-    detail = error.message if phase is not ActionPhase.FAILED else f"{error.code}: {error.message}"
-    return f"Run '{name}' {verb}: {detail}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,17 +15,16 @@ from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2
 if TYPE_CHECKING:
     from hangar.admin.v1 import run_pb2
 
-PhaseValue = phase_pb2.Phase
 
 
 def phase_of(value: int) -> ActionPhase:
     """The SDK's phase for the backend's."""
-    return ActionPhase(phase_pb2.Phase.Name(value).removeprefix("PHASE_").lower())  # type: ignore[arg-type]
+    return ActionPhase(phase_pb2.Phase.Name(value).removeprefix("PHASE_").lower())
 
 
 def phase_values(
     phases: ActionPhase | str | Iterable[ActionPhase | str] | None,
-) -> list[phase_pb2.Phase]:
+) -> list[Any]:
     """The backend's phases for a filter: one, several or None for all.
 
     Raises:
@@ -39,7 +38,7 @@ def phase_values(
 
 def time_of(message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt, field: str) -> datetime | None:
     """A time of a message in UTC, None when it is not set."""
-    if not message.HasField(field):  # type: ignore[arg-type]  # the caller names a time of that message
+    if not message.HasField(field):
         return None
     value: datetime = getattr(message, field).ToDatetime(tzinfo=timezone.utc)
     return value
@@ -74,7 +73,9 @@ def error_of(
         return None
     if phase is ActionPhase.ABORTED:
         reason = f": {abort_reason}" if abort_reason else ""
-        return errors.from_failure("user", "ActionAbortedError", f"{what} was aborted{reason}", phase=phase.value)
+        return errors.from_failure(
+            "user", "ActionAbortedError", f"{what} was aborted{reason}", phase=phase.value
+        )
     failure = failure or failure_pb2.Failure()
     return errors.from_failure(
         failure_pb2.FailureKind.Name(failure.kind),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._transfer import get
+from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._types import loads
 from hangar.admin.v1 import run_service_pb2
 from hangar.core.v1 import payload_pb2
@@ -14,26 +15,6 @@ if TYPE_CHECKING:
     from flyte._client._client import Client
     from flyte._types import Interface
     from hangar.core.v1 import identifiers_pb2
-
-
-class ActionInputs(dict[str, Any]):
-    """Inputs by name."""
-
-
-class ActionOutputs(tuple[Any, ...]):
-    """Outputs in order; ``outputs.o0`` is the first one. A task that returns nothing has the one output None."""
-
-    __slots__ = ()
-
-    @property
-    def named_outputs(self) -> dict[str, Any]:
-        """Outputs by name: o0, o1, …"""
-        return {f"o{index}": value for index, value in enumerate(self)}
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("o") and name[1:].isdigit() and int(name[1:]) < len(self):
-            return self[int(name[1:])]
-        raise AttributeError(f"there is no output {name!r}: there are {', '.join(self.named_outputs)}")
 
 
 class ActionData:
@@ -55,9 +36,7 @@ class ActionData:
         Raises:
             flyte.errors.ActionNotFoundError: When there is no such action.
         """
-        answer = await client.call(
-            client.runs.GetActionData, run_service_pb2.GetActionDataRequest(id=action)
-        )
+        answer = await client.call(client.runs.GetActionData, run_service_pb2.GetActionDataRequest(id=action))
         inputs = await _document(answer.inputs, answer.inputs_url) if answer.HasField("inputs") else None
         outputs = await _document(answer.outputs, answer.outputs_url) if answer.HasField("outputs") else None
         return cls(inputs, outputs)
@@ -77,11 +56,11 @@ class ActionData:
             flyte.errors.RuntimeSystemError: When there are none yet.
         """
         if self.outputs is None:
-            raise errors.RuntimeSystemError("OutputsMissingError", "The backend has no outputs of this action.")
+            raise errors.RuntimeSystemError(
+                "OutputsMissingError", "The backend has no outputs of this action."
+            )
         if interface is not None:
-            value = interface.load_outputs(self.outputs)
-            several = interface.output_style in {"tuple", "namedtuple"}
-            return ActionOutputs(value if several else (value,))
+            return ActionOutputs.of(interface, self.outputs)
         document = _plain(self.outputs)
         names = sorted(document, key=_output_index)
         return ActionOutputs([document[name] for name in names] or [None])
@@ -101,7 +80,9 @@ class ActionData:
 def _plain(document: bytes) -> dict[str, Any]:
     values = loads(document)
     if not isinstance(values, dict):
-        raise errors.RuntimeSystemError("DocumentError", "The backend sent a document that is no JSON object.")
+        raise errors.RuntimeSystemError(
+            "DocumentError", "The backend sent a document that is no JSON object."
+        )
     return values
 
 

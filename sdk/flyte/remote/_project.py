@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from datetime import datetime, timezone
 
-from flyte._client._twins import twin_classmethod, twin_iterator_classmethod, twin_method
+from flyte._client._twins import twin, twin_iterator, twin_method
 from flyte._initialize import Session, require_session
 from hangar.admin.v1 import project_pb2, project_service_pb2
 
@@ -61,8 +61,9 @@ class Project:
     def __repr__(self) -> str:
         return f"Project(id={self.id!r}, name={self.name!r}, archived={self.archived})"
 
-    @twin_classmethod
-    async def get(cls, id: str) -> Project:  # noqa: N805 - a class method
+    @twin
+    @staticmethod
+    async def get(id: str) -> Project:
         """Finds a project.
 
         Raises:
@@ -73,9 +74,9 @@ class Project:
         answer = await client.call(client.projects.GetProject, project_service_pb2.GetProjectRequest(id=id))
         return Project(session, answer.project)
 
-    @twin_iterator_classmethod
+    @twin_iterator
+    @staticmethod
     async def listall(
-        cls,  # noqa: N805 - a class method
         limit: int = 1000,
         include_archived: bool = False,
     ) -> AsyncGenerator[Project, None]:
@@ -100,9 +101,9 @@ class Project:
             if not token:
                 return
 
-    @twin_classmethod
+    @twin
+    @staticmethod
     async def create(
-        cls,  # noqa: N805 - a class method
         id: str,
         name: str = "",
         description: str = "",

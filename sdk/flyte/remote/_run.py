@@ -10,20 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flyte import errors
-from flyte._client._twins import (
-    twin_classmethod,
-    twin_iterator_classmethod,
-    twin_iterator_method,
-    twin_method,
-)
+from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._initialize import Session, refuse, require_session
+from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte.models import ActionPhase
 from flyte.remote._action import (
     DEFAULT_ABORT_REASON,
     ROOT,
     Action,
     ActionDetails,
-    ending,
     fetch_action,
     is_reached,
 )
@@ -36,7 +31,7 @@ from flyte.remote._convert import (
     time_of,
     timestamp,
 )
-from flyte.remote._data import ActionData, ActionInputs, ActionOutputs
+from flyte.remote._data import ActionData
 from flyte.remote._logs import LogLine, followed_logs, stored_logs
 from flyte.remote._watch import Freshness, watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
@@ -194,9 +189,7 @@ class Run:
     @property
     def action(self) -> Action:
         """Its root action, as far as it is known."""
-        message = run_pb2.Action(
-            id=self._root, task_name=self._message.task_name, phase=self._message.phase
-        )
+        message = run_pb2.Action(id=self._root, task_name=self._message.task_name, phase=self._message.phase)
         return Action(self._session, message, self._interface)
 
     @property
@@ -220,9 +213,9 @@ class Run:
 
     # ------------------------------------------------------------------------------------------ to find
 
-    @twin_classmethod
+    @twin
+    @staticmethod
     async def get(
-        cls,  # noqa: N805 - a class method
         name: str,
         project: str | None = None,
         domain: str | None = None,
@@ -240,12 +233,14 @@ class Run:
         session = require_session()
         return Run(
             session,
-            await fetch_run(session, run_identifier(project or session.project, domain or session.domain, name)),
+            await fetch_run(
+                session, run_identifier(project or session.project, domain or session.domain, name)
+            ),
         )
 
-    @twin_iterator_classmethod
+    @twin_iterator
+    @staticmethod
     async def listall(
-        cls,  # noqa: N805 - a class method
         in_phase: ActionPhase | str | tuple[ActionPhase | str, ...] | None = None,
         task_name: str | None = None,
         task_version: str | None = None,

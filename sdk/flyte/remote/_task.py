@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from datetime import datetime, timezone
 
-from flyte._client._twins import twin_classmethod, twin_iterator_classmethod
+from flyte._client._twins import twin, twin_iterator
 from flyte._initialize import require_session
 from hangar.admin.v1 import task_service_pb2
 
@@ -60,9 +60,9 @@ class Task:
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, version={self.version!r})"
 
-    @twin_classmethod
+    @twin
+    @staticmethod
     async def get(
-        cls,  # noqa: N805 - a class method
         name: str,
         version: str | None = None,
         project: str | None = None,
@@ -89,9 +89,9 @@ class Task:
         )
         return Task((await client.call(client.tasks.GetTask, request)).task)
 
-    @twin_iterator_classmethod
+    @twin_iterator
+    @staticmethod
     async def listall(
-        cls,  # noqa: N805 - a class method
         project: str | None = None,
         domain: str | None = None,
         limit: int = 100,

@@ -92,7 +92,9 @@ class FakeAdmin:
         self.on_create = on_create
         self.failures: dict[str, int] = {}
         self.runs: dict[str, FakeRun] = {}
-        self.projects = {"default": project_pb2.Project(id="default", name="Default", domains=["development"])}
+        self.projects = {
+            "default": project_pb2.Project(id="default", name="Default", domains=["development"])
+        }
         self.blobs: dict[str, bytes] = {}
         self.calls: list[str] = []
         self.puts: list[str] = []
@@ -291,7 +293,9 @@ class _Runs(run_service_pb2_grpc.RunServiceServicer):
     async def ListActions(self, request, context):
         await self.admin.arrive("ListActions", context)
         run = await self.admin.find(request.run, context)
-        actions = [a for a in run.actions.values() if not request.filter.phases or a.phase in request.filter.phases]
+        actions = [
+            a for a in run.actions.values() if not request.filter.phases or a.phase in request.filter.phases
+        ]
         return run_service_pb2.ListActionsResponse(actions=actions)
 
     async def WatchActions(self, request, context):
@@ -471,7 +475,9 @@ class _BlobServer:
                 """Says nothing."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
 
     def url(self, key: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1/blobs/{key}"

@@ -86,6 +86,31 @@ def test_input_digests_match_outputs() -> None:
     assert _types.input_digests(interface.dump_inputs({"a": 20})) != inputs
 
 
+def test_lineage_is_seen_through_lists_and_floats() -> None:
+    """An output is recognised as an input, as a member of one, and where an int became a float."""
+    output = _types.lineage_digests(b'{"o0":10}')["o0"]
+    assert len(output) == 1
+    inputs = (
+        b'{"same":10,"float":10.0,"many":[3,10],"named":{"a":10},"set":{"$type":"set","items":[10]},"no":11}'
+    )
+    found = _types.lineage_digests(inputs, members=True)
+    assert [name for name, digests in found.items() if digests & output] == [
+        "same",
+        "float",
+        "many",
+        "named",
+        "set",
+    ]
+    assert not _types.lineage_digests(inputs)["many"] & output
+    assert (
+        _types.lineage_digests(b'{"a":1,"b":true,"c":[0,1],"d":""}', members=True)["c"]
+        == (_types.lineage_digests(b'{"c":[0,1]}')["c"])
+    )
+    assert _types.lineage_digests(b'{"a":1,"b":true,"d":"","e":1.0}', members=True) == dict.fromkeys(
+        "abde", frozenset()
+    )
+
+
 def test_input_digests_need_an_object() -> None:
     """A document that is not an object is refused."""
     with pytest.raises(_types.DocumentError, match="maps names to values"):

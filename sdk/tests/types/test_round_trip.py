@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import fractions
 import ipaddress
@@ -102,6 +103,10 @@ COLLECTIONS = [
     (tuple[()], [()]),
     (set[date], [{date.min, date.max}]),
     (frozenset[int], [frozenset({10, 9})]),
+    (collections.Counter[str], [collections.Counter("aab")]),
+    (collections.OrderedDict[str, int], [collections.OrderedDict(b=1, a=2)]),
+    (collections.deque[int], [collections.deque([1, 2])]),
+    (collections.defaultdict[str, list[int]], [collections.defaultdict(list, a=[1])]),
     (collections.abc.Sequence[int], [[1], (1,)]),
     (collections.abc.Mapping[str, int], [{"a": 1}]),
     (collections.abc.Iterable, [[1], (1,), {1}, frozenset({1})]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
@@ -50,6 +51,23 @@ def test_structures_are_definitions() -> None:
         "type": "number",
         "default": 0.5,
     }
+
+
+def test_two_types_of_one_name_are_kept_apart() -> None:
+    """Two classes that are called the same have a definition each, and no schema names a module."""
+
+    @dataclass
+    class Point:
+        other: str
+
+    @dataclass
+    class Both:
+        mine: Point
+        theirs: shapes.Point
+
+    definitions = _types.json_schema(Both)["$defs"]
+    assert set(definitions) == {"Both", "Point", "Point_2"}
+    assert "shapes" not in str(definitions)
 
 
 def test_models_bring_their_own_schema() -> None:

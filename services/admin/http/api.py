@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from hangar.admin.v1 import log_service_pb2, project_service_pb2, run_service_pb2
+from hangar.admin.v1.run_pb2 import Run
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.phase_pb2 import Phase
@@ -82,7 +83,7 @@ class ApiEndpoints:
             everything = await self._projects.list(project_service_pb2.ListProjectsRequest(page_size=1000))
             projects = [project.id for project in everything.projects]
         domains = [query["domain"]] if query.get("domain") else DOMAINS
-        found = []
+        found: list[Run] = []
         for project in projects:
             for domain in domains:
                 page = await self._runs.list(
@@ -125,7 +126,7 @@ class ApiEndpoints:
         content = _plain(action)
         content["events"] = [
             {
-                "phase": Phase.Name(event.phase),  # type: ignore[arg-type]
+                "phase": Phase.Name(event.phase),
                 "attempt": event.attempt,
                 "occurred_at": _time(event.occurred_at),
                 "detail": event.detail,

@@ -38,7 +38,7 @@ def build_http_app(
     """
 
     async def run_page(request: Request) -> Response:
-        await runs.record(RunIdentifier(**{**request.path_params}))
+        await runs.record(RunIdentifier(**request.path_params))
         return _page("run.html")
 
     async def runs_page(request: Request) -> Response:

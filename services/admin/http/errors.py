@@ -25,7 +25,8 @@ _STATUS: dict[type[errors.HangarError], int] = {
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · Hangar</title><link rel="icon" href="data:,"><link rel="stylesheet" href="/static/style.css"></head>
+<title>{title} · Hangar</title><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/static/style.css"></head>
 <body><header class="top"><a class="brand" href="/">Hangar</a></header>
 <main class="message"><h1>{title}</h1><p>{text}</p><p><a href="/">All recent runs</a></p></main></body>
 </html>

@@ -20,8 +20,10 @@ _UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 class Guard:
-    """Keeps other web sites out. There is no authentication on loopback, so a page of another site in the user's
-    browser must neither read (by a name of its own that leads here) nor change anything.
+    """Keeps other web sites out.
+
+    There is no authentication on loopback, so a page of another site in the user's browser must neither read
+    (by a name of its own that leads here) nor change anything.
 
     Args:
         app: What it guards.
@@ -33,6 +35,7 @@ class Guard:
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -31,8 +31,8 @@ class DescribedGpus:
     """Devices as a file describes them; the file is read again at every call.
 
     Args:
-        path: A JSON file: `{"devices": [{"uuid": "GPU-1", "model": "A10G", "memory_bytes": 25769803776}]}`. A device
-            may also have `driver_version`, `fault`, `memory_used_bytes` and `utilisation`.
+        path: A JSON file: `{"devices": [{"uuid": "GPU-1", "model": "A10G", "memory_bytes": 25769803776}]}`. A
+            device may also have `driver_version`, `fault`, `memory_used_bytes` and `utilisation`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,9 @@ class DescribedGpus:
         uuids = [device.uuid for device in devices]
         doubled = sorted({uuid for uuid in uuids if uuids.count(uuid) > 1})
         if doubled:
-            raise FailedPrecondition(f"HANGAR_EXECUTOR_GPUS: {self._path} describes {', '.join(doubled)} more than once")
+            raise FailedPrecondition(
+                f"HANGAR_EXECUTOR_GPUS: {self._path} describes {', '.join(doubled)} more than once"
+            )
         return devices
 
     def fingerprint(self) -> list[Gpu]:

@@ -15,11 +15,15 @@ log = structlog.get_logger(__name__)
 class NvmlGpus:
     """Devices as the driver reports them. A host without a driver has none.
 
-    The library is loaded and let go at every call, so that a driver that is restarted or installed later is seen.
+    The library is loaded and let go at every call, so that a driver that is restarted or installed later is
+    seen.
     """
 
     def fingerprint(self) -> list[Gpu]:
-        """Lists the devices in the driver's order. One that the driver cannot read is listed with its fault."""
+        """Lists the devices in the driver's order.
+
+        One that the driver cannot read is listed with its fault.
+        """
         with _session() as ready:
             if not ready:
                 return []
@@ -101,7 +105,7 @@ _MODELS = {"L40S": "L40s"}
 
 
 def model_of(name: str) -> str:
-    """Returns the model as tasks name it: "A10G" for "NVIDIA A10G", "A100 80G" for "NVIDIA A100-SXM4-80GB"."""
+    """Returns the model as tasks name it, such as "A100 80G" for "NVIDIA A100-SXM4-80GB"."""
     words = name.replace("-", " ").replace("NVIDIA", "").replace("Tesla", "").replace("GeForce", "").split()
     if not words:
         return name

@@ -73,6 +73,8 @@ def visible_devices(devices: list[Gpu], uuids: list[str]) -> dict[str, str]:
     healthy = {device.uuid for device in devices if not device.fault}
     missing = [uuid for uuid in uuids if uuid not in healthy]
     if missing:
-        raise NotFound(f"GPU {', '.join(missing)} is not on this host or not healthy; healthy are {sorted(healthy)}")
+        raise NotFound(
+            f"GPU {', '.join(missing)} is not on this host or not healthy; healthy are {sorted(healthy)}"
+        )
     chosen = ",".join(uuids)
     return {"CUDA_VISIBLE_DEVICES": chosen, "NVIDIA_VISIBLE_DEVICES": chosen or "void"}

@@ -45,6 +45,13 @@ def upgrade() -> None:
         sa.Column("ready_at", INT64, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_action"),
     )
+    op.create_index(
+        "ix_action_live",
+        "action",
+        ["id"],
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_index("ix_action_parent", "action", ["parent_id"])
     op.create_index("uq_action_name", "action", ["run_id", "name"], unique=True)
     op.create_index("uq_action_sequence", "action", ["run_id", "sequence"], unique=True)
@@ -300,4 +307,10 @@ def downgrade() -> None:
     op.drop_index("uq_action_sequence", table_name="action")
     op.drop_index("uq_action_name", table_name="action")
     op.drop_index("ix_action_parent", table_name="action")
+    op.drop_index(
+        "ix_action_live",
+        table_name="action",
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.drop_table("action")

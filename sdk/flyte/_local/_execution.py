@@ -1,0 +1,230 @@
+"""Carries out local actions: attempts, time limits, the children of an attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait as wait_for_futures
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from flyte import errors
+from flyte._context import ActionID, TaskContext, current_group, running
+from flyte._local._action import LocalAction, TimedOut
+from flyte._local._threads import TaskThread
+from flyte._local._variables import variables
+from flyte._runtime.controller import check_size, child_key
+from flyte._types import digest
+from flyte.models import ActionPhase
+
+if TYPE_CHECKING:
+    from flyte._task import TaskTemplate
+
+_GRACE_SECONDS = 5.0
+
+
+class LocalController:
+    """Runs the children of one attempt of a local action."""
+
+    def __init__(self, action: LocalAction) -> None:
+        self._action = action
+        self._occurrences: dict[tuple[str, str, str], int] = {}
+        self._callers: set[asyncio.Task[Any]] = set()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    async def submit(
+        self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a child and give its result. Cancelling the awaiting asyncio task aborts the child."""
+        child = self._child(task, args, kwargs)
+        caller = asyncio.current_task()
+        if caller is not None:
+            self._callers.add(caller)
+        try:
+            document = child.outputs_document or await run_async(child)
+        finally:
+            if caller is not None:
+                self._callers.discard(caller)
+        return task.interface.load_outputs(document)
+
+    def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a child in the calling thread."""
+        child = self._child(task, args, kwargs)
+        return task.interface.load_outputs(child.outputs_document or run_sync(child))
+
+    def end(self, *, failed: bool) -> None:
+        """The attempt has ended. If it failed, what it started and did not await is cancelled."""
+        self._ended = True
+        if failed:
+            for caller in list(self._callers):
+                caller.get_loop().call_soon_threadsafe(caller.cancel)
+
+    def _child(
+        self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> LocalAction:
+        """The action of a call: a new one, or that of an earlier attempt that succeeded."""
+        parent = self._action
+        if self._ended:
+            raise errors.NotInTaskContextError(
+                f"{task.name} was called after the action {parent.name} had ended: await what it starts"
+            )
+        if parent.state.abort_reason is not None:
+            raise errors.ActionAbortedError(f"{task.name} is not started: {parent.state.abort_reason}")
+        document = task.interface.dump_inputs(task.interface.bind(args, kwargs))
+        check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
+        inputs_digest, group = digest(document), current_group()
+        with self._lock:
+            identity = (task.name, inputs_digest, group)
+            occurrence = self._occurrences.get(identity, 0)
+            self._occurrences[identity] = occurrence + 1
+            key = child_key(parent.name, task.name, inputs_digest, group, occurrence)
+            before = parent.children.setdefault(key, [])
+            if before and before[-1].phase is ActionPhase.SUCCEEDED:
+                return before[-1]
+            name = f"{key}-{len(before) + 1}" if before else key
+            child = LocalAction(parent.state, name, task, document, parent_action=parent, group=group)
+            before.append(child)
+        return parent.state.add(child)
+
+
+def run_sync(action: LocalAction) -> bytes:
+    """Run a sync task's action in the calling thread and give its outputs document.
+
+    Raises:
+        BaseRuntimeError: It failed, and no retry is left.
+    """
+    while True:
+        action.begin_attempt()
+        try:
+            document = _sync_attempt(action)
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
+            if action.fail_attempt(error) and action.error is not None:
+                raise action.error from action.error.__cause__
+            continue
+        action.succeed(document)
+        return document
+
+
+async def run_async(action: LocalAction) -> bytes:
+    """Run an action on the running event loop, a sync task in a thread, and give its outputs document.
+
+    Raises:
+        BaseRuntimeError: It failed, and no retry is left.
+    """
+    while True:
+        action.begin_attempt()
+        try:
+            document = await _async_attempt(action)
+        except _OuterCancel as error:
+            action.abort()
+            raise asyncio.CancelledError(*error.args) from None
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
+            if action.fail_attempt(error) and action.error is not None:
+                raise action.error from action.error.__cause__
+            continue
+        action.succeed(document)
+        return document
+
+
+class _OuterCancel(Exception):
+    """Whoever awaits the action was cancelled."""
+
+
+def _sync_attempt(action: LocalAction) -> bytes:
+    limit = action.task.timeout.runtime_seconds
+    if limit is None:
+        return copy_context().run(_call, action)
+    with _thread(action) as thread:
+        wait_for_futures([thread.future], timeout=limit)
+        if not thread.future.done():
+            thread.stop()
+            raise TimedOut
+        return thread.future.result()
+
+
+async def _async_attempt(action: LocalAction) -> bytes:
+    limit = action.task.timeout.runtime_seconds
+    if not action.task.is_async:
+        with _thread(action) as thread:
+            return await _awaited(asyncio.wrap_future(thread.future), thread.stop, limit)
+    loop = asyncio.get_running_loop()
+    work: asyncio.Task[bytes] = copy_context().run(loop.create_task, _call_async(action))
+    try:
+        return await _awaited(work, work.cancel, limit)
+    finally:
+        if not work.done():
+            await asyncio.wait({work}, timeout=_GRACE_SECONDS)
+
+
+async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: float | None) -> bytes:
+    """The result of an attempt, unless its time limit or the end of its caller comes first."""
+    try:
+        done, _ = await asyncio.wait({work}, timeout=limit)
+    except asyncio.CancelledError as error:
+        stop()
+        raise _OuterCancel(*error.args) from None
+    if not done:
+        stop()
+        raise TimedOut
+    return work.result()
+
+
+@contextmanager
+def _thread(action: LocalAction) -> Iterator[TaskThread[bytes]]:
+    """A thread that runs an attempt, known to the run while somebody waits for it."""
+    thread = TaskThread(copy_context(), lambda: _call(action))
+    with action.state.lock:
+        action.state.threads.add(thread)
+    try:
+        yield thread
+    finally:
+        with action.state.lock:
+            action.state.threads.discard(thread)
+
+
+def _call(action: LocalAction) -> bytes:
+    with _attempt(action):
+        task = action.task
+        return _outputs(action, task.func(**task.interface.load_inputs(action.inputs_document)))
+
+
+async def _call_async(action: LocalAction) -> bytes:
+    with _attempt(action):
+        task = action.task
+        return _outputs(action, await task.func(**task.interface.load_inputs(action.inputs_document)))
+
+
+def _outputs(action: LocalAction, value: Any) -> bytes:
+    task = action.task
+    if asyncio.iscoroutine(value):
+        value.close()
+        raise TypeError(f"{task.name} returned a coroutine: await it before returning its result")
+    document = task.interface.dump_outputs(value)
+    check_size(document, task.max_inline_io_bytes, f"the outputs of {task.name}")
+    return document
+
+
+@contextmanager
+def _attempt(action: LocalAction) -> Iterator[None]:
+    """What holds while user code of an attempt runs."""
+    state, number = action.state, action.attempts - 1
+    context = TaskContext(
+        action=ActionID(name=action.name, run_name=state.name),
+        mode="local",
+        raw_data_path=str(state.raw_data_path),
+        run_base_dir=str(state.metadata_path),
+        output_path=str(state.metadata_path / action.name / str(number)),
+        attempt_number=number,
+    )
+    controller = LocalController(action)
+    layer = {**action.task.env_vars, **state.env_vars, "FLYTE_ATTEMPT_NUMBER": str(number)}
+    failed = True
+    try:
+        with variables(layer), running(context, controller):
+            yield
+        failed = False
+    finally:
+        controller.end(failed=failed)

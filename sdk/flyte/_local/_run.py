@@ -1,0 +1,385 @@
+"""Runs in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from flyte import errors
+from flyte._client._twins import twin_iterator_method, twin_method
+from flyte._local._action import LocalAction
+from flyte._local._execution import run_async
+from flyte._local._state import RunState
+from flyte._logging import logger
+from flyte._outcome import ActionInputs, ActionOutputs, ending
+from flyte._runtime.controller import check_size
+from flyte.models import ActionPhase
+
+if TYPE_CHECKING:
+    from flyte._task import TaskTemplate
+
+ROOT = "a0"
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """A change of a local run.
+
+    Attributes:
+        run: The run.
+        actions: The actions that are new or changed.
+    """
+
+    run: LocalRun
+    actions: tuple[LocalAction, ...]
+
+
+class LocalRun:
+    """One run in this process, with the surface of `flyte.remote.Run`.
+
+    `str(run)` waits for its end and is the output value; `repr(run)` never waits.
+
+    Example:
+        ```python
+        run = flyte.with_runcontext(mode="local").run(pipeline, x=5)
+        print(run.status, run.result())
+        ```
+    """
+
+    def __init__(self, state: RunState, root: LocalAction) -> None:
+        self._state = state
+        self._root = root
+        self._ended: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[bytes] | None = None
+        self._thread = threading.Thread(target=self._serve, name=f"flyte-local-{state.name}", daemon=True)
+
+    # -- what is known ----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self._state.name
+
+    @property
+    def id(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def url(self) -> str:
+        """Directory that its record goes to when it ends (`run.json`)."""
+        return str(self._state.metadata_path)
+
+    @property
+    def task_name(self) -> str:
+        """Fully qualified name of its task."""
+        return self._root.task_name
+
+    @property
+    def phase(self) -> ActionPhase:
+        """Where its root action stands."""
+        return self._root.phase
+
+    @property
+    def known_phase(self) -> ActionPhase:
+        """The phase."""
+        return self.phase
+
+    @property
+    def status(self) -> ActionPhase:
+        """The phase."""
+        return self.phase
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created."""
+        return self._root.created_at
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When user code first ran, None before."""
+        return self._root.start_time
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When it ended, None while it runs."""
+        return self._root.end_time
+
+    @property
+    def duration(self) -> timedelta | None:
+        """Time from its start to its end, or until now; None before it started."""
+        return self._root.duration
+
+    @property
+    def action(self) -> LocalAction:
+        """Its root action."""
+        return self._root
+
+    @property
+    def actions(self) -> tuple[LocalAction, ...]:
+        """Its actions so far, in the order of their calls."""
+        return tuple(self._state.actions)
+
+    @property
+    def error(self) -> errors.BaseRuntimeError | None:
+        """The exception that stands for its failure or abort, None without one."""
+        return self._root.error
+
+    def done(self) -> bool:
+        """True when it has ended."""
+        return self.phase.is_terminal
+
+    def __repr__(self) -> str:
+        return f"LocalRun(name={self.name!r}, phase={self.phase.value!r}, url={self.url!r})"
+
+    def __str__(self) -> str:
+        self.wait(quiet=True)
+        if self.error is not None:
+            return ending(self.name, self.phase, self.error)
+        return str(self.result())
+
+    # -- to use -----------------------------------------------------------------------------------------
+
+    @twin_method
+    async def sync(self) -> LocalRun:
+        """Returns itself: its state is always known."""
+        return self
+
+    @twin_method
+    async def wait(self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal") -> None:
+        """Waits until it has ended, or runs. Does not raise when it fails: see `error` and `result`.
+
+        Args:
+            quiet: False to print how it ended.
+            wait_for: "terminal" or "running".
+
+        Raises:
+            ValueError: `wait_for` is neither.
+        """
+        if wait_for not in {"terminal", "running"}:
+            raise ValueError(f'wait_for={wait_for!r} must be "terminal" or "running"')
+        if wait_for == "terminal":
+            await self._end()
+        else:
+            async with aclosing(self._updates()) as updates:
+                async for _ in updates:
+                    if self.phase is not ActionPhase.QUEUED:
+                        break
+        if not quiet:
+            print(ending(ROOT, self.phase, self.error), flush=True)  # noqa: T201 - documented
+
+    @twin_iterator_method
+    async def watch(self) -> AsyncGenerator[LocalRun, None]:
+        """Yields itself at every change of one of its actions until it has ended."""
+        async with aclosing(self._updates()) as updates:
+            async for _ in updates:
+                yield self
+
+    @twin_iterator_method
+    async def updates(self) -> AsyncGenerator[LocalUpdate, None]:
+        """Yields the actions that exist, then those that change, until it has ended."""
+        async with aclosing(self._updates()) as updates:
+            async for update in updates:
+                yield update
+
+    @twin_method
+    async def inputs(self) -> ActionInputs:
+        """Inputs of its root action by name."""
+        return await self._root.inputs.aio()
+
+    @twin_method
+    async def outputs(self) -> ActionOutputs:
+        """Waits for its end; its outputs in order, `outputs.o0` the first; `(None,)` when there are none.
+
+        Raises:
+            flyte.errors.BaseRuntimeError: It did not succeed: the error that says why.
+        """
+        await self._end()
+        return await self._root.outputs.aio()
+
+    @twin_method
+    async def result(self) -> Any:
+        """Waits for its end; what the task returned.
+
+        Raises:
+            flyte.errors.BaseRuntimeError: As `outputs`.
+        """
+        await self._end()
+        return await self._root.result.aio()
+
+    @twin_method
+    async def abort(self, reason: str = "Manually aborted from the SDK") -> bool:
+        """Stops it: async tasks are cancelled, sync tasks interrupted at their next Python instruction.
+
+        Args:
+            reason: Why, shown to people.
+
+        Returns:
+            False when it had ended already.
+        """
+        if self.done():
+            return False
+        self._stop(reason)
+        return True
+
+    @twin_method
+    async def show_logs(self, /, **options: Any) -> None:
+        """Not available: local tasks print to this process's own output.
+
+        Raises:
+            FeatureNotAvailableError: Always.
+        """
+        raise errors.FeatureNotAvailableError(
+            "a local run has no logs of its own: what its tasks print is in this process's output"
+        )
+
+    @twin_iterator_method
+    async def get_logs(self, /, **options: Any) -> AsyncGenerator[Any, None]:
+        """Not available: local tasks print to this process's own output.
+
+        Raises:
+            FeatureNotAvailableError: Always.
+        """
+        await self.show_logs.aio(**options)
+        yield
+
+    # -- not public -------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._thread.start()
+
+    def _stop(self, reason: str) -> None:
+        self._state.abort(reason)
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with suppress(RuntimeError):  # the loop is closed: the run has just ended
+                loop.call_soon_threadsafe(task.cancel)
+
+    async def _end(self) -> None:
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    async def _updates(self) -> AsyncGenerator[LocalUpdate, None]:
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        pending: list[LocalAction] = []
+
+        def note(action: LocalAction) -> None:
+            pending.append(action)
+            with suppress(RuntimeError):  # the watcher's loop is closed
+                loop.call_soon_threadsafe(changed.set)
+
+        self._state.listeners.append(note)
+        try:
+            yield LocalUpdate(self, self.actions)
+            self._ended.add_done_callback(lambda _: note(self._root))
+            while not self._ended.done() or pending:
+                await changed.wait()
+                changed.clear()
+                actions = tuple(dict.fromkeys(pending))
+                pending.clear()
+                yield LocalUpdate(self, actions)
+        finally:
+            self._state.listeners.remove(note)
+
+    def _serve(self) -> None:
+        """The thread of the run: an event loop until its root action has ended."""
+        try:
+            with suppress(errors.BaseRuntimeError, asyncio.CancelledError):
+                asyncio.run(self._main())
+            self._keep_record()
+        except OSError as error:
+            logger.warning("the record of run %s cannot be written: %s", self.name, error)
+        finally:
+            self._root.end_anyhow()
+            self._ended.set_result(None)
+
+    async def _main(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.ensure_future(run_async(self._root))
+        if self._state.abort_reason is not None:
+            self._task.cancel()
+        await self._task
+
+    def _keep_record(self) -> None:
+        record = {"name": self.name, "phase": self.phase.value, "actions": [a.record() for a in self.actions]}
+        path = self._state.metadata_path / "run.json"
+        path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        with suppress(OSError):  # tasks wrote something there
+            self._state.raw_data_path.rmdir()
+
+
+async def start_local_run(
+    task: TaskTemplate[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    env_vars: Mapping[str, str] | None = None,
+    wait: bool = True,
+) -> LocalRun:
+    """Run a task in this process.
+
+    Args:
+        task: The task.
+        args: Inputs by position.
+        kwargs: Inputs by name.
+        name: Name of the run, generated unless given.
+        env_vars: Environment variables of every action, over those of its environment.
+        wait: Return when the run has ended, so that no script ends before it. False: at once.
+
+    Raises:
+        TypeError: An input is missing or unknown.
+        RuntimeDataValidationError: An input has the wrong type.
+        InlineIOMaxBytesBreached: The inputs are too large.
+        ValueError: The name cannot be a directory's, or two environments have the same name.
+    """
+    from flyte._environment import walk
+
+    walk([task.environment])
+    interface = task.interface
+    document = interface.dump_inputs(interface.bind(args, kwargs))
+    check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
+    state = RunState.create(_run_name(name), env_vars or {})
+    run = LocalRun(state, state.add(LocalAction(state, ROOT, task, document)))
+    run._start()
+    if wait:
+        try:
+            await run._end()
+        except asyncio.CancelledError:
+            run._stop("interrupted")
+            raise
+    return run
+
+
+def run_local(
+    task: TaskTemplate[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> LocalRun:
+    """Run a task in this process and return when it has ended, for tests and notebooks.
+
+    Example:
+        ```python
+        assert run_local(pipeline, x=5).result() == 20
+        ```
+    """
+    from flyte._client._loop import LOOP
+
+    return LOOP.run(start_local_run(task, args, kwargs))
+
+
+def _run_name(name: str | None) -> str:
+    if name is None:
+        return "l" + secrets.token_hex(9)
+    if not name or not all(character.isalnum() or character in "-_" for character in name):
+        raise ValueError(
+            f'name={name!r} cannot name a run: use letters, digits and hyphens, such as "nightly-1"'
+        )
+    return name

@@ -1,0 +1,76 @@
+"""What the actions of one local run share."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flyte._local._action import LocalAction
+from flyte._local._threads import TaskThread
+
+Listener = Callable[[LocalAction], None]
+
+
+@dataclass(eq=False)
+class RunState:
+    """State of one local run. Touched by the threads of its tasks.
+
+    Attributes:
+        name: Name of the run.
+        env_vars: Environment variables of every action, over those of its environment.
+        metadata_path: Directory that the record of the run goes to.
+        raw_data_path: Directory that tasks may write bulk data to.
+        actions: The run's actions in the order of their calls.
+        abort_reason: Why it is being aborted, None unless it is.
+    """
+
+    name: str
+    env_vars: Mapping[str, str]
+    metadata_path: Path
+    raw_data_path: Path
+    actions: list[LocalAction] = field(default_factory=list)
+    abort_reason: str | None = None
+    threads: set[TaskThread[bytes]] = field(default_factory=set)
+    listeners: list[Listener] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def create(cls, name: str, env_vars: Mapping[str, str]) -> RunState:
+        """Make the run's directories below the system's temporary directory."""
+        base = Path(tempfile.gettempdir()) / "flyte"
+        try:
+            base.mkdir(exist_ok=True)
+            metadata, raw_data = _directories(base, name)
+        except OSError:  # the directory belongs to somebody else
+            metadata, raw_data = _directories(Path(tempfile.mkdtemp(prefix="flyte-")), name)
+        return cls(name, dict(env_vars), metadata, raw_data)
+
+    def add(self, action: LocalAction) -> LocalAction:
+        """Take note of a new action."""
+        with self.lock:
+            self.actions.append(action)
+        self.changed(action)
+        return action
+
+    def changed(self, action: LocalAction) -> None:
+        """Tell those who watch."""
+        for listener in list(self.listeners):
+            listener(action)
+
+    def abort(self, reason: str) -> None:
+        """Nothing starts any more, and running threads are interrupted."""
+        self.abort_reason = reason
+        with self.lock:
+            threads = list(self.threads)
+        for thread in threads:
+            thread.stop()
+
+
+def _directories(base: Path, name: str) -> tuple[Path, Path]:
+    metadata, raw_data = base / "metadata" / name, base / "raw_data" / name
+    metadata.mkdir(parents=True, exist_ok=True)
+    raw_data.mkdir(parents=True, exist_ok=True)
+    return metadata, raw_data

@@ -1,0 +1,77 @@
+"""`flyte start`, `flyte stop` and `flyte status`: the embedded backend."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from flyte.cli._exit import PLATFORM
+from flyte.cli._groups import Command
+from flyte.cli._settings import format_option, settings_of
+from flyte.cli._table import write_json
+
+
+@click.command(cls=Command, epilog="flyte start\nflyte run hello.py greet --name World\nflyte stop")
+@click.option(
+    "--detach/--foreground", default=True, help="Return as soon as it is ready, or stay.  [default: detach]"
+)
+def start(detach: bool) -> None:
+    """Start the embedded backend of this machine; all services in one process, state below the user's data directory.
+
+    `flyte run` starts it by itself when there is no configuration.
+    """
+    from flyte._client._addresses import data_directory
+    from flyte._client._embedded import find_backend, hangar_command, start_backend
+    from flyte._client._loop import LOOP
+
+    if not detach:
+        command = hangar_command()
+        os.execv(command, [command, "up"])  # noqa: S606 - the terminal belongs to the backend from here on
+    directory = data_directory()
+    found = LOOP.run(find_backend(directory))
+    if found is not None:
+        click.echo(f"The embedded backend runs already: gRPC {found.grpc}, pages {found.http}.")
+        return
+    LOOP.run(start_backend(directory, lambda text: click.echo(text, err=True)))
+
+
+@click.command(cls=Command)
+def stop() -> None:
+    """Stop the embedded backend. Runs are kept, and go on when it is started again."""
+    from flyte._client._embedded import stop_backend
+    from flyte._client._loop import LOOP
+
+    stopped = LOOP.run(stop_backend())
+    if stopped is None:
+        click.echo("The embedded backend does not run.")
+    else:
+        click.echo(f"The embedded backend (process {stopped.pid}) has stopped.")
+
+
+@click.command(cls=Command)
+@format_option
+@click.pass_context
+def status(ctx: click.Context) -> int:
+    """Say whether the embedded backend runs, and where. The exit code is 5 when it does not."""
+    from flyte._client._addresses import data_directory
+    from flyte._client._embedded import find_backend
+    from flyte._client._loop import LOOP
+
+    settings = settings_of(ctx)
+    directory = data_directory()
+    found = LOOP.run(find_backend(directory))
+    record: dict[str, Any] = {"running": found is not None, "data_directory": str(directory)}
+    if found is not None:
+        record |= {"pid": found.pid, "grpc": found.grpc, "http": found.http, "started_at": found.started_at}
+    if settings.as_json:
+        write_json(settings, record)
+    elif found is None:
+        click.echo(f"The embedded backend does not run (state in {directory}). Start it: flyte start")
+    else:
+        click.echo(
+            f"The embedded backend runs as process {found.pid}: gRPC {found.grpc}, pages {found.http}, "
+            f"state in {directory}. Stop it: flyte stop"
+        )
+    return 0 if found is not None else PLATFORM

@@ -1,0 +1,34 @@
+"""`flyte get …`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from flyte.cli._groups import LazyGroup
+
+_COMMANDS = {
+    "run": ("flyte.cli._get_run:run", "List runs, or show one."),
+    "action": ("flyte.cli._get_action:action", "List the actions of a run, or show one."),
+    "io": ("flyte.cli._get_io:io", "Show inputs and outputs of a run or an action."),
+    "logs": ("flyte.cli._get_logs:logs", "Show what a run or an action wrote."),
+    "project": ("flyte.cli._get_other:project", "List projects, or show one."),
+    "task": ("flyte.cli._get_other:task", "List tasks, or show one."),
+    "config": ("flyte.cli._get_other:config", "Show the configuration, and where it comes from."),
+}
+
+_EXAMPLES = """
+flyte get run                          list runs, newest first
+flyte get run --in-phase failed        only those that failed
+flyte get run RUN                      show one
+flyte get action RUN                   list its actions
+flyte get io RUN                       show its inputs and outputs
+flyte get logs RUN --follow            show what it writes
+flyte -of json get run RUN             the same as JSON
+"""
+
+
+@click.group(cls=LazyGroup, commands_at=_COMMANDS, epilog=_EXAMPLES, no_args_is_help=True)
+def get() -> Any:
+    """Show runs, actions, inputs and outputs, logs, tasks, projects or the configuration."""

@@ -1,0 +1,107 @@
+"""`flyte get action`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flyte.cli._groups import Command
+from flyte.cli._phases import PHASES
+from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._table import write_record, write_rows
+
+if TYPE_CHECKING:
+    from flyte.remote import Action
+    from flyte.remote._details import AttemptDetails
+
+_COLUMNS = (
+    "action",
+    "task",
+    "phase",
+    "start",
+    "end",
+    "duration",
+    "group",
+    "parent",
+    "attempts",
+    "wait_reason",
+)
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@click.argument("action", required=False)
+@click.option("--in-phase", multiple=True, type=PHASES, help="Only actions in this phase; may be repeated.")
+@scope_options
+@format_option
+@click.pass_context
+def action(
+    ctx: click.Context,
+    run: str,
+    action: str | None,
+    in_phase: tuple[str, ...],
+    project: str | None,
+    domain: str | None,
+) -> None:
+    """List the actions of RUN in the order of their start; or show ACTION with its attempts."""
+    from flyte.remote import Action
+
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
+    if action is not None:
+        found = Action.get(run_name=run, name=action)
+        write_record(settings, _record(found, as_json=settings.as_json))
+        return
+    rows = [_row(found) for found in Action.listall(for_run_name=run, in_phase=in_phase or None)]
+    write_rows(settings, _COLUMNS, rows, f"Run {run!r} has no actions that match.")
+
+
+def _row(action: Action) -> dict[str, Any]:
+    from flyte.cli._tree import shown_duration
+
+    duration = action.duration
+    return {
+        "run": action.run_name,
+        "action": action.name,
+        "task": action.task_name,
+        "phase": action.known_phase.value,
+        "start": action.start_time,
+        "end": action.end_time,
+        "duration": shown_duration(duration) if duration is not None else None,
+        "duration_seconds": duration.total_seconds() if duration is not None else None,
+        "group": action.group,
+        "parent": action.parent,
+        "attempts": action.attempts,
+        "wait_reason": action.wait_reason or None,
+    }
+
+
+def _record(action: Action, *, as_json: bool) -> dict[str, Any]:
+    details = action.details()
+    error = action.error
+    attempts = [_attempt(attempt) for attempt in details.attempts]
+    return {
+        **_row(action),
+        "error": f"{error.code}: {error.message}" if error is not None else None,
+        "traceback": error.user_traceback if error is not None else None,
+        "attempts": attempts if as_json else "\n".join(_attempt_line(attempt) for attempt in attempts),
+    }
+
+
+def _attempt(attempt: AttemptDetails) -> dict[str, Any]:
+    error = attempt.error_info
+    return {
+        "number": attempt.number,
+        "phase": attempt.phase.value,
+        "node": attempt.node or None,
+        "start": attempt.start_time,
+        "end": attempt.end_time,
+        "error": f"{error.code}: {error.message}" if error is not None else None,
+        "peak_memory_bytes": attempt.peak_memory_bytes or None,
+    }
+
+
+def _attempt_line(attempt: dict[str, Any]) -> str:
+    parts = [str(attempt["number"]), attempt["phase"], f"on {attempt['node']}" if attempt["node"] else ""]
+    return "  ".join(part for part in [*parts, attempt["error"]] if part)

@@ -1,0 +1,51 @@
+"""`flyte get logs`."""
+
+from __future__ import annotations
+
+import click
+
+from flyte.cli._groups import Command
+from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._table import write_json
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@click.argument("action", required=False, default="a0")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the action has ended.")
+@click.option(
+    "-l",
+    "--lines",
+    type=click.IntRange(min=1),
+    help="Only so many of the last lines.  [default: all of them]",
+)
+@click.option("--show-ts", is_flag=True, help="Show the time of each line.")
+@click.option("-a", "--attempt", type=click.IntRange(min=0), help="Attempt, from 0.  [default: the newest]")
+@scope_options
+@format_option
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    run: str,
+    action: str,
+    follow: bool,
+    lines: int | None,
+    show_ts: bool,
+    attempt: int | None,
+    project: str | None,
+    domain: str | None,
+) -> None:
+    """Show what RUN wrote, or its ACTION."""
+    from flyte.remote import Action
+
+    if follow and lines is not None:
+        raise click.UsageError("--follow shows all lines: leave --lines out.")
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
+    found = Action.get(run_name=run, name=action)
+    for line in found.get_logs(attempt=attempt, max_lines=lines, follow=follow):
+        if settings.as_json:
+            entry = {"time": line.time, "text": line.text}
+            write_json(settings, entry if line.attempt is None else {**entry, "attempt": line.attempt})
+        else:
+            click.echo(line.render(show_ts=show_ts))

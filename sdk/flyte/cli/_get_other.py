@@ -1,0 +1,117 @@
+"""`flyte get project`, `flyte get task` and `flyte get config`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flyte.cli._groups import Command
+from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._table import write_record, write_rows
+
+if TYPE_CHECKING:
+    from flyte.remote import Project, Task
+
+
+@click.command(cls=Command)
+@click.argument("id", required=False)
+@click.option("--archived", is_flag=True, help="List archived projects, too.")
+@format_option
+@click.pass_context
+def project(ctx: click.Context, id: str | None, archived: bool) -> None:
+    """List projects, or show the project ID."""
+    from flyte.remote import Project
+
+    settings = settings_of(ctx)
+    settings.open_session()
+    if id is not None:
+        write_record(settings, project_record(Project.get(id)))
+        return
+    rows = [project_record(found) for found in Project.listall(include_archived=archived)]
+    write_rows(settings, ("id", "name", "description", "domains", "archived"), rows, "There are no projects.")
+
+
+def project_record(project: Project) -> dict[str, Any]:
+    """What is shown of a project."""
+    return {
+        "id": project.id,
+        "name": project.name,
+        "description": project.description,
+        "labels": project.labels,
+        "domains": list(project.domains),
+        "archived": project.archived,
+        "created": project.created_at,
+    }
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+@click.argument("version", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most tasks.")
+@scope_options
+@format_option
+@click.pass_context
+def task(
+    ctx: click.Context,
+    name: str | None,
+    version: str | None,
+    limit: int,
+    project: str | None,
+    domain: str | None,
+) -> None:
+    """List the tasks that were run, each in its newest version; or show the task NAME."""
+    from flyte.remote import Task
+
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
+    if name is not None:
+        write_record(settings, _task_record(Task.get(name, version)))
+        return
+    rows = [_task_record(found) for found in Task.listall(limit=limit)]
+    write_rows(
+        settings, ("name", "version", "environment", "inputs", "outputs"), rows, "No task was run yet."
+    )
+
+
+def _task_record(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "version": task.version,
+        "environment": task.environment,
+        "inputs": task.inputs,
+        "outputs": task.outputs,
+        "description": task.description,
+        "created": task.created_at,
+    }
+
+
+@click.command(cls=Command)
+@format_option
+@click.pass_context
+def config(ctx: click.Context) -> None:
+    """Show the configuration that commands use here, and where it comes from."""
+    from flyte._client._addresses import data_directory
+
+    settings = settings_of(ctx)
+    found = settings.open_session().config
+    record = {
+        "file": str(found.source) if found.source is not None else None,
+        "endpoint": found.admin.endpoint,
+        "insecure": found.admin.insecure,
+        "project": found.task.project,
+        "domain": found.task.domain,
+        "overrides": list(found.overrides),
+    }
+    if settings.as_json:
+        write_record(settings, record)
+        return
+    embedded = f"the embedded backend of this machine (state in {data_directory()})"
+    write_record(
+        settings,
+        {
+            **record,
+            "file": record["file"] or "none found (flyte create config makes one)",
+            "endpoint": record["endpoint"] or embedded,
+        },
+    )

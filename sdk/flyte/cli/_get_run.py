@@ -1,0 +1,105 @@
+"""`flyte get run`."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flyte.cli._groups import Command
+from flyte.cli._phases import PHASES
+from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._table import write_record, write_rows
+
+if TYPE_CHECKING:
+    from flyte.remote import Run
+
+_COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most runs.")
+@click.option("--in-phase", multiple=True, type=PHASES, help="Only runs in this phase; may be repeated.")
+@click.option("--task-name", help="Only runs of this task, such as my_env.greet.")
+@click.option("--task-version", help="Only runs of this version of the code.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only runs with this label.")
+@click.option("--created-after", type=click.DateTime(), help="Only runs created at or after this local time.")
+@click.option("--created-before", type=click.DateTime(), help="Only runs created before this local time.")
+@scope_options
+@format_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    name: str | None,
+    limit: int,
+    in_phase: tuple[str, ...],
+    task_name: str | None,
+    task_version: str | None,
+    label: tuple[str, ...],
+    created_after: datetime | None,
+    created_before: datetime | None,
+    project: str | None,
+    domain: str | None,
+) -> None:
+    """List runs, newest first; or show the run NAME with its root action."""
+    from flyte.cli._arguments import key_values
+    from flyte.remote import Run
+
+    settings = settings_of(ctx)
+    session = settings.open_session(project, domain)
+    if name is not None:
+        write_record(settings, _record(Run.get(name)))
+        return
+    runs = Run.listall(
+        in_phase=in_phase or None,
+        task_name=task_name,
+        task_version=task_version,
+        limit=limit,
+        labels=key_values("--label", label) or None,
+        created_after=created_after,
+        created_before=created_before,
+    )
+    rows = [_row(found) for found in runs]
+    where = f"project {session.project!r}, domain {session.domain!r}"
+    write_rows(settings, _COLUMNS, rows, f"There are no runs in {where} that match.")
+    if len(rows) == limit and not settings.as_json:
+        click.echo(f"The newest {limit}; --limit shows more.", file=sys.stderr)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    from flyte.cli._tree import shown_duration
+
+    duration = run.duration
+    return {
+        "name": run.name,
+        "task": run.task_name,
+        "phase": run.known_phase.value,
+        "start": run.created_at,
+        "end": run.end_time,
+        "duration": shown_duration(duration) if duration is not None else None,
+        "duration_seconds": duration.total_seconds() if duration is not None else None,
+        "labels": run.labels,
+        "version": run.task_version,
+        "project": run.project,
+        "domain": run.domain,
+        "url": run.url,
+    }
+
+
+def _record(run: Run) -> dict[str, Any]:
+    details = run.details()
+    record = _row(run)
+    action = details.action_details
+    error = run.error
+    last = action.attempts[-1] if action.attempts else None
+    return {
+        **record,
+        "actions": details.action_count,
+        "attempts": len(action.attempts),
+        "node": last.node if last is not None else None,
+        "trace_id": details.trace_id,
+        "error": f"{error.code}: {error.message}" if error is not None else None,
+    }

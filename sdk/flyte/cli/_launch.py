@@ -1,0 +1,153 @@
+"""Starts a run for the command line, shows its progress, and turns its end into an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flyte import errors
+from flyte.cli import _exit
+from flyte.cli._arguments import shown_value
+
+if TYPE_CHECKING:
+    from flyte._task import TaskTemplate
+    from flyte.cli._load import LoadedFile
+    from flyte.cli._run_command import RunOptions
+    from flyte.cli._settings import Settings
+    from flyte.remote import Run
+
+
+def launch(
+    file: LoadedFile,
+    task: TaskTemplate[..., Any],
+    inputs: dict[str, Any],
+    options: RunOptions,
+    settings: Settings,
+) -> int:
+    """Runs a task as the options say.
+
+    Returns:
+        The exit code.
+    """
+    if options.local:
+        from flyte.cli._local_launch import launch_locally
+
+        return launch_locally(task, inputs, options, settings)
+    from flyte._run import with_runcontext
+
+    session = settings.open_session(options.project, options.domain, starts_backend=True)
+    session.root_dir = file.root
+    context = with_runcontext(
+        mode="remote",
+        name=options.name,
+        copy_style=options.copy_style,  # type: ignore[arg-type]  # checked by the function
+        env_vars=options.env,
+        labels=options.labels,
+    )
+    try:
+        run: Run = context.run(task, **inputs)  # type: ignore[assignment]  # it is not local
+    except KeyboardInterrupt:
+        click.echo("Interrupted before the run was created.", err=True)
+        return _exit.INTERRUPTED
+    if not settings.as_json:
+        click.echo(run.name)
+        click.echo(run.url)
+    if options.detach:
+        if settings.as_json:
+            _print_json(settings, run, {})
+        return _exit.SUCCESS
+    return attend(run, settings, follow=options.follow)
+
+
+def attend(run: Run, settings: Settings, *, follow: bool) -> int:
+    """Waits for a run's end, and shows it.
+
+    Returns:
+        The exit code.
+    """
+    from flyte.cli._progress import show_progress
+
+    while True:
+        try:
+            show_progress(run, settings, follow=follow)
+            break
+        except KeyboardInterrupt:
+            if _detaches(run):
+                return _exit.INTERRUPTED
+    return report(run, settings)
+
+
+def report(run: Run, settings: Settings) -> int:
+    """Prints how a run ended, and its outputs.
+
+    Returns:
+        The exit code.
+    """
+    from flyte._outcome import ending
+    from flyte.remote._action import ROOT
+
+    error = run.error
+    outputs = _plain_outputs(run) if error is None else {}
+    if settings.as_json:
+        _print_json(settings, run, outputs)
+    elif error is None:
+        click.echo(ending(ROOT, run.known_phase, None))
+        for name, value in outputs.items():
+            click.echo(f"{name}: {shown_value(value)}" if len(outputs) > 1 else shown_value(value))
+    if error is not None:
+        click.echo(ending(ROOT, run.known_phase, error), err=True)
+        _explain(run, error)
+    return _exit.of_run(error)
+
+
+def _explain(run: Run, error: errors.BaseRuntimeError) -> None:
+    """The user's traceback, and where to look."""
+    if error.user_traceback.strip():
+        click.echo(error.user_traceback.rstrip(), err=True)
+    click.echo(f"See: flyte get logs {run.name}", err=True)
+
+
+def _plain_outputs(run: Run) -> dict[str, Any]:
+    """Outputs as JSON has them."""
+    from flyte.remote import Run as RemoteRun
+
+    plain = RemoteRun(run._session, run.pb)
+    outputs = plain.outputs()
+    return {} if tuple(outputs) == (None,) else outputs.named_outputs
+
+
+def _detaches(run: Run) -> bool:
+    """Asks, on a terminal, whether to leave the run alone; elsewhere says that it goes on.
+
+    Returns:
+        False to go on waiting.
+    """
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        click.echo("", err=True)
+        if not click.confirm(f"Detach from run {run.name}? It goes on without you", default=True, err=True):
+            return False
+    click.echo(
+        f"Run {run.name} goes on: {run.url}\n"
+        f"  watch it:  flyte get run {run.name}\n"
+        f"  abort it:  flyte abort {run.name}",
+        err=True,
+    )
+    return True
+
+
+def _print_json(settings: Settings, run: Run, outputs: dict[str, Any]) -> None:
+    error = run.error
+    value = {
+        "name": run.name,
+        "project": run.project,
+        "domain": run.domain,
+        "url": run.url,
+        "phase": run.known_phase.value,
+        "outputs": outputs,
+        "error": {"code": error.code, "message": error.message} if error is not None else None,
+    }
+    indent = 2 if settings.output_format == "json" else None
+    click.echo(json.dumps(value, ensure_ascii=False, indent=indent))

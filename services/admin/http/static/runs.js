@@ -1,0 +1,48 @@
+// Recent runs.
+import { badge, between, byId, element, getJson, timeText } from "/static/common.js";
+
+const chosen = new URLSearchParams(location.search);
+
+function path(run) {
+  const [project, domain, name] = [run.id.project, run.id.domain, run.id.name].map(encodeURIComponent);
+  return `/v2/runs/project/${project}/domain/${domain}/${name}`;
+}
+
+async function showProjects() {
+  const { projects } = await getJson("/api/v1/projects");
+  byId("project").append(...(projects || []).map((each) => element("option", { value: each.id }, each.id)));
+  for (const name of ["project", "domain"]) {
+    const select = byId(name);
+    select.value = chosen.get(name) || "";
+    select.addEventListener("change", () => {
+      if (select.value) chosen.set(name, select.value);
+      else chosen.delete(name);
+      history.replaceState(null, "", `?${chosen}`);
+      showRuns();
+    });
+  }
+}
+
+async function showRuns() {
+  const runs = (await getJson(`/api/v1/runs?${chosen}`)).runs || [];
+  byId("empty").hidden = runs.length > 0;
+  byId("runs").replaceChildren(...runs.map((run) => element("tr", {},
+    element("td", {}, element("a", { href: path(run) }, run.id.name)),
+    element("td", {}, run.task_name), element("td", {}, badge(run.phase)),
+    element("td", {}, run.id.project), element("td", {}, run.id.domain), element("td", {}, String(run.action_count || 0)),
+    element("td", {}, timeText(run.created_at)),
+    element("td", {}, between(run.started_at || run.created_at, run.ended_at)))));
+}
+
+async function refresh() {
+  try {
+    if (!document.hidden) await showRuns();
+    byId("live").textContent = "live";
+  } catch (error) {
+    byId("live").textContent = error.message;
+  }
+  setTimeout(refresh, 2000);
+}
+
+showProjects().catch((error) => { byId("live").textContent = error.message; });
+refresh();

@@ -1,0 +1,56 @@
+"""An executor with a scheduler and an engine that tests control."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.executor.app import ExecutorApp
+from services.executor.settings import Settings
+from services.executor.tests.engine_fake import EngineFake, World
+from services.executor.tests.scheduler_fake import SchedulerFake
+
+
+class Bench:
+    """One host: an executor that can be stopped and started again, and everything around it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.scheduler = SchedulerFake()
+        self.world = World()
+        self.engine = EngineFake(self.world)
+        self.executor: ExecutorApp | None = None
+        self.options: dict[str, object] = {"kill_grace": 0.2, "log_flush_interval": 0.05}
+
+    async def start(self) -> None:
+        """Starts an executor with a new engine and waits for its session."""
+        self.engine = EngineFake(self.world)
+        settings = Settings.load(
+            data_dir=self.directory, node="n1", scheduler=self.scheduler.address, **self.options
+        )
+        self.executor = ExecutorApp(settings, self.engine)
+        sessions = self.scheduler.sessions
+        await self.executor.start()
+        await self.scheduler.connected(sessions + 1)
+
+    async def stop(self) -> None:
+        """Stops the executor; workers go on."""
+        if self.executor is not None:
+            await self.executor.stop()
+            self.executor = None
+
+    def blob(self, key: str) -> bytes:
+        """Reads an object of the blob store."""
+        return (self.directory / "blobs" / key).read_bytes()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A running executor and what is around it."""
+    made = Bench(tmp_path)
+    await made.scheduler.start()
+    await made.start()
+    yield made
+    await made.stop()
+    await made.world.close()
+    await made.scheduler.stop()

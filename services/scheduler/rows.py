@@ -1,0 +1,165 @@
+"""The changes of one transaction, by table, merged so that every row is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sqlalchemy import Insert, Update, bindparam, func
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.ledger.tables import (
+    ACTION,
+    ACTION_INPUT,
+    ACTION_OUTPUT,
+    ATTEMPT,
+    EVENT,
+    LINEAGE,
+    LOG_CHUNK,
+    NODE,
+    RUN,
+    RUN_LABEL,
+    SPAN_EXPORT,
+    TASK_SPEC,
+    TASK_VERSION,
+    WORKER,
+)
+
+Row: TypeAlias = dict[str, Any]
+
+FAILURE_COLUMNS = (
+    "failure_kind",
+    "failure_code",
+    "failure_message",
+    "failure_traceback",
+    "failure_non_recoverable",
+    "failure_worker",
+)
+MOVED_COLUMNS = (
+    "phase",
+    "state",
+    "wait_reason",
+    "started_at",
+    "ended_at",
+    "abort_reason",
+    "attempts",
+    "user_failures",
+    "system_failures",
+    "ready_at",
+    *FAILURE_COLUMNS,
+)
+_RUNMOVED_COLUMNS = ("phase", "started_at", "ended_at", "abort_reason", "action_count", "cursor", *FAILURE_COLUMNS)
+CLOSED_COLUMNS = ("phase", "ended_at", "ended_cursor", "peak_memory_bytes", "cpu_millis", *FAILURE_COLUMNS)
+
+
+@dataclass(slots=True)
+class Rows:
+    """What one transaction changes. Changes of a row that is new in it are merged into the new row."""
+
+    next_ids: Row = field(default_factory=dict)
+    """The identities to hand out next, columns of `generation`."""
+    runs: dict[int, Row] = field(default_factory=dict)
+    run_changes: dict[int, Row] = field(default_factory=dict)
+    run_labels: list[Row] = field(default_factory=list)
+    specs: list[Row] = field(default_factory=list)
+    versions: list[Row] = field(default_factory=list)
+    actions: dict[int, Row] = field(default_factory=dict)
+    action_changes: dict[int, Row] = field(default_factory=dict)
+    rounds: dict[int, Row] = field(default_factory=dict)
+    wait_reasons: dict[int, Row] = field(default_factory=dict)
+    inputs: list[Row] = field(default_factory=list)
+    outputs: list[Row] = field(default_factory=list)
+    lineage: list[Row] = field(default_factory=list)
+    attempts: dict[int, Row] = field(default_factory=dict)
+    attempt_starts: dict[int, Row] = field(default_factory=dict)
+    attempt_ends: dict[int, Row] = field(default_factory=dict)
+    workers: dict[int, Row] = field(default_factory=dict)
+    nodes: dict[str, Row] = field(default_factory=dict)
+    events: list[Row] = field(default_factory=list)
+    log_chunks: list[Row] = field(default_factory=list)
+    span_export: Row | None = None
+    weight: int = 0
+    """Roughly the bytes that it holds."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to write."""
+        return not self.weight
+
+
+def parameters(columns: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names that values for these columns have in an update."""
+    return tuple(f"{column}_" for column in columns)
+
+
+class Statements:
+    """The statements that write `Rows`, made once per database.
+
+    Args:
+        dialect: Name of the database's dialect: ``"sqlite"`` or ``"postgresql"``.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+        self._spec = insert(TASK_SPEC).on_conflict_do_nothing()
+        self._version = insert(TASK_VERSION).on_conflict_do_nothing()
+        self._log_chunk = insert(LOG_CHUNK).on_conflict_do_nothing()
+        lineage = insert(LINEAGE).on_conflict_do_nothing()
+        self._lineage = lineage
+        worker = insert(WORKER)
+        self._worker = worker.on_conflict_do_update(
+            index_elements=["id"],
+            set_={"state": worker.excluded.state, "ended_at": worker.excluded.ended_at},
+        )
+        node = insert(NODE)
+        changed = {column.name: node.excluded[column.name] for column in NODE.c if column.name != "name"}
+        self._node = node.on_conflict_do_update(index_elements=["name"], set_=changed)
+        export = insert(SPAN_EXPORT)
+        self._span_export = export.on_conflict_do_update(
+            index_elements=["id"], set_={"cursor": export.excluded.cursor}
+        )
+        self._run = _update(RUN, RUN_COLUMNS)
+        self._action = _update(ACTION, MOVED_COLUMNS)
+        self._round = _update(ACTION, ("round",))
+        self._wait_reason = _update(ACTION, ("wait_reason",))
+        self._attempt_start = _update(ATTEMPT, ("phase", "started_at", "worker_id"))
+        self._attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
+            started_at=func.coalesce(bindparam("started_at_"), ATTEMPT.c.started_at),
+            worker_id=func.coalesce(func.nullif(bindparam("worker_id_"), 0), ATTEMPT.c.worker_id),
+        )
+
+    def of(self, rows: Rows) -> Iterator[tuple[Insert | Update, list[Row]]]:
+        """Yields every statement that has something to write, with its rows."""
+        everything: tuple[tuple[Insert | Update, list[Row]], ...] = (
+            (self._spec, rows.specs),
+            (self._version, rows.versions),
+            (RUN.insert(), list(rows.runs.values())),
+            (RUN_LABEL.insert(), rows.run_labels),
+            (self._run, list(rows.run_changes.values())),
+            (ACTION.insert(), list(rows.actions.values())),
+            (ACTION_INPUT.insert(), rows.inputs),
+            (self._lineage, rows.lineage),
+            (self._round, list(rows.rounds.values())),
+            (self._wait_reason, list(rows.wait_reasons.values())),
+            (self._action, list(rows.action_changes.values())),
+            (ACTION_OUTPUT.insert(), rows.outputs),
+            (ATTEMPT.insert(), list(rows.attempts.values())),
+            (self._attempt_start, list(rows.attempt_starts.values())),
+            (self._attempt_end, list(rows.attempt_ends.values())),
+            (self._worker, list(rows.workers.values())),
+            (self._node, list(rows.nodes.values())),
+            (EVENT.insert(), rows.events),
+            (self._log_chunk, rows.log_chunks),
+            (self._span_export, [rows.span_export] if rows.span_export else []),
+        )
+        for statement, values in everything:
+            if values:
+                yield statement, values
+
+
+def _update(table: Any, columns: tuple[str, ...]) -> Update:
+    """An update by id; parameters are named like the columns with an underscore behind (`parameters`)."""
+    changed = {name: bindparam(f"{name}_") for name in columns}
+    update: Update = table.update().where(table.c.id == bindparam("id_")).values(changed)
+    return update

@@ -1,0 +1,25 @@
+"""Settings of the scheduler."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Settings of the scheduler, from ``HANGAR_SCHEDULER_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="HANGAR_SCHEDULER_")
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Only loopback: there is no authentication yet."""
+    grpc_port: int = Field(8090, ge=0, le=65535)
+    """Port for gRPC; 0 for any that is free."""
+    database: str = ""
+    """Path or URL of the ledger; empty for ``ledger.db`` in the data directory."""
+    heartbeat_millis: int = Field(2000, ge=100, le=5000)
+    """How often executors give a sign of life, in milliseconds."""
+    payload_cache_bytes: int = Field(64 * 1024 * 1024, ge=0)
+    """Memory for inputs and outputs that were written a moment ago; what is not there is read from the ledger."""
