@@ -112,7 +112,7 @@ def uninstall() -> None:
 
 
 def refuse(**parameters: tuple[Any, str]) -> None:
-    """Refuses documented parameters that are not built yet: ``refuse(storage=(value, "what to do instead"))``.
+    """Refuses documented parameters that are not built: ``refuse(storage=(value, "what to do"))``.
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When one of them is given.
@@ -167,8 +167,13 @@ async def init(
         insecure: True for plain text instead of TLS.
         insecure_skip_verify: Refused.
         ca_cert_file_path: Refused.
-        auth_type: Refused, as are `api_key`, `command`, `proxy_command`, `client_id`,
-            `client_credentials_secret` and `auth_client_config`: authentication is not built yet.
+        auth_type: Refused: authentication is not built yet.
+        api_key: Refused, as `auth_type`.
+        command: Refused, as `auth_type`.
+        proxy_command: Refused, as `auth_type`.
+        client_id: Refused, as `auth_type`.
+        client_credentials_secret: Refused, as `auth_type`.
+        auth_client_config: Refused, as `auth_type`.
         rpc_retries: Refused: calls are tried again for a fixed time.
         http_proxy_url: Refused.
         storage: Refused: the backend's storage is used.
@@ -239,8 +244,8 @@ async def init_from_config(
     """Says which backend to use, from a configuration file. Does not connect yet.
 
     Args:
-        path_or_config: File or configuration. Without one, the first file of the search order (`flyte.config`);
-            without any file, the embedded backend of this machine.
+        path_or_config: File or configuration. Without one, the first file of the search order
+            (`flyte.config`); without any file, the embedded backend of this machine.
         root_dir: Directory that code is bundled from. Detected from the task's module unless given.
         log_level: Level of the SDK's own logger, such as "DEBUG".
         log_format: Only "console".
@@ -253,7 +258,8 @@ async def init_from_config(
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
 
     Raises:
-        flyte.errors.InitializationError: When the file does not exist (code "ConfigFileNotFoundError") or is wrong.
+        flyte.errors.InitializationError: When the file is wrong, or does not exist (code
+            "ConfigFileNotFoundError").
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
 
     Example:

@@ -66,8 +66,8 @@ class RunContext:
         Raises:
             TypeError: When an input is missing or unknown.
             flyte.errors.RuntimeDataValidationError: When an input has the wrong type.
-            flyte.errors.RuntimeUserError: When the name is taken by another run (code "RunAlreadyExistsError"),
-                or the backend refuses the run.
+            flyte.errors.RuntimeUserError: When the name is taken (code "RunAlreadyExistsError"), or the
+                backend refuses the run.
             flyte.errors.CodeBundleError: When the code cannot be packed.
         """
         _check_task(task)
@@ -115,7 +115,7 @@ def with_runcontext(
             `flyte.init_from_config`, else local.
         name: Name of the run; generated unless given.
         version: Version of the code; derived from its content unless given.
-        copy_style: "loaded_modules" bundles the modules that are imported now, "all" everything below the root.
+        copy_style: "loaded_modules" bundles the imported modules, "all" everything below the root.
         project: Project, the configured one unless given.
         domain: Domain, the configured one unless given.
         env_vars: Environment variables of every action, over those of its environment.
@@ -270,8 +270,9 @@ def _check_bundled(spec: task_spec_pb2.TaskSpec, root: Path, bundle: Bundle) -> 
     endings = (f"{path}.py", f"{path}/__init__.py")
     if not any(name == ending or name.endswith(f"/{ending}") for name in bundle.names for ending in endings):
         raise errors.CodeBundleError(
-            f"Module {spec.code.module} of task {spec.name} is not in the code bundle, whose root directory is "
-            f"{root}. Name the directory that holds all of the code with --root-dir (flyte.init(root_dir=…))."
+            f"Module {spec.code.module} of task {spec.name} is not in the code bundle, whose root directory "
+            f"is {root}. Name the directory that holds all of the code with --root-dir "
+            "(flyte.init(root_dir=…))."
         )
 
 
@@ -311,9 +312,9 @@ async def _create(
     inputs: payload_pb2.Payload,
 ) -> Any:
     """Creates the run, once, however often the request has to be sent."""
+    from flyte.remote._convert import run_identifier
     from hangar.admin.v1 import run_service_pb2
     from hangar.core.v1 import task_spec_pb2
-    from flyte.remote._convert import run_identifier
 
     retried = False
 
@@ -332,8 +333,8 @@ async def _create(
     if context.name is not None and not answer.created and not retried:
         raise errors.RuntimeUserError(
             "RunAlreadyExistsError",
-            f"Run {name!r} exists already in project {scope[0]!r}, domain {scope[1]!r}. Choose another name, or "
-            f"leave it out to have one generated. It is at {answer.run.url}",
+            f"Run {name!r} exists already in project {scope[0]!r}, domain {scope[1]!r}. Choose another "
+            f"name, or leave it out to have one generated. It is at {answer.run.url}",
         )
     return answer.run
 
@@ -347,7 +348,7 @@ def random_name() -> str:
 
 
 def current_traceparent() -> str:
-    """W3C traceparent of the caller's OpenTelemetry span, empty without one. Does not import OpenTelemetry."""
+    """W3C traceparent of the caller's OpenTelemetry span, empty without one. Imports nothing."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return ""

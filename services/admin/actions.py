@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from hangar.admin.v1 import run_service_pb2 as messages
-from hangar.admin.v1.run_pb2 import Action
+from hangar.admin.v1.run_pb2 import Action, Run
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from services.admin import convert
@@ -94,16 +94,15 @@ class Actions:
         topic = (request.run.project, request.run.domain, request.run.name)
         with self._feed.watch(topic) as watcher:
             cursor = request.after
+            shown = Run()
             if not cursor:
                 async for response in self._snapshot(request, run.id):
-                    cursor = response.cursor
+                    cursor, shown = response.cursor, response.run
                     yield response
-            shown = ""
             while True:
                 response, complete, ended = await self._changes(request, run.id, cursor)
-                state = response.run.SerializeToString(deterministic=True).hex()
-                if response.actions or response.cursor != cursor or state != shown:
-                    cursor, shown = response.cursor, state
+                if response.actions or response.cursor != cursor or response.run != shown:
+                    cursor, shown = response.cursor, response.run
                     yield response
                 if ended:
                     return

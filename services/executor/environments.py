@@ -27,6 +27,8 @@ from services.executor.sdk_layer import SdkLayer
 _FORMAT = 1
 """Part of every key: a change of how environments are made makes new ones."""
 _SHOWN_LINES = 15
+_NOISE = ("Activate with", "Creating virtual environment", "Using ")
+"""Lines of `uv` that name a place that will not exist for long."""
 _BUILDING = ".building-"
 _OVERRIDES = "flyte; sys_platform == 'never'\nhangar-sdk; sys_platform == 'never'\n"
 """A requirement of these names, of the author or of a package, installs nothing: the SDK is there already."""
@@ -206,7 +208,7 @@ async def _run_uv(arguments: Sequence[str], progress: Progress) -> _Finished:
         assert process.stdout is not None
         async for raw in process.stdout:
             line = raw.decode(errors="replace").rstrip()
-            if line:
+            if line and not line.startswith(_NOISE):
                 lines.append(line)
                 progress(line.strip())
         return _Finished(await process.wait(), lines)

@@ -58,7 +58,10 @@ def check_size(sizes: dict[str, int], root: Path) -> str | None:
         return None
     largest = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]
     names = ", ".join(f"{name} ({_mebibytes(size)})" for name, size in largest)
-    advice = f"Largest: {names}. Leave files out with a .flyteignore in {root}, or use copy_style='loaded_modules'."
+    advice = (
+        f"Largest: {names}. Leave files out with a .flyteignore in {root}, or use "
+        "copy_style='loaded_modules'."
+    )
     if total > MOST_BYTES:
         raise errors.CodeBundleError(
             f"The code bundle is {_mebibytes(total)}, more than {_mebibytes(MOST_BYTES)}. {advice}"

@@ -39,11 +39,11 @@ def make_bundle(root: Path, style: CopyStyle, include: Iterable[Path] = ()) -> B
 
     Args:
         root: Directory that holds the code.
-        style: "loaded_modules" for the modules that are imported now, "all" for everything that is not ignored.
+        style: "loaded_modules" for the imported modules, "all" for everything that is not ignored.
         include: Further files and directories below the root.
 
     Raises:
-        flyte.errors.CodeBundleError: When the root may not be bundled, a file cannot be read, or all are too large.
+        flyte.errors.CodeBundleError: When the root may not be bundled, or a file is unreadable or too large.
     """
     global _last  # noqa: PLW0603 - a cache with one place
     files = select_files(check_root(root), style, include)

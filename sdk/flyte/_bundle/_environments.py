@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def root_of(task: TaskTemplate[..., Any]) -> Path:
     """The directory that a task's module is imported from.
 
-    What runs as ``__main__`` counts when the task's module is below its directory: a script in the root of a project
-    imports its packages from there.
+    What runs as ``__main__`` counts when the task's module is below its directory: a script in the root of a
+    project imports its packages from there.
 
     Raises:
         flyte.errors.CodeBundleError: When the task was not defined in a file.
@@ -29,7 +29,7 @@ def root_of(task: TaskTemplate[..., Any]) -> Path:
     file = file_of(module) if module is not None else None
     if file is None:
         raise errors.CodeBundleError(
-            f"Task {task.name} was not defined in a file, so that no worker can import it. Put it into a file."
+            f"Task {task.name} was not defined in a file, and no worker can import it. Put it into a file."
         )
     root = detect_root(file)
     main = sys.modules.get("__main__")

@@ -60,7 +60,7 @@ def python_path(root: Path, *, mirrored: bool = True) -> tuple[str, ...]:
 
 
 def main_module(root: Path, directories: tuple[str, ...]) -> str | None:
-    """The name under which a worker imports what runs as ``__main__`` here; None when that is no file below the root.
+    """The name that a worker imports ``__main__`` by; None when that is no file below the root.
 
     Args:
         root: The root.
@@ -95,7 +95,7 @@ def module_name(path: Path, root: Path, directories: tuple[str, ...]) -> str:
     for part in parts:
         if "." in part:
             raise errors.ModuleLoadError(
-                f"{path.relative_to(root)} cannot be imported by a worker: {part!r} has a dot in it. Rename it, such "
-                f"as {part.replace('.', '_')!r}."
+                f"{path.relative_to(root)} cannot be imported by a worker: {part!r} has a dot in it. Rename "
+                f"it, such as {part.replace('.', '_')!r}."
             )
     return ".".join(parts)

@@ -28,8 +28,8 @@ def check_root(root: Path) -> Path:
         what = "your home directory"
     if what:
         raise errors.CodeBundleError(
-            f"The code's root directory is {root}: {what} would be bundled. Move the code into a directory of its "
-            "own, or name one with --root-dir (flyte.init(root_dir=…) in Python)."
+            f"The code's root directory is {root}: {what} would be bundled. Move the code into a "
+            "directory of its own, or name one with --root-dir (flyte.init(root_dir=…) in Python)."
         )
     return root
 

@@ -18,8 +18,8 @@ CopyStyle = Literal["loaded_modules", "all", "none"]
 
 _IGNORE_FILES = (".gitignore", ".flyteignore")
 _ALWAYS_IGNORED = (
-    ".git/", ".hg/", ".svn/", "__pycache__/", "*.py[co]", ".venv/", ".mypy_cache/", ".pytest_cache/", ".ruff_cache/",
-    ".ipynb_checkpoints/", ".DS_Store", ".flyte/",
+    ".git/", ".hg/", ".svn/", "__pycache__/", "*.py[co]", ".venv/", ".mypy_cache/", ".pytest_cache/",
+    ".ruff_cache/", ".ipynb_checkpoints/", ".DS_Store", ".flyte/",
 )  # fmt: skip
 
 
@@ -34,8 +34,8 @@ def checked_copy_style(style: str) -> CopyStyle:
         raise ValueError(f"copy_style {style!r} does not exist: use loaded_modules or all")
     if style == "none":
         raise errors.FeatureNotAvailableError(
-            "copy_style='none' is not available: it needs images with the code in them, which are not built yet. "
-            "Use copy_style='all' to copy everything below the root directory."
+            "copy_style='none' is not available: it needs images with the code in them, which are not built "
+            "yet. Use copy_style='all' to copy everything below the root directory."
         )
     return style  # type: ignore[return-value]  # it is one of them
 

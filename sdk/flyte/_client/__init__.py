@@ -1,1 +1,1 @@
-"""Talks to a backend: channels, retries, errors, the embedded backend. All input and output is on a thread of its own."""
+"""Talks to a backend, on a thread of its own: channels, retries, errors, the embedded backend."""

@@ -64,7 +64,8 @@ class Endpoint:
         if not host or parts.path or any(character.isspace() for character in address):
             raise errors.InitializationError(
                 "InvalidEndpointError",
-                f"endpoint {text!r} is not an address. Write it as dns:///HOST or HOST:PORT, such as localhost:8090.",
+                f"endpoint {text!r} is not an address. Write it as dns:///HOST or HOST:PORT, "
+                "such as localhost:8090.",
             )
         host = f"[{host}]" if ":" in host else host
         return cls(f"dns:///{host}:{port or _DEFAULT_PORTS[insecure]}", insecure)

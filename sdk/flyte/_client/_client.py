@@ -105,7 +105,7 @@ class Client:
 
         Args:
             method: The RPC, such as ``client.runs.WatchActions``.
-            make_request: Makes the request; gets the last answer, of whose cursor it goes on, or None at first.
+            make_request: Makes the request; gets the last answer, whose cursor says where to go on, or None.
             on_reconnect: Called each time the connection is lost.
 
         Raises:

@@ -24,6 +24,7 @@ from flyte._client._errors import UNAVAILABLE
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING)
 _POLL_SECONDS = 0.05
+_spawned: list[subprocess.Popen[bytes]] = []  # kept: what is dropped while it runs is warned about
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -90,24 +91,7 @@ async def start_backend(
     """
     command = hangar_command()
     say(f"Starting the embedded backend (state in {directory}) …")
-    log = _open_log(directory)
-    environment = {**os.environ, "HANGAR_DATA_DIR": str(directory)}
-    try:
-        process = subprocess.Popen(
-            [command, "up"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=directory,
-            env=environment,
-        )
-    except OSError as error:
-        raise errors.InitializationError(
-            "BackendStartError", f"The embedded backend cannot be started with {command}: {error.strerror}."
-        ) from None
-    finally:
-        log.close()
+    process = _spawn(command, directory)
     began = time.monotonic()
     deadline = began + timeout
     while time.monotonic() < deadline:
@@ -115,7 +99,8 @@ async def start_backend(
         if found is not None:
             seconds = time.monotonic() - began
             say(
-                f"Embedded backend ready at {found.grpc} in {seconds:.1f} s ({found.http}). Stop it: flyte stop"
+                f"Embedded backend ready at {found.grpc} in {seconds:.1f} s ({found.http}). "
+                "Stop it: flyte stop"
             )
             return found
         if process.poll() is not None:
@@ -127,6 +112,28 @@ async def start_backend(
     raise errors.InitializationError(
         "BackendStartError", _why_not_started(directory, process.poll(), timeout)
     )
+
+
+def _spawn(command: str, directory: Path) -> subprocess.Popen[bytes]:
+    """Starts the backend as a process of its own session, which outlives this one."""
+    environment = {**os.environ, "HANGAR_DATA_DIR": str(directory)}
+    try:
+        with _open_log(directory) as log:
+            process = subprocess.Popen(
+                [command, "up"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=directory,
+                env=environment,
+            )
+    except OSError as error:
+        raise errors.InitializationError(
+            "BackendStartError", f"The embedded backend cannot be started with {command}: {error.strerror}."
+        ) from None
+    _spawned.append(process)
+    return process
 
 
 async def stop_backend(directory: Path | None = None, timeout: float = STOP_SECONDS) -> BackendFile | None:
@@ -166,7 +173,8 @@ def hangar_command() -> str:
     if command is None:
         raise errors.InitializationError(
             "BackendNotInstalledError",
-            "There is no configuration, and the embedded backend is not installed. Either connect to a backend:\n"
+            "There is no configuration, and the embedded backend is not installed. Either connect to "
+            "a backend:\n"
             "    flyte create config --endpoint HOST:PORT\n"
             "or install the one for this machine, which then starts by itself:\n"
             "    pip install hangar\n"

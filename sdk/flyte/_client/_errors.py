@@ -14,7 +14,7 @@ UNAVAILABLE = "BackendUnavailableError"
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The machine-readable reason (``google.rpc.ErrorInfo.reason``) of an RPC error, empty when it has none."""
+    """The reason (``google.rpc.ErrorInfo.reason``) of an RPC error, empty when it has none."""
     from google.rpc import error_details_pb2, status_pb2
 
     for key, value in error.trailing_metadata() or ():
@@ -51,8 +51,9 @@ def unreachable(endpoint: str, detail: str) -> errors.RuntimeSystemError:
     """The error of a backend that does not answer."""
     return errors.RuntimeSystemError(
         UNAVAILABLE,
-        f"No backend answers at {endpoint} ({detail.strip().rstrip('.')}). Check that it runs (`flyte status`, "
-        "`flyte start` for the one on this machine) and that the endpoint is right (`flyte get config`).",
+        f"No backend answers at {endpoint} ({detail.strip().rstrip('.')}). Check that it runs (`flyte "
+        "status`, `flyte start` for the one on this machine) and that the endpoint is right (`flyte get "
+        "config`).",
     )
 
 

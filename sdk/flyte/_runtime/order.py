@@ -17,7 +17,7 @@ class WorkerOrder:
         environ: Its whole environment.
         concurrency: Leases at the same time.
         cgroups: Files that a process writes 0 to, to join the worker's control groups.
-        freezer_kill: File that kills everything in the group when 1 is written to it (cgroup v2), or empty.
+        kill_file: File that kills everything in the group when 1 is written to it, or empty.
         oom_file: File with a counter of processes that the kernel killed for memory, or empty.
         peak_file: File with the highest memory use of the group, or empty.
         members_file: File with the processes of the group, or empty.
@@ -33,7 +33,7 @@ class WorkerOrder:
     environ: dict[str, str] = field(default_factory=dict)
     concurrency: int = 1
     cgroups: tuple[str, ...] = ()
-    freezer_kill: str = ""
+    kill_file: str = ""
     oom_file: str = ""
     peak_file: str = ""
     members_file: str = ""

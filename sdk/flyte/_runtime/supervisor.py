@@ -63,6 +63,8 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._kill("stopped by the executor"))
         self._worker = self._fork_worker((wake, tell))
+        started = {"pid": self._worker, "start_time": processes.start_time(self._worker)}
+        write_atomically(self._directory / "process.json", started)
         self._selector.register(wake, selectors.EVENT_READ)
         self._watch(wake)
         self._record()
@@ -168,8 +170,8 @@ class Supervisor:
 
     def _sweep(self) -> None:
         """Ends every process that is left below this one, however deep."""
-        if self._order.freezer_kill:
-            _write(self._order.freezer_kill, "1")
+        if self._order.kill_file:
+            _write(self._order.kill_file, "1")
         while True:
             for pid in {*processes.descendants(os.getpid()), *_members(self._order.members_file)}:
                 try:

@@ -43,15 +43,12 @@ def options_of(task: TaskTemplate[..., Any]) -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for variable in task.interface.inputs:
         is_flag = variable.type_name.upper() == "BOOLEAN"
-        options.append(
-            click.Option(
-                _spellings("--", variable.name),
-                type=ArgumentType(variable),
-                help=_help_of(variable),
-                metavar=None,
-                **({"is_flag": False, "flag_value": "true"} if is_flag else {}),
-            )
-        )
+        spellings = _spellings("--", variable.name)
+        kind, text = ArgumentType(variable), _help_of(variable)
+        if is_flag:  # a flag that takes a value, too
+            options.append(click.Option(spellings, type=kind, help=text, is_flag=False, flag_value="true"))
+        else:
+            options.append(click.Option(spellings, type=kind, help=text))
         if is_flag and f"no_{variable.name}" not in names:
             options.append(
                 click.Option(
@@ -85,7 +82,7 @@ def values_of(task: TaskTemplate[..., Any], given: dict[str, Any], ctx: click.Co
 
 
 def _spellings(prefix: str, name: str) -> list[str]:
-    """Both spellings, the one with hyphens first in the help; the parameter's own name keeps the underscores."""
+    """Both spellings, hyphens first in the help; the parameter's own name keeps the underscores."""
     spellings = [f"{prefix}{_dashed(name)}", f"{prefix}{name}"]
     return [*dict.fromkeys(spellings), *([name] if prefix == "--" else [])]
 

@@ -18,7 +18,7 @@ from flyte.cli._table import write_json
     "--detach/--foreground", default=True, help="Return as soon as it is ready, or stay.  [default: detach]"
 )
 def start(detach: bool) -> None:
-    """Start the embedded backend of this machine; all services in one process, state below the user's data directory.
+    """Start the embedded backend of this machine: all services in one process.
 
     `flyte run` starts it by itself when there is no configuration.
     """

@@ -114,7 +114,7 @@ def task_command(file: LoadedFile, task: TaskTemplate[..., Any]) -> click.Comman
 
         ctx = click.get_current_context()
         options = ctx.find_object(RunOptions)
-        assert options is not None  # noqa: S101 - `run` set it
+        assert options is not None  # `run` set it
         settings = _settings_above(ctx)
         return launch(file, task, values_of(task, given, ctx), options, settings)
 
@@ -166,7 +166,7 @@ def _first_line(text: str) -> str:
     "--copy-style",
     type=click.Choice(["loaded_modules", "auto", "all", "none"]),
     default="loaded_modules",
-    help="Code to send: the modules that the file imports, or everything below the root.  [default: loaded_modules]",
+    help="Code to send: the imported modules, or everything below the root.  [default: loaded_modules]",
 )
 @click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="Environment variable of all actions.")
@@ -188,9 +188,10 @@ def run(
 ) -> None:
     """Run a task of a Python file.
 
-    Prints the run's name and its page, waits for its end, and prints how it ended and the outputs. The exit code is 0
-    when it succeeded, 1 when the task failed, 2 for a wrong command line, 3 when it was aborted, 4 when it timed
-    out, 5 when the platform failed, 6 when access was denied, 7 when something was not found.
+    Prints the run's name and its page, waits for its end, and prints how it ended and the outputs.
+    The exit code is 0 when it succeeded, 1 when the task failed, 2 for a wrong command line, 3 when it
+    was aborted, 4 when it timed out, 5 when the platform failed, 6 when access was denied, 7 when
+    something was not found.
     """
     if detach and follow:
         raise click.UsageError("--detach and --follow exclude each other.")

@@ -35,7 +35,7 @@ _KEYS: dict[str, dict[str, type | str]] = {
 
 
 def auto(path: str | Path | None = None) -> Config:
-    """Loads the given file, or the first one of the search order, or the defaults; then the environment's overrides.
+    """Loads the given file, or the first one of the search order; then the environment's overrides.
 
     Raises:
         flyte.errors.InitializationError: When the given file does not exist, or its content is wrong.
@@ -107,7 +107,8 @@ def _read(path: Path) -> list[_Value]:
     except FileNotFoundError:
         raise errors.InitializationError(
             "ConfigFileNotFoundError",
-            f"Configuration file {path} does not exist. Make one: flyte create config --endpoint HOST:PORT -o {path}",
+            f"Configuration file {path} does not exist. Make one: flyte create config "
+            f"--endpoint HOST:PORT -o {path}",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise _error(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

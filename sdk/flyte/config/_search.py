@@ -10,8 +10,8 @@ from pathlib import Path
 def find_file() -> Path | None:
     """The first configuration file of the search order, None when there is none.
 
-    The order: ``./config.yaml``, ``./.flyte/config.yaml``, ``<git root>/.flyte/config.yaml``, ``$UCTL_CONFIG``,
-    ``$FLYTECTL_CONFIG``, ``~/.union/config.yaml``, ``~/.flyte/config.yaml``.
+    The order: ``./config.yaml``, ``./.flyte/config.yaml``, ``<git root>/.flyte/config.yaml``,
+    ``$UCTL_CONFIG``, ``$FLYTECTL_CONFIG``, ``~/.union/config.yaml``, ``~/.flyte/config.yaml``.
     """
     return next((path for path in candidates() if path.is_file()), None)
 

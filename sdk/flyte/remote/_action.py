@@ -34,7 +34,7 @@ DEFAULT_ABORT_REASON = "Manually aborted from the SDK"
 
 
 class Action:
-    """One action on the backend. Get it with `Action.get` or `Action.listall`; each method has an ``.aio`` twin.
+    """One action on the backend: `Action.get`, `Action.listall`. Each method has an ``.aio`` twin.
 
     Example:
         ```python

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hangar.admin.v1 import run_pb2
 
 
-
 def phase_of(value: int) -> ActionPhase:
     """The SDK's phase for the backend's."""
     return ActionPhase(phase_pb2.Phase.Name(value).removeprefix("PHASE_").lower())

@@ -63,7 +63,7 @@ async def stored_logs(
 async def followed_logs(
     client: Client, action: identifiers_pb2.ActionIdentifier, attempt: int | None
 ) -> AsyncGenerator[LogLine, None]:
-    """The lines that are stored, then new ones, until the action has ended. Goes on over broken connections."""
+    """The lines that are stored, then new ones, until the action has ended; over broken connections."""
 
     def request(last: log_service_pb2.TailLogsResponse | None) -> log_service_pb2.TailLogsRequest:
         made = log_service_pb2.TailLogsRequest(action=action, cursor=last.cursor if last is not None else "")

@@ -316,7 +316,7 @@ class Run:
 
     @twin_method
     async def wait(self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal") -> None:
-        """Waits until it has ended, or runs. Does not raise when it fails: see `error`, `outputs` and `result`.
+        """Waits until it has ended, or runs. Does not raise when it fails: see `error` and `result`.
 
         Args:
             quiet: False to print how it ended.

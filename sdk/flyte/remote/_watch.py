@@ -55,8 +55,8 @@ async def watch_run(
 class Freshness:
     """Keeps a property that shows remote state recent, without blocking anybody's event loop.
 
-    Where no event loop runs, asking waits for the backend's answer. Where one runs, it starts to ask and shows what
-    is known, so a polling loop sees the answer next time.
+    Where no event loop runs, asking waits for the backend's answer. Where one runs, it starts to ask and
+    shows what is known, so a polling loop sees the answer next time.
 
     Args:
         refresh: Asks the backend and stores the answer.

@@ -34,6 +34,7 @@ TERMINAL = (6, 7, 8, 9)
 
 
 def now() -> timestamp_pb2.Timestamp:
+    """The time as a message."""
     stamp = timestamp_pb2.Timestamp()
     stamp.GetCurrentTime()
     return stamp

@@ -72,6 +72,10 @@ class ControlGroups(ABC):
     def worker_ids(self) -> set[int]:
         """Workers that have a group."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Removes what holds the groups, when there are none left."""
+
     def members(self, worker_id: int) -> set[int]:
         """Processes in a worker's group, of all controllers."""
         found: set[int] = set()
@@ -148,6 +152,11 @@ class ControlGroupsV1(ControlGroups):
         root = self._roots.get("memory")
         return _number(root / f"{_PREFIX}{worker_id}" / "memory.usage_in_bytes") if root else 0
 
+    def close(self) -> None:
+        """See `ControlGroups`."""
+        for root in self._roots.values():
+            _remove_group(root)
+
     def worker_ids(self) -> set[int]:
         """See `ControlGroups`."""
         return {number for root in self._roots.values() for number in _worker_ids(root)}
@@ -197,6 +206,10 @@ class ControlGroupsV2(ControlGroups):
     def memory(self, worker_id: int) -> int:
         """See `ControlGroups`."""
         return _number(self._place(worker_id) / "memory.current") if "memory" in self.controllers else 0
+
+    def close(self) -> None:
+        """See `ControlGroups`."""
+        _remove_group(self._root)
 
     def worker_ids(self) -> set[int]:
         """See `ControlGroups`."""

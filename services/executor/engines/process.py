@@ -35,8 +35,9 @@ from services.executor.engines.base import (
     WorkerStats,
 )
 from services.executor.engines.cgroups import ControlGroups, WorkerGroup, find_control_groups
-from services.executor.engines.process_environ import host_environ, worker_environ
+from services.executor.engines.process_environ import WORKER_DIRECTORY, host_environ, worker_environ
 from services.executor.engines.worker_process import (
+    EXIT,
     PROCESS,
     RECORD,
     SUPERVISOR,
@@ -44,6 +45,7 @@ from services.executor.engines.worker_process import (
     exit_of,
     open_process,
     read_record,
+    start_time,
     write_record,
 )
 from services.executor.engines.zygotes import Zygotes
@@ -110,6 +112,11 @@ class ProcessEngine:
         """The control groups in use, None where limits are enforced by watching. Known after `start`."""
         return self._groups
 
+    @property
+    def worker_ids(self) -> list[int]:
+        """Workers that live."""
+        return list(self._workers)
+
     # -- life ----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -160,6 +167,8 @@ class ProcessEngine:
         self._workers.clear()
         await asyncio.gather(*self._settling, return_exceptions=True)
         await self._zygotes.close()
+        if self._groups is not None:
+            self._groups.close()
 
     # -- what there is -------------------------------------------------------------------------------------
 
@@ -223,7 +232,7 @@ class ProcessEngine:
             "oom_file": group.oom,
             "peak_file": group.peak,
             "members_file": group.members,
-            "freezer_kill": group.kill,
+            "kill_file": group.kill,
             "memory_limit": 0 if "memory" in enforced else spec.resources.memory_bytes,
             "pids_limit": 0 if "pids" in enforced else self._options.pids_limit,
             "cpus": [] if "cpu" in enforced else self._affinity(spec.resources.cpu_millis),
@@ -269,8 +278,9 @@ class ProcessEngine:
         self._exits.put_nowait(ended)
 
     async def _clean_up(self, worker_id: int, directory: Path) -> None:
-        await asyncio.to_thread(_end_strays, directory)
-        if self._groups is not None and not await asyncio.to_thread(self._groups.remove, worker_id):
+        if self._groups is None:
+            await asyncio.to_thread(_end_strays, directory)
+        elif not await asyncio.to_thread(self._groups.remove, worker_id):
             log.warning("engine.group_left", worker=worker_id)
 
     async def adopt(self) -> list[AdoptedWorker]:
@@ -411,15 +421,15 @@ def _tree(supervisor: int) -> list[psutil.Process]:
 
 
 def _end_strays(directory: Path) -> None:
-    """Kills what is left of a worker whose supervisor was killed: processes that carry its directory's mark."""
-    if (directory / "exit.json").exists():
+    """Kills what is left of a worker whose supervisor was killed, where no control group tells: processes that
+    have its directory in their environment, as working directory, or open."""
+    if (directory / EXIT).exists():
         return
-    mark = f"HANGAR_WORKER_DIRECTORY={directory}".encode()
     found = True
     while found:
         found = False
         for entry in os.scandir("/proc"):
-            if entry.name.isdecimal() and mark in _environ_of(int(entry.name)):
+            if entry.name.isdecimal() and _uses(int(entry.name), str(directory)):
                 found = True
                 try:
                     os.kill(int(entry.name), signal.SIGKILL)
@@ -427,8 +437,20 @@ def _end_strays(directory: Path) -> None:
                     continue
 
 
-def _environ_of(pid: int) -> list[bytes]:
+def _uses(pid: int, directory: str) -> bool:
+    place = Path(f"/proc/{pid}")
+    if pid == os.getpid() or start_time(pid) is None:
+        return False
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if f"{WORKER_DIRECTORY}={directory}".encode() in (place / "environ").read_bytes().split(b"\0"):
+            return True
+        links = [place / "cwd", *(place / "fd").iterdir()]
     except OSError:
-        return []
+        return False
+    for link in links:
+        try:
+            if str(link.readlink()).startswith(f"{directory}/"):
+                return True
+        except OSError:
+            continue
+    return False

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from services.executor.engines.base import WorkerSpec
 
+WORKER_DIRECTORY = "HANGAR_WORKER_DIRECTORY"
+"""Variable that tells processes of a worker apart from all others."""
+
 # What processes need of their host. Everything else stays out: the executor's own variables hold credentials.
 _FROM_HOST = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR "
@@ -33,4 +36,5 @@ def worker_environ(spec: WorkerSpec, host: Mapping[str, str]) -> dict[str, str]:
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         if not devices or name not in spec.env_vars:
             environ[name] = devices
+    environ[WORKER_DIRECTORY] = str(spec.directory)
     return environ

@@ -1,5 +1,6 @@
 """Definitions and assignments for tests."""
 
+from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import Assignment, NodeSessionResponse, WorkerStart
 
@@ -38,6 +39,16 @@ def frame(*messages: Assignment | WorkerStart) -> NodeSessionResponse:
             made.assignments.append(message)
         else:
             made.worker_starts.append(message)
+    return made
+
+
+def outcome(lease_id: int, key: str, outputs: bytes = b"{}") -> NodeSessionResponse:
+    """A frame with the outputs of a child."""
+    made = NodeSessionResponse()
+    child = made.child_outcomes.add(
+        parent_lease_id=lease_id, key=key, action_name=key, phase=Phase.PHASE_SUCCEEDED
+    )
+    child.outputs.inline = outputs
     return made
 
 

@@ -73,13 +73,17 @@ def create_action(
             at=w.now,
         )
     )
-    w.enqueue(action)
-    set_queue_limit(w, action)
+    admit(w, action)
     return action
 
 
-def set_queue_limit(w: World, action: Action) -> None:
-    """Arm the queue-time limit for the attempt that comes next."""
+def admit(w: World, action: Action) -> None:
+    """Make a queued action available for placement, unless its task is quarantined; arm its queue-time limit."""
+    refusal = w.quarantine.verdict(action.task, w.now)
+    if refusal is not None:
+        finish(w, action, Trigger.FAILED, failure=refusal)
+        return
+    w.enqueue(action)
     if action.task.max_queued:
         w.timers.set(w.now + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
 
@@ -294,8 +298,10 @@ def end_attempt(w: World, lease: Lease, failure: Failure | None, event: LeaseEnd
     if aborting:
         finish(w, action, Trigger.ABORTED)
     elif failure is None:
+        w.quarantine.succeeded(action.task)
         finish(w, action, Trigger.SUCCEEDED, outputs=event.outputs if event else None)
     else:
+        w.quarantine.failed(action.task, failure, w.now)
         follow_up(w, action, failure)
 
 
@@ -318,8 +324,7 @@ def follow_up(w: World, action: Action, failure: Failure) -> None:
         w.timers.set(action.ready_at, TimerKind.BACKOFF, action.id, action.attempts)
     else:
         move(w, action, Trigger.RETRIED, detail=detail, failure=failure)
-        w.enqueue(action)
-    set_queue_limit(w, action)
+        admit(w, action)
 
 
 def abort(w: World, action: Action, reason: str) -> None:

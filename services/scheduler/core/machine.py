@@ -8,7 +8,7 @@ from typing import Any
 from . import dispatch, reconcile
 from . import effects as fx
 from . import events as ev
-from .lifecycle import abort, create_action, deliver, end_attempt, finish, move, park, start
+from .lifecycle import abort, admit, create_action, deliver, end_attempt, finish, move, park, start
 from .model import (
     SECOND,
     TERMINAL_STATES,
@@ -349,7 +349,7 @@ def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:
         return
     if kind is TimerKind.BACKOFF and action.state is State.BACKOFF:
         move(w, action, Trigger.BACKOFF_ELAPSED)
-        w.enqueue(action)
+        admit(w, action)
     elif kind is TimerKind.QUEUE_LIMIT and action.state in (State.QUEUED, State.BACKOFF):
         limit = action.task.max_queued / SECOND
         message = f"The action waited longer than its limit of {limit:g} s. {action.wait_reason}".strip()

@@ -61,4 +61,5 @@ class Queue:
 
     def first(self, count: int) -> list[int]:
         """Ids of the next `count` actions, in order."""
-        return [r.action_id for r in heapq.nsmallest(count, self._heap) if r.action_id in self._members]
+        waiting = (rank for rank in self._heap if rank.action_id in self._members)
+        return [rank.action_id for rank in heapq.nsmallest(count, waiting)]

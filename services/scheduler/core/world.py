@@ -8,6 +8,7 @@ from . import effects as fx
 from .model import Action, Lease, NodeState, Phase, Resources, Run, Task, Worker
 from .nodes import Node
 from .pools import Pool
+from .quarantine import Quarantine
 from .queues import Queue
 from .timers import Timers
 
@@ -34,6 +35,7 @@ class World:
         self.pools: dict[str, Pool] = {}
         self.queues: dict[Resources, Queue] = {}
         self.timers = Timers()
+        self.quarantine = Quarantine()
         self.capacity_version = 0
         self.explaining_pools = False  # a WAIT_REASON timer is set
         self.stale_pools: set[str] = set()  # pools to look at in the next scheduling pass

@@ -56,7 +56,7 @@ export class Panel {
       ["Group", action.group],
     ].filter(([, value]) => value);
     const attempts = action.attempts || [];
-    this.body.replaceChildren(
+    const parts = [
       element("div", { class: "title" }, element("h2", {}, action.short_name || action.task_name), badge(action.phase)),
       element("dl", { class: "facts" }, ...facts.map(([term, value]) =>
         element("div", {}, element("dt", {}, term), element("dd", {}, value)))),
@@ -70,7 +70,8 @@ export class Panel {
       section("What happened", eventTable(action.events)),
       attempts.length ? section("Attempts", attemptTable(attempts)) : null,
       attempts.length > 1 ? this.attemptPicker(attempts) : null,
-    );
+    ];
+    this.body.replaceChildren(...parts.filter(Boolean));
   }
 
   lineage(action) {

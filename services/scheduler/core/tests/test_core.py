@@ -279,6 +279,25 @@ def test_idle_warm_workers_make_room_for_cold_work() -> None:
     assert of(effects, fx.Assign)
 
 
+def test_a_task_that_keeps_ending_its_workers_is_quarantined_with_the_reason() -> None:
+    """Retries do not take one worker after the other down for ever; a success clears the record."""
+    driver = Driver()
+    died = Failure(FailureKind.USER, "WorkerDied", "exit code 1.")
+    driver.submit(Task("d", "e.t", ONE_CORE, retries=100))
+    lease = 0
+    while driver.scheduler.world.runs:
+        lease += 1
+        effects = driver.end(lease, died)
+    assert lease == 10
+    failure = next(e.failure for e in effects if isinstance(e, fx.ActionMoved) and e.state is State.FAILED)
+    assert failure is not None
+    assert "quarantined" in failure.message
+    again = driver.submit(Task("d", "e.t", ONE_CORE), "again")
+    assert final_state(again) is State.FAILED
+    other = driver.submit(Task("changed", "e.t", ONE_CORE), "other")
+    assert final_state(other) is State.ASSIGNED
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 8), st.booleans()), max_size=60))
 def test_random_events_never_break_an_invariant(steps: list[tuple[int, int, bool]]) -> None:
