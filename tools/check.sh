@@ -15,6 +15,7 @@ step() {
 step "format" ruff format --check --quiet --output-format=concise .
 step "lint" ruff check --quiet --output-format=concise .
 step "types" mypy
+step "types: SDK on its oldest Python" mypy --python-version 3.10 sdk/flyte
 step "import contracts" lint-imports --no-cache
 step "protos: format" buf format --diff --exit-code
 step "protos: lint" buf lint

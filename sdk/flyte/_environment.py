@@ -22,6 +22,7 @@ from flyte._task import (
     check_env_vars,
     check_max_inline_io_bytes,
     check_resources,
+    check_short_name,
 )
 from flyte._timeout import Timeout, timeout_of
 
@@ -244,7 +245,7 @@ class TaskEnvironment:
             entrypoint=entrypoint,
         )
         settings = TaskSettings(
-            short_name=_check_short_name(short_name),
+            short_name=check_short_name(short_name),
             retries=retry_strategy(retries),
             timeout=timeout_of(timeout),
             max_inline_io_bytes=check_max_inline_io_bytes(max_inline_io_bytes),
@@ -450,12 +451,6 @@ def _check_image(name: str, image: object) -> Image | None:
     if isinstance(image, str):
         return Image.from_base(image)
     raise TypeError(f'environment {name!r}: image must be a flyte.Image, an address or "auto", not {image!r}')
-
-
-def _check_short_name(short_name: object) -> str | None:
-    if short_name is not None and not isinstance(short_name, str):
-        raise TypeError(f"short_name must be a string, not {short_name!r}")
-    return short_name
 
 
 def _check_docs(docs: object) -> Documentation | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flyte._types import Interface
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 MAX_INLINE_IO_BYTES = 10 * 1024 * 1024
@@ -57,7 +57,7 @@ class TaskSettings:
     reusable: ReusePolicy | Literal["off"] | None = None
 
 
-class TaskTemplate(Generic[P, R]):
+class TaskTemplate(Generic[P, R_co]):
     """A task, as `@env.task` makes it of a function.
 
     Outside a run a call is a plain function call. Inside a running task a call is a new action with a worker
@@ -74,7 +74,7 @@ class TaskTemplate(Generic[P, R]):
         ```
     """
 
-    def __init__(self, func: Callable[P, R], environment: TaskEnvironment, settings: TaskSettings) -> None:
+    def __init__(self, func: Callable[P, R_co], environment: TaskEnvironment, settings: TaskSettings) -> None:
         """Use `TaskEnvironment.task` instead.
 
         Raises:
@@ -87,7 +87,7 @@ class TaskTemplate(Generic[P, R]):
         self.is_async = bool(flags & _CO_COROUTINE)
         self.environment = environment
         self.settings = settings
-        self.origin: TaskTemplate[P, R] = self
+        self.origin: TaskTemplate[P, R_co] = self
         self._interface: Interface | None = None
         self._check_concurrency()
 
@@ -172,25 +172,23 @@ class TaskTemplate(Generic[P, R]):
 
     # -- calls ------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, or, inside a running task, run it as a child action."""
         controller = current_controller()
         if controller is None:
             return self.func(*args, **kwargs)
         if self.is_async:
-            return controller.submit(self, args, kwargs)  # type: ignore[return-value]  # R is a coroutine here
-        result: R = controller.submit_sync(self, args, kwargs)
+            return controller.submit(self, args, kwargs)  # type: ignore[return-value]  # R_co is a coroutine here
+        result: R_co = controller.submit_sync(self, args, kwargs)
         return result
 
     @overload
-    def aio(
-        self: TaskTemplate[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, T]: ...
+    async def aio(self: TaskTemplate[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     @overload
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Any]:
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call from asynchronous code; a sync task outside a run is called in a thread.
 
         Example:
@@ -200,10 +198,10 @@ class TaskTemplate(Generic[P, R]):
         """
         controller = current_controller()
         if controller is not None:
-            return controller.submit(self, args, kwargs)
-        return self._call_plainly(args, kwargs)
+            return await controller.submit(self, args, kwargs)
+        return await self._call_plainly(args, kwargs)
 
-    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function in this process, without an action, wherever this is."""
         return self.func(*args, **kwargs)
 
@@ -235,7 +233,7 @@ class TaskTemplate(Generic[P, R]):
         entrypoint: bool | None = None,
         links: Any = (),
         **unknown: Any,
-    ) -> TaskTemplate[P, R]:
+    ) -> TaskTemplate[P, R_co]:
         """The same task with other settings; the original is unchanged.
 
         Args:
@@ -294,7 +292,7 @@ class TaskTemplate(Generic[P, R]):
         return self._variant(
             replace(
                 settings,
-                short_name=settings.short_name if short_name is None else short_name,
+                short_name=settings.short_name if short_name is None else check_short_name(short_name),
                 retries=settings.retries if retries is None else retry_strategy(retries),
                 timeout=settings.timeout if timeout is None else timeout_of(timeout),
                 max_inline_io_bytes=check_max_inline_io_bytes(
@@ -306,7 +304,7 @@ class TaskTemplate(Generic[P, R]):
             )
         )
 
-    def in_environment(self, environment: TaskEnvironment) -> TaskTemplate[P, R]:
+    def in_environment(self, environment: TaskEnvironment) -> TaskTemplate[P, R_co]:
         """The same function as a task of another environment."""
         return self._variant(self.settings, environment)
 
@@ -321,7 +319,7 @@ class TaskTemplate(Generic[P, R]):
 
     def _variant(
         self, settings: TaskSettings, environment: TaskEnvironment | None = None
-    ) -> TaskTemplate[P, R]:
+    ) -> TaskTemplate[P, R_co]:
         task = TaskTemplate(self.func, environment or self.environment, settings)
         task.origin = self.origin
         return task
@@ -363,6 +361,13 @@ class TaskTemplate(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
+
+
+def check_short_name(short_name: object) -> str | None:
+    """A name or None, or a `TypeError`."""
+    if short_name is not None and not isinstance(short_name, str):
+        raise TypeError(f"short_name must be a string, not {short_name!r}")
+    return short_name
 
 
 def check_resources(resources: object) -> Resources:
@@ -415,7 +420,10 @@ def _check_function(func: object) -> int:
     flags: int = code.co_flags
     if flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
         raise TypeError(f"{name} is a generator: a task returns its value; return a list instead")
-    if flags & (_CO_VARARGS | _CO_VARKEYWORDS):
+    wrapped = func
+    while hasattr(wrapped, "__wrapped__"):  # a decorated function has the inputs of the one that it wraps
+        wrapped = wrapped.__wrapped__
+    if getattr(wrapped, "__code__", code).co_flags & (_CO_VARARGS | _CO_VARKEYWORDS):
         raise ValueError(f"{name} has *args or **kwargs: name every input of a task, or take a list or dict")
     return flags
 

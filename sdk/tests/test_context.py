@@ -75,5 +75,7 @@ def test_wrong_group_names_are_refused(name, error):
 
 def test_checkpoints_are_refused_by_name():
     """What is not built yet says what to do instead."""
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="checkpoint is not available.*child tasks"):
+    with pytest.raises(
+        flyte.errors.FeatureNotAvailableError, match=r"checkpoint is not available.*child tasks"
+    ):
         _ = CONTEXT.checkpoint

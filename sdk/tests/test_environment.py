@@ -31,14 +31,22 @@ def test_other_names_are_refused(name):
     ("arguments", "error", "message"),
     [
         ({"name": 3}, TypeError, "name of an environment must be a string, not 3"),
-        ({"env_vars": {"A": 1}}, TypeError, r"env_vars must be a dict of strings: 'A' has the value 1; write str"),
+        (
+            {"env_vars": {"A": 1}},
+            TypeError,
+            r"env_vars must be a dict of strings: 'A' has the value 1; write str",
+        ),
         ({"env_vars": ["A=1"]}, TypeError, "env_vars must be a dict of strings"),
         ({"env_vars": {"A=B": "1"}}, ValueError, "no valid environment variable"),
         ({"resources": {"cpu": 1}}, TypeError, "resources must be flyte.Resources"),
         ({"limits": "big"}, TypeError, "resources must be flyte.Resources"),
         ({"image": 3}, TypeError, "image must be a flyte.Image, an address or"),
         ({"image": "not an address"}, ValueError, "no address of an image"),
-        ({"include": "data.yaml"}, TypeError, r"include must be a tuple of paths.*write include=\('data.yaml',\)"),
+        (
+            {"include": "data.yaml"},
+            TypeError,
+            r"include must be a tuple of paths.*write include=\('data.yaml',\)",
+        ),
         ({"include": (3,)}, TypeError, "include must be a tuple of strings"),
         ({"reusable": 2}, TypeError, "reusable must be flyte.ReusePolicy"),
         ({"reusable": "off"}, TypeError, "reusable must be flyte.ReusePolicy"),
@@ -173,7 +181,9 @@ def test_a_task_may_be_defined_again_but_not_in_two_modules():
     env.task(again)
     second = env.task(again)
     assert env.tasks == {"e.again": second}
-    with pytest.raises(ValueError, match="has a task 'again' already, in module .*: rename the one in elsewhere"):
+    with pytest.raises(
+        ValueError, match=r"has a task 'again' already, in module .*: rename the one in elsewhere"
+    ):
         env.task(types.FunctionType(again.__code__, {"__name__": "elsewhere"}, "again"))
 
 
@@ -202,7 +212,7 @@ def test_walking_follows_dependencies_and_cycles_end():
 def test_two_environments_of_one_name_are_refused():
     """The message says where both are."""
     env = flyte.TaskEnvironment("a", depends_on=[flyte.TaskEnvironment("b"), flyte.TaskEnvironment("b")])
-    with pytest.raises(ValueError, match="Duplicate environment name 'b': in .*test_environment.py"):
+    with pytest.raises(ValueError, match=r"Duplicate environment name 'b': in .*test_environment.py"):
         walk([env])
 
 
@@ -210,7 +220,7 @@ def test_a_file_imported_under_two_names_is_explained():
     """The message hints at the root directory when one file was imported twice."""
     one, two = flyte.TaskEnvironment("b"), flyte.TaskEnvironment("b")
     one.declared_module, two.declared_module = "b", "src.b"
-    with pytest.raises(ValueError, match="imported as b and as src.b.*--root-dir src"):
+    with pytest.raises(ValueError, match=r"imported as b and as src.b.*--root-dir src"):
         walk([one, two])
 
 
@@ -274,5 +284,5 @@ def test_an_environment_of_tasks_that_differ_is_refused():
         flyte.TaskEnvironment.from_task("both", one.task(task), two.task(task))
     with pytest.raises(ValueError, match="needs at least one task"):
         flyte.TaskEnvironment.from_task("none")
-    with pytest.raises(TypeError, match="takes tasks made with @env.task"):
+    with pytest.raises(TypeError, match=r"takes tasks made with @env.task"):
         flyte.TaskEnvironment.from_task("none", task)  # type: ignore[arg-type]

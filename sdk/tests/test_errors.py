@@ -52,7 +52,9 @@ def test_kinds_say_who_is_to_blame(error, kind):
     assert isinstance(error, RuntimeError)
 
 
-@pytest.mark.parametrize("name", [name for name in errors.__all__ if name not in {"from_failure", "BaseRuntimeError"}])
+@pytest.mark.parametrize(
+    "name", [name for name in errors.__all__ if name not in {"from_failure", "BaseRuntimeError"}]
+)
 def test_errors_survive_pickling_and_copying(name):
     """Every error keeps class and attributes across processes."""
     error = getattr(errors, name)("Code", "message", "worker-1")

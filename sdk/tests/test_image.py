@@ -80,7 +80,9 @@ def test_layers(image, layer):
 
 def test_layers_keep_the_authors_order():
     """Nothing is merged or sorted."""
-    image = BASE.with_env_vars({"A": "1"}).with_pip_packages("b").with_env_vars({"A": "2"}).with_pip_packages("a")
+    image = (
+        BASE.with_env_vars({"A": "1"}).with_pip_packages("b").with_env_vars({"A": "2"}).with_pip_packages("a")
+    )
     assert [layer["kind"] for layer in definition(image)["layers"]] == ["env", "pip", "env", "pip"]
     assert repr(image) == "Image(debian + env + pip + env + pip)"
 
@@ -117,7 +119,9 @@ def test_requirements_are_read_without_comments(tmp_path):
     assert image.files == (file,)
 
 
-@pytest.mark.parametrize("line", ["-r base.txt", "-c pins.txt", "-e .", "--requirement=x.txt", "./package", "../p"])
+@pytest.mark.parametrize(
+    "line", ["-r base.txt", "-c pins.txt", "-e .", "--requirement=x.txt", "./package", "../p"]
+)
 def test_requirements_must_not_refer_to_other_files(tmp_path, line):
     """A worker's host does not have them."""
     file = tmp_path / "requirements.txt"
@@ -190,13 +194,22 @@ def test_the_seeds_script_header_becomes_packages(tmp_path):
 
 @pytest.mark.parametrize(
     ("required", "python"),
-    [(f">={RUNNING}", RUNNING), (">=3.10", RUNNING), ("==3.13.*", "3.13"), (">=3.99,<4", "3.99"), ("~=3.99", "3.99")],
+    [
+        (f">={RUNNING}", RUNNING),
+        (">=3.10", RUNNING),
+        ("==3.13.*", "3.13"),
+        (">=3.99,<4", "3.99"),
+        ("~=3.99", "3.99"),
+    ],
 )
 def test_a_script_runs_on_the_current_python_if_it_may(tmp_path, required, python):
     """Else on the version that its header names."""
     script = tmp_path / "s.py"
     script.write_text(f'# /// script\n# requires-python = "{required}"\n# ///\n')
-    assert definition(Image.from_uv_script(script)) == {"base": {"kind": "debian", "python": python}, "layers": []}
+    assert definition(Image.from_uv_script(script)) == {
+        "base": {"kind": "debian", "python": python},
+        "layers": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -226,7 +239,7 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
         (lambda: Image.from_debian_base(3.12), ValueError, "cannot be read"),  # type: ignore[arg-type]
         (lambda: Image.from_base(""), ValueError, "no address of an image"),
         (lambda: Image.from_base(3), TypeError, "takes the address of an image"),  # type: ignore[arg-type]
-        (lambda: BASE.with_pip_packages(), ValueError, "needs at least one value"),
+        (BASE.with_pip_packages, ValueError, "needs at least one value"),
         (lambda: BASE.with_pip_packages(""), ValueError, "'' is empty"),
         (lambda: BASE.with_pip_packages("a\nb"), ValueError, "more than one line"),
         (lambda: BASE.with_pip_packages(["a"]), TypeError, r"takes strings, not \['a'\]"),  # type: ignore[arg-type]
@@ -234,7 +247,11 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
         (lambda: BASE.with_commands("ls"), TypeError, r"takes a list: with_commands\(\['ls'\]\)"),
         (lambda: BASE.with_env_vars({"A": 1}), TypeError, "must be a dict of strings"),  # type: ignore[dict-item]
         (lambda: BASE.with_workdir(""), ValueError, "is empty"),
-        (lambda: BASE.with_uv_project("p.toml", project_install_mode="all"), ValueError, "project_install_mode='all'"),  # type: ignore[arg-type]
+        (
+            lambda: BASE.with_uv_project("p.toml", project_install_mode="all"),
+            ValueError,
+            "project_install_mode='all'",
+        ),  # type: ignore[arg-type]
         (lambda: Image.from_base("a").clone(python_version=(3, 12)), ValueError, "needs a Debian base"),
     ],
 )
@@ -257,7 +274,7 @@ def test_wrong_values_are_refused(make, error, message):
         lambda: Image.from_dockerfile("Dockerfile", registry="r", name="n"),
         lambda: BASE.with_pip_packages("a", secret_mounts=["s"]),
         lambda: BASE.with_apt_packages("a", secret_mounts=["s"]),
-        lambda: BASE.with_code_bundle(),
+        BASE.with_code_bundle,
         lambda: BASE.clone(registry="r"),
         lambda: BASE.clone(addl_layer=object()),
         lambda: BASE.clone(extendable=True),
@@ -266,7 +283,9 @@ def test_wrong_values_are_refused(make, error, message):
 )
 def test_what_is_not_built_yet_is_refused_by_name(make):
     """Never accepted and ignored."""
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match=r"Image\.\w+.* is not available in this version: .+"):
+    with pytest.raises(
+        flyte.errors.FeatureNotAvailableError, match=r"Image\.\w+.* is not available in this version: .+"
+    ):
         make()
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 import flyte
 from flyte._availability import NAMES
 
-HEAVY = ("asyncio", "click", "google.protobuf", "grpc", "hangar", "pydantic", "rich", "typing_extensions", "yaml")
+HEAVY = (
+    "asyncio",
+    "click",
+    "google.protobuf",
+    "grpc",
+    "hangar",
+    "pydantic",
+    "rich",
+    "typing_extensions",
+    "yaml",
+)
 
 USE_OF_EVERYTHING_THAT_AUTHORS_USE = """
 env = flyte.TaskEnvironment("a", image=flyte.Image.from_debian_base().with_pip_packages("numpy"),
@@ -73,6 +84,11 @@ def test_unknown_names_are_plain_attribute_errors():
     """A name that nobody documents gets Python's usual message."""
     with pytest.raises(AttributeError, match="module 'flyte' has no attribute 'nonsense'"):
         _ = flyte.nonsense  # type: ignore[attr-defined]
+
+
+def test_the_version_is_that_of_the_distribution():
+    """The number in the code and in the package agree."""
+    assert flyte.__version__ == metadata.version("hangar-sdk")
 
 
 def test_functions_are_not_hidden_by_modules():

@@ -12,7 +12,16 @@ MI, GI = 1024**2, 1024**3
 
 @pytest.mark.parametrize(
     ("cpu", "millis"),
-    [(1, 1000), (0.5, 500), ("500m", 500), ("4", 4000), ("1.5", 1500), ((1, 2), 2000), (("250m", "1"), 1000), (None, 0)],
+    [
+        (1, 1000),
+        (0.5, 500),
+        ("500m", 500),
+        ("4", 4000),
+        ("1.5", 1500),
+        ((1, 2), 2000),
+        (("250m", "1"), 1000),
+        (None, 0),
+    ],
 )
 def test_cpu_is_read_in_every_spelling(cpu, millis):
     """Cores become thousandths; of a pair the limit counts."""

@@ -17,7 +17,9 @@ def test_a_number_of_retries_is_a_strategy():
     assert retry_strategy(3).to_spec() == {"count": 3}
 
 
-@pytest.mark.parametrize(("retries", "error"), [(-1, ValueError), (101, ValueError), ("3", TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("retries", "error"), [(-1, ValueError), (101, ValueError), ("3", TypeError), (True, TypeError)]
+)
 def test_wrong_retries_are_refused(retries, error):
     """Retries are an int between 0 and 100."""
     with pytest.raises(error, match="retries must be"):
@@ -42,7 +44,8 @@ def test_timeouts_are_read_in_every_spelling(timeout, runtime, queued):
 
 
 @pytest.mark.parametrize(
-    ("timeout", "error"), [(-1, ValueError), (timedelta(seconds=-1), ValueError), ("2h", TypeError), (True, TypeError)]
+    ("timeout", "error"),
+    [(-1, ValueError), (timedelta(seconds=-1), ValueError), ("2h", TypeError), (True, TypeError)],
 )
 def test_wrong_timeouts_are_refused(timeout, error):
     """Limits are not negative and not text."""
@@ -53,7 +56,9 @@ def test_wrong_timeouts_are_refused(timeout, error):
 @pytest.mark.parametrize(("replicas", "fewest", "most"), [(2, 2, 2), ((1, 4), 1, 4), ((0, 3), 0, 3)])
 def test_replicas_are_a_number_or_a_range(replicas, fewest, most):
     """`n` is `(n, n)`."""
-    policy = flyte.ReusePolicy(replicas=replicas, concurrency=3, idle_ttl=timedelta(minutes=1), scaledown_ttl=45)
+    policy = flyte.ReusePolicy(
+        replicas=replicas, concurrency=3, idle_ttl=timedelta(minutes=1), scaledown_ttl=45
+    )
     assert policy.to_spec() == {
         "min_replicas": fewest,
         "max_replicas": most,
@@ -74,7 +79,11 @@ def test_replicas_are_a_number_or_a_range(replicas, fewest, most):
         ({"concurrency": 0}, ValueError, "ReusePolicy.concurrency must be at least 1"),
         ({"concurrency": 1.5}, TypeError, "ReusePolicy.concurrency must be an int"),
         ({"idle_ttl": 29}, ValueError, "ReusePolicy.idle_ttl must be at least 30 seconds, not 29"),
-        ({"scaledown_ttl": timedelta(seconds=1)}, ValueError, "ReusePolicy.scaledown_ttl must be at least 30"),
+        (
+            {"scaledown_ttl": timedelta(seconds=1)},
+            ValueError,
+            "ReusePolicy.scaledown_ttl must be at least 30",
+        ),
         ({"idle_ttl": "1m"}, TypeError, "ReusePolicy.idle_ttl must be seconds or a timedelta"),
     ],
 )

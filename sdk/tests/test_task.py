@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import pickle
 from datetime import timedelta
 
+import cloudpickle
 import pytest
 
 import flyte
@@ -23,6 +25,7 @@ def add(x: int, y: int = 1) -> int:
 
     Args:
         x: The first number.
+        y: The other one.
     """
     return x + y
 
@@ -120,7 +123,11 @@ def test_settings_come_from_override_then_decorator_then_environment():
     assert (aadd.timeout.runtime_seconds, aadd.max_inline_io_bytes, aadd.reusable) == (60, 1000, None)
     assert (changed.resources.cpu, dict(changed.env_vars), changed.retries.count) == (8, {"B": "override"}, 5)
     assert (changed.timeout.runtime_seconds, changed.max_inline_io_bytes) == (3, 7)
-    assert (changed.short_name, changed.name, changed.reusable) == ("other", "task_tests.aadd", flyte.ReusePolicy())
+    assert (changed.short_name, changed.name, changed.reusable) == (
+        "other",
+        "task_tests.aadd",
+        flyte.ReusePolicy(),
+    )
     again = changed.override(retries=0)
     assert (again.retries.count, again.resources.cpu, again.origin) == (0, 8, aadd)
     assert asyncio.run(again(1)) == 2
@@ -142,7 +149,7 @@ def test_what_a_task_is_cannot_be_overridden(name):
         ({"retries": "3"}, TypeError, "retries must be an int"),
         ({"timeout": "2h"}, TypeError, "max_runtime must be seconds or a timedelta, not '2h'"),
         ({"env_vars": {"A": 1}}, TypeError, "env_vars must be a dict of strings"),
-        ({"reusable": "on"}, TypeError, 'reusable must be flyte.ReusePolicy'),
+        ({"reusable": "on"}, TypeError, "reusable must be flyte.ReusePolicy"),
         ({"max_inline_io_bytes": 0}, ValueError, "max_inline_io_bytes must be at least 1"),
         ({"max_inline_io_bytes": "1Mi"}, TypeError, "max_inline_io_bytes must be an int"),
         ({"cache": "maybe"}, ValueError, "cache='maybe' must be"),
@@ -211,11 +218,43 @@ def test_a_pool_can_be_left():
 def test_sync_functions_need_a_worker_each():
     """Concurrency in one worker is for async tasks."""
     busy = flyte.TaskEnvironment("busy", reusable=flyte.ReusePolicy(concurrency=2))
-    with pytest.raises(ValueError, match="busy.add is a sync function.*write `async def`, or use concurrency=1"):
+    with pytest.raises(
+        ValueError, match=r"busy.add is a sync function.*write `async def`, or use concurrency=1"
+    ):
         busy.task(add.func)
     with pytest.raises(ValueError, match="is a sync function"):
         add.override(reusable=flyte.ReusePolicy(concurrency=2))
     assert busy.task(aadd.func).reusable == flyte.ReusePolicy(concurrency=2)
+
+
+def _logged(func):
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        return func(*args, **kwargs)
+
+    return wrapper
+
+
+def test_decorated_functions_have_the_inputs_of_the_function():
+    """A decorator below `@env.task` may pass on whatever it gets."""
+
+    @env.task
+    @_logged
+    def wrapped(x: int) -> int:
+        return x
+
+    assert wrapped(3) == 3
+    assert [variable.name for variable in wrapped.interface.inputs] == ["x"]
+
+
+def test_tasks_inside_functions_can_be_pickled_by_value():
+    """A task that no module has travels with its code."""
+
+    @env.task
+    def local(x: int) -> int:
+        return x + 1
+
+    assert cloudpickle.loads(cloudpickle.dumps(local))(1) == 2
 
 
 def _generator():

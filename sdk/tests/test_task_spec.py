@@ -29,12 +29,15 @@ async def train(rate: float, names: list[str], deep: bool = False) -> tuple[int,
 
     Args:
         rate: How fast it learns.
+        names: What it learns from.
+        deep: Whether it thinks.
     """
     return 1, "a"
 
 
 @plain.task
-def nothing() -> None: ...
+def nothing() -> None:
+    """Does nothing."""
 
 
 renamed = plain.task(nothing.func)
@@ -52,7 +55,11 @@ def test_a_spec_says_everything():
     assert (spec.resources.cpu_millis, spec.resources.memory_bytes) == (2000, 1024**3)
     assert (spec.resources.disk_bytes, spec.resources.shm_bytes) == (1024**3, -1)
     assert (spec.resources.gpu.model, spec.resources.gpu.count) == ("T4", 1)
-    assert (spec.retry.count, spec.timeout.max_runtime_millis, spec.timeout.max_queued_millis) == (2, 5000, 6000)
+    assert (spec.retry.count, spec.timeout.max_runtime_millis, spec.timeout.max_queued_millis) == (
+        2,
+        5000,
+        6000,
+    )
     assert (spec.reuse.min_replicas, spec.reuse.max_replicas, spec.reuse.concurrency) == (1, 2, 4)
     assert (dict(spec.env_vars), spec.description, spec.is_async) == ({"A": "1"}, "Trains a model.", True)
     assert spec.max_inline_io_bytes == 10 * 1024 * 1024
@@ -65,8 +72,8 @@ def test_the_interface_has_types_defaults_and_descriptions():
     interface = message(train).interface
     assert [(v.name, v.required, v.default_json, v.description) for v in interface.inputs] == [
         ("rate", True, "", "How fast it learns."),
-        ("names", True, "", ""),
-        ("deep", False, "false", ""),
+        ("names", True, "", "What it learns from."),
+        ("deep", False, "false", "Whether it thinks."),
     ]
     assert [v.name for v in interface.outputs] == ["o0", "o1"]
     assert json.loads(interface.inputs[1].schema_json)["type"] == "array"
@@ -84,7 +91,11 @@ def test_unset_settings_are_absent():
 def test_an_override_changes_the_spec_but_not_the_code():
     """Another definition of the same task object."""
     changed = message(train.override(reusable="off", resources=flyte.Resources(cpu=1), short_name="small"))
-    assert (changed.resources.cpu_millis, changed.short_name, changed.name) == (1000, "small", "spec_tests.train")
+    assert (changed.resources.cpu_millis, changed.short_name, changed.name) == (
+        1000,
+        "small",
+        "spec_tests.train",
+    )
     assert not changed.HasField("reuse")
     assert changed.code == message(train).code
 
@@ -119,5 +130,7 @@ def test_tasks_that_cannot_be_imported_are_refused():
     @plain.task
     def local() -> None: ...
 
-    with pytest.raises(ValueError, match="plain.local is no attribute of module .*: define it at the top level"):
+    with pytest.raises(
+        ValueError, match=r"plain.local is no attribute of module .*: define it at the top level"
+    ):
         local.to_spec()

@@ -98,6 +98,10 @@ class AdminApp:
         await self._feed.start()
         await self._http.start()
 
+    async def drain(self) -> None:
+        """Ends watches, so that the server of its services has nothing to wait for."""
+        await self._feed.stop()
+
     async def stop(self) -> None:
         """Ends watches, HTTP and connections."""
         async with AsyncExitStack() as stack:

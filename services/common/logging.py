@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import structlog
@@ -19,7 +21,10 @@ _SHARED: list[Any] = [
 
 
 def configure_logging(
-    log_format: Literal["console", "json"] = "console", level: str = "info", stream: IO[str] | None = None
+    log_format: Literal["console", "json"] = "console",
+    level: str = "info",
+    stream: IO[str] | None = None,
+    file: Path | None = None,
 ) -> None:
     """Sets up logging for the process. Loggers of libraries go the same way.
 
@@ -27,25 +32,17 @@ def configure_logging(
         log_format: ``"console"`` for people, ``"json"`` for programs.
         level: Least level, such as ``"info"``. Libraries log from ``"warning"`` on, unless it is ``"debug"``.
         stream: Where lines go. The default is the standard error.
+        file: File that gets all lines; the stream then gets errors only. Kept below 20 MiB, three times.
     """
     target = stream or sys.stderr
-    renderer: Any
-    tail: list[Any] = []
-    if log_format == "json":
-        renderer = structlog.processors.JSONRenderer()
-        tail = [structlog.processors.dict_tracebacks]
-    else:
-        plain = structlog.dev.plain_traceback
-        renderer = structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=plain)
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, add_span],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail, renderer],
-        )
-    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(target)]
+    handlers[0].setFormatter(_formatter(log_format, colours=target.isatty()))
+    if file is not None:
+        handlers[0].setLevel(logging.ERROR)
+        handlers.append(RotatingFileHandler(file, maxBytes=20 * 1024 * 1024, backupCount=2, encoding="utf-8"))
+        handlers[1].setFormatter(_formatter(log_format, colours=False))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = handlers
     root.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     logging.getLogger("services").setLevel(level.upper())
     for noisy in ("asyncio", "grpc", "alembic.runtime.plugins"):
@@ -61,6 +58,18 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(log_format: str, *, colours: bool) -> logging.Formatter:
+    renderer: Any = structlog.processors.JSONRenderer()
+    tail: list[Any] = [structlog.processors.dict_tracebacks]
+    if log_format != "json":
+        plain = structlog.dev.plain_traceback
+        renderer, tail = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain), []
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_SHARED, add_span],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail, renderer],
     )
 
 

@@ -71,7 +71,7 @@ class GrpcServer:
         tracing: Tracing | None = None,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
-        self._names = [registration.service for registration in registrations]
+        self._names: list[str] = []
         self._health = health.aio.HealthServicer()
         self.server: grpc.aio.Server = grpc.aio.server(
             interceptors=[
@@ -91,11 +91,14 @@ class GrpcServer:
                 ("grpc.http2.max_ping_strikes", 0),
             ],
         )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self.add(registrations)
+
+    def add(self, registrations: Sequence[Registration]) -> None:
+        """Serves more services. Before `start`; after `bind` when their makers have to know the port."""
         for registration in registrations:
             registration.add(registration.servicer, self.server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
-        shown = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(shown, self.server)
+            self._names.append(registration.service)
 
     def bind(self, host: str, port: int) -> int:
         """Takes a port and returns it.
@@ -116,6 +119,8 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Serves, and says so in health."""
+        shown = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(shown, self.server)
         await self.server.start()
         for name in ["", *self._names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,1 @@
+"""The services wired into one process, and the `hangar` command."""

@@ -92,7 +92,7 @@ class Adoption:
         assignment = Assignment.FromString(row.assignment)
         lease = Lease(assignment, self._holdings.specs[assignment.spec_digest])
         lease.started_at, lease.log_index, lease.log_offset = row.started_at, row.log_index, row.log_offset
-        lease.is_journaled = True
+        lease.is_listed = lease.is_journaled = True
         self._holdings.leases[lease.lease_id] = lease
         worker = self._holdings.workers.get(row.worker_id)
         if row.result is not None:

@@ -107,15 +107,14 @@ class Children:
     def park(self, frame: Frame) -> None:
         """A lease waits for children only. A park that an outcome has overtaken is ignored."""
         lease = self._holdings.leases.get(int(frame.header["lease"]))
-        if lease is None or lease.state is not LeaseState.RUNNING:
+        if lease is None or lease.state not in {LeaseState.RUNNING, LeaseState.PARKED}:
             return
-        awaiting = len(lease.requests) - len(lease.cancellations)
-        if int(frame.header["awaiting"]) != awaiting:
+        if int(frame.header["awaiting"]) != lease.awaiting:
             return
         lease.state = LeaseState.PARKED
         if lease.worker is not None:
             lease.worker.slots.discard(lease.lease_id)
-        self._outgoing.park(lease.lease_id, awaiting)
+        self._outgoing.park(lease.lease_id, lease.awaiting)
         if self._logs.has_rest(lease):
             self._logs.ship(lease)
 
@@ -162,7 +161,7 @@ class Children:
         lease.cancellations.discard(outcome.key)
         worker = lease.worker
         if worker is None or worker.connection is None:
-            return None  # the worker asks again when it connects
+            return None  # The worker asks again when it connects.
         if lease.state is LeaseState.PARKED:
             lease.state = LeaseState.RUNNING
             worker.slots.add(lease.lease_id)

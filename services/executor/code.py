@@ -47,7 +47,9 @@ class CodeStore:
             HangarError: It cannot be fetched.
         """
         if not _DIGEST.fullmatch(digest):
-            raise InvalidArgument(f"code bundle {digest!r} is not named by a hex SHA-256", reason="BUNDLE_INVALID")
+            raise InvalidArgument(
+                f"code bundle {digest!r} is not named by a hex SHA-256", reason="BUNDLE_INVALID"
+            )
         place = self._directory / digest
         if place.is_dir():
             return place
@@ -101,7 +103,8 @@ def extract(archive: bytes, directory: Path) -> None:
                 )
             if sum(member.size for member in members) > MAX_UNPACKED_BYTES:
                 raise InvalidArgument(
-                    f"the code bundle unpacks to more than {MAX_UNPACKED_BYTES} bytes", reason="BUNDLE_TOO_LARGE"
+                    f"the code bundle unpacks to more than {MAX_UNPACKED_BYTES} bytes",
+                    reason="BUNDLE_TOO_LARGE",
                 )
             bundle.extractall(directory, members, filter="data")
     except tarfile.FilterError as error:

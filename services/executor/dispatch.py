@@ -58,21 +58,22 @@ class Dispatch:
             for assignment in assignments
             if assignment.lease_id not in self._holdings.leases
         ]
+        pools: set[Pool] = set()
         for lease in accepted:
             self._holdings.leases[lease.lease_id] = lease
             if lease.is_shared:
                 pool = self._holdings.pool(lease.assignment.pool_key)
                 pool.enqueue(lease)
-                self.place(pool)
+                pools.add(pool)
             else:
                 self._new_worker(lease).give(lease)
-            self._journal.pending.leases.append(
-                LeaseRow(
-                    lease.lease_id,
-                    lease.assignment.SerializeToString(),
-                    lease.worker.worker_id if lease.worker is not None else 0,
-                )
-            )
+        for pool in pools:
+            self.place(pool)
+        for lease in accepted:
+            lease.is_listed = True
+            worker_id = lease.worker.worker_id if lease.worker is not None else 0
+            row = LeaseRow(lease.lease_id, lease.assignment.SerializeToString(), worker_id)
+            self._journal.pending.leases.append(row)
         if accepted:
             self._journal.commit_soon(lambda: self._journaled(accepted))
 
@@ -86,12 +87,13 @@ class Dispatch:
             self.deliver(lease)
 
     def place(self, pool: Pool) -> None:
-        """Gives leases that wait for the pool to its free slots."""
+        """Gives leases that wait for the pool to its free slots. New ones are journaled by `assign`."""
         placed: list[Lease] = []
         while (placement := pool.next_placement()) is not None:
             worker, lease = placement
-            self._journal.pending.placed.append((worker.worker_id, lease.lease_id))
-            placed.append(lease)
+            if lease.is_listed:
+                self._journal.pending.placed.append((worker.worker_id, lease.lease_id))
+                placed.append(lease)
         if placed:
             self._journal.commit_soon(lambda: self._journaled(placed))
 
@@ -145,7 +147,7 @@ class Dispatch:
             "labels": dict(context.labels),
             "raw_data_path": f"{base}/data",
             "output_path": f"{base}/outputs.json",
-            "log_path": str(worker.log_path(lease.lease_id)),
+            "log_path": worker.log_path(lease.lease_id),
         }
 
     def _task_header(self, digest: str, lease: Lease) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uv
@@ -85,7 +85,9 @@ class Environments:
         build = self._builds.get(key)
         if build is None:
             build = self._builds[key] = _Build()
-            build.task = asyncio.create_task(self._make(environment, wanted, build), name=f"environment-{key}")
+            build.task = asyncio.create_task(
+                self._make(environment, wanted, build), name=f"environment-{key}"
+            )
             build.task.add_done_callback(lambda _: self._builds.pop(key, None))
         build.listeners.append(progress)
         await asyncio.shield(build.task)
@@ -139,20 +141,27 @@ class Environments:
     async def _fill(self, path: Path, wanted: EnvironmentPlan, progress: Progress) -> None:
         progress(f"making a Python {wanted.python} environment")
         python = _interpreter(wanted.python)
-        created = await _run_uv(["venv", "--no-project", "--relocatable", "--python", python, str(path)], progress)
+        created = await _run_uv(
+            ["venv", "--no-project", "--relocatable", "--python", python, str(path)], progress
+        )
         if created.code:
             raise await _no_python(wanted.python, created)
         overrides = path / "overrides.txt"
         overrides.write_text(_OVERRIDES)
-        for install in wanted.installs or (Install(()),):
-            await self._install(path, install, overrides, progress)
+        installs = wanted.installs or (Install(()),)
+        for install in installs:
+            # Bytecode is made once, at the end: a later layer may replace files of an earlier one.
+            compiling = ("--compile-bytecode",) if install is installs[-1] else ()
+            await self._install(
+                path, replace(install, arguments=(*install.arguments, *compiling)), overrides, progress
+            )
         site_packages = next(path.glob("lib/python3*/site-packages"))
         await asyncio.to_thread(self._sdk.copy_into, site_packages)
 
     async def _install(self, path: Path, install: Install, overrides: Path, progress: Progress) -> None:
         requirements = path / "requirements.txt"
         requirements.write_text("\n".join((*install.requirements, *self._sdk.requirements)) + "\n")
-        command = ["pip", "install", "--compile-bytecode", "--python", str(path / "bin" / "python")]
+        command = ["pip", "install", "--python", str(path / "bin" / "python")]
         files = ["--requirements", str(requirements), "--overrides", str(overrides)]
         done = await _run_uv([*command, *files, *install.arguments], progress)
         if done.code:
@@ -219,14 +228,18 @@ async def _run_uv(arguments: Sequence[str], progress: Progress) -> _Finished:
 
 
 async def _no_python(version: str, failed: _Finished) -> ImageFailedError:
-    listed = await _run_uv(["python", "list", "--only-installed", "--output-format", "json"], lambda line: None)
+    listed = await _run_uv(
+        ["python", "list", "--only-installed", "--output-format", "json"], lambda line: None
+    )
     try:
-        found = sorted({str(entry["version"]) for entry in json.loads("\n".join(listed.lines))}, reverse=True)
-    except (ValueError, KeyError, TypeError):
+        # Warnings may come before it.
+        document = next(line for line in listed.lines if line.startswith("["))
+        found = sorted({str(entry["version"]) for entry in json.loads(document)}, reverse=True)
+    except (StopIteration, ValueError, KeyError, TypeError):
         found = []
     have = f"found here: {', '.join(found)}" if found else "no Python was found here"
     return ImageFailedError(
         "PythonNotFound",
-        f"Python {version} is not available on this host and could not be downloaded ({have}). Install it, or ask "
-        f"for another one: flyte.Image.from_debian_base(python_version=…)\n{failed.shown}",
+        f"Python {version} is not available on this host and could not be downloaded ({have}). Install it, "
+        f"or ask for another one: flyte.Image.from_debian_base(python_version=…)\n{failed.shown}",
     )

@@ -14,7 +14,7 @@ _POLL_SECONDS = 0.05
 
 @asynccontextmanager
 async def file_lock(path: Path) -> AsyncIterator[None]:
-    """Holds the lock of a file, which is made when it does not exist. The kernel frees it when the holder dies.
+    """Holds the lock of a file, made when it does not exist. The kernel frees it when the holder dies.
 
     Args:
         path: The lock file. It is never removed: another process may be waiting for it.
@@ -22,7 +22,7 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        while not _try_lock(descriptor):
+        while not _try_lock(descriptor):  # noqa: ASYNC110 - nobody tells when another process lets go
             await asyncio.sleep(_POLL_SECONDS)
         yield
     finally:

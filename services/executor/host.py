@@ -135,10 +135,10 @@ class Host:
     def _directory(self, worker_id: int) -> Path:
         return self._settings.state_dir.absolute() / "workers" / str(worker_id)
 
-    def _log_path(self, lease: Lease) -> Path:
+    def _log_path(self, lease: Lease) -> str:
         if lease.worker is not None:
             return lease.worker.log_path(lease.lease_id)
-        return self._directory(lease.worker_id) / f"{lease.lease_id}.log"
+        return f"{self._directory(lease.worker_id)}/{lease.lease_id}.log"
 
     def _new_worker(self, origin: Lease | WorkerStart) -> Worker:
         """Makes and adds the worker of a lease or of a pool; it is not started."""
@@ -283,7 +283,7 @@ class Host:
                 out.started(lease.lease_id, lease.worker_id, lease.started_at)
             self._children.ask_again(lease)
             if lease.state is LeaseState.PARKED:
-                out.park(lease.lease_id, lease.outcomes)
+                out.park(lease.lease_id, lease.awaiting)
         for chunk in self.holdings.chunks.values():
             out.log(chunk)
 

@@ -92,7 +92,7 @@ def _wanted(lines: list[str]) -> tuple[str, ...]:
 
 def _is_own(line: str) -> bool:
     match = _NAME.match(line)
-    return bool(match) and re.sub(r"[-_.]+", "-", match[1]).lower() in _OWN_PACKAGES
+    return match is not None and re.sub(r"[-_.]+", "-", match[1]).lower() in _OWN_PACKAGES
 
 
 def _arguments(layer: dict[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from services.executor.outbox import Batch, Outbox
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+LAZY_SECONDS = 0.05
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 TRUNCATE_BYTES = 128 * 1024 * 1024
 
@@ -32,6 +33,7 @@ class Journal:
         self._checkpoint: asyncio.Task[None] | None = None
         self._blocked = False
         self._closed = False
+        self._lazy: asyncio.TimerHandle | None = None
         self.pending = Batch()
         """Changes of the next commit: append to its lists, then call `commit_soon`."""
         self.trouble = ""
@@ -43,6 +45,15 @@ class Journal:
             self._callbacks.append(then)
         if self._scheduled is None and not self._blocked and not self._closed:
             self._scheduled = asyncio.get_running_loop().call_soon(self._commit)
+
+    def commit_later(self) -> None:
+        """Commit what is pending with the next commit, or by itself a moment later."""
+        if self._lazy is None and not self._closed:
+            self._lazy = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._commit_lazily)
+
+    def _commit_lazily(self) -> None:
+        self._lazy = None
+        self.commit_soon()
 
     async def settled(self) -> None:
         """Waits until all that is pending is committed and its callbacks have run."""
@@ -72,18 +83,19 @@ class Journal:
         self._checkpoint_when_due()
 
     def _checkpoint_when_due(self) -> None:
-        if self._checkpoint is not None or self._closed:
+        if self._closed:
             return
         size = self._outbox.log_bytes()
-        if size > CHECKPOINT_BYTES:
-            self._checkpoint = asyncio.get_running_loop().create_task(
-                self._run_checkpoint(truncate=size > TRUNCATE_BYTES)
-            )
+        if size > TRUNCATE_BYTES:
+            self._blocked = True  # Commits outran the checkpoints: they wait for one that empties the log.
+        if size > CHECKPOINT_BYTES and self._checkpoint is None:
+            self._checkpoint = asyncio.get_running_loop().create_task(self._run_checkpoints())
 
-    async def _run_checkpoint(self, *, truncate: bool) -> None:
-        self._blocked = truncate
+    async def _run_checkpoints(self) -> None:
         try:
-            await asyncio.to_thread(self._outbox.checkpoint, truncate=truncate)
+            await asyncio.to_thread(self._outbox.checkpoint, truncate=self._blocked)
+            if self._blocked and self._outbox.log_bytes() > CHECKPOINT_BYTES:
+                await asyncio.to_thread(self._outbox.checkpoint, truncate=True)
         except sqlite3.Error as error:
             log.warning("outbox.checkpoint_failed", error=str(error))
         finally:
@@ -94,6 +106,9 @@ class Journal:
 
     async def close(self) -> None:
         """Commit what is pending and let a running checkpoint end."""
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self.commit_soon()
         if self._checkpoint is not None:
             await asyncio.wait([self._checkpoint])
         if self._scheduled is not None:

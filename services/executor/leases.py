@@ -35,6 +35,8 @@ class Lease:
     spec: TaskSpec
     state: LeaseState = LeaseState.WAITING
     worker: "Worker | None" = None
+    is_listed: bool = False
+    """True when the outbox has it, or will have it with the next commit."""
     is_journaled: bool = False
     """True when the outbox has it together with its worker, so that it may be sent there."""
     is_uncertain: bool = False
@@ -43,10 +45,6 @@ class Lease:
     """Connection over which it was sent to its worker."""
     started_at: int = 0
     """When user code started in nanoseconds since the epoch, 0 when it has not."""
-    outcomes: int = 0
-    """Outcomes of children that its worker was sent."""
-    lost_outcomes: int = 0
-    """Those of them that a broken connection swallowed; they are asked for, sent and counted again."""
     requests: dict[str, ChildRequest] = field(default_factory=dict)
     """Children that have no outcome yet, by key."""
     cancellations: set[str] = field(default_factory=set)
@@ -83,6 +81,11 @@ class Lease:
     def is_ended(self) -> bool:
         """True when it has a result."""
         return self.state is LeaseState.ENDED
+
+    @property
+    def awaiting(self) -> int:
+        """Children that it still wants and that have no outcome."""
+        return len(self.requests) - len(self.cancellations)
 
     @property
     def worker_id(self) -> int:

@@ -14,6 +14,7 @@ from hangar.scheduler.v1.node_service_pb2 import (
 )
 
 FRAME_BYTES = 1024 * 1024
+LAZY_SECONDS = 0.005
 _SMALL_MESSAGE_BYTES = 32
 
 
@@ -31,6 +32,7 @@ class Outgoing:
         self._specs: set[str] = set()
         self._is_open = False
         self._ready = asyncio.Event()
+        self._lazy: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Starts a session: what is queued from now on is sent."""
@@ -57,19 +59,28 @@ class Outgoing:
             self._ready.clear()
         return frame
 
-    def _added(self, size: int) -> None:
+    def _added(self, size: int, *, is_urgent: bool = True) -> None:
         self._bytes += size
-        self._ready.set()
+        if is_urgent:
+            self._ready.set()
+        elif not self._ready.is_set() and self._lazy is None:
+            self._lazy = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._send_lazily)
         if self._bytes > FRAME_BYTES:
             self._full.append(self._frame)
             self._frame, self._bytes = NodeSessionRequest(), 0
+
+    def _send_lazily(self) -> None:
+        self._lazy = None
+        if self._bytes:
+            self._ready.set()
 
     def started(self, lease_id: int, worker_id: int, at: int) -> None:
         """Says that user code started, at a time in nanoseconds since the epoch."""
         if self._is_open:
             message = self._frame.started.add(lease_id=lease_id, worker_id=worker_id)
             message.started_at.FromNanoseconds(at)
-            self._added(_SMALL_MESSAGE_BYTES)
+            # Nobody waits for it, and the result of a short action comes right behind: one frame for both.
+            self._added(_SMALL_MESSAGE_BYTES, is_urgent=False)
 
     def child(self, request: ChildRequest, spec: TaskSpec) -> None:
         """Asks for a child; its definition goes along when the session does not know it yet."""

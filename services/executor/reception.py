@@ -80,9 +80,6 @@ class Reception:
     @staticmethod
     def _settle(worker: Worker, lease: Lease, entry: dict[str, Any]) -> None:
         """Takes over what a worker says about a lease that it has."""
-        outcomes = int(entry.get("outcomes") or 0)
-        lease.outcomes = max(lease.outcomes, outcomes)
-        lease.lost_outcomes = lease.outcomes - outcomes
         if entry.get("parked"):
             lease.state = LeaseState.PARKED
             worker.slots.discard(lease.lease_id)
@@ -100,7 +97,7 @@ class Reception:
         if not lease.started_at:
             lease.started_at = time.time_ns()
             self._journal.pending.started.append((lease.started_at, lease.lease_id))
-            self._journal.commit_soon()
+            self._journal.commit_later()
             self._outgoing.started(lease.lease_id, lease.worker_id, lease.started_at)
 
     def result(self, connection: WorkerConnection, frame: Frame) -> None:

@@ -1,4 +1,4 @@
-"""The SDK of this installation, as every environment gets it: the package `flyte` and nothing else of the host."""
+"""The SDK of this installation as every environment gets it: the package `flyte` and nothing else."""
 
 from __future__ import annotations
 
@@ -17,18 +17,15 @@ class SdkLayer:
 
     Args:
         package: Directory of the package; found where this process would import it from when not given.
+        requirements: What has to be installed beside it.
 
     Raises:
         ModuleNotFoundError: It is not installed.
     """
 
-    def __init__(self, package: Path | None = None) -> None:
+    def __init__(self, package: Path | None = None, requirements: tuple[str, ...] = _REQUIREMENTS) -> None:
         self.package = package or _installed()
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """What has to be installed beside it."""
-        return _REQUIREMENTS
+        self.requirements = requirements
 
     @cached_property
     def digest(self) -> str:
@@ -56,5 +53,7 @@ class SdkLayer:
 def _installed() -> Path:
     spec = importlib.util.find_spec("flyte")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the SDK (package `flyte`) is not installed beside the services: reinstall Hangar")
+        raise ModuleNotFoundError(
+            "the SDK (package `flyte`) is not installed beside the services: reinstall Hangar"
+        )
     return Path(next(iter(spec.submodule_search_locations)))

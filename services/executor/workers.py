@@ -84,9 +84,9 @@ class Worker:
         self.leases.pop(lease.lease_id, None)
         self.slots.discard(lease.lease_id)
 
-    def log_path(self, lease_id: int) -> Path:
+    def log_path(self, lease_id: int) -> str:
         """Returns where the output of a lease goes."""
-        return self.directory / f"{lease_id}.log"
+        return f"{self.directory}/{lease_id}.log"
 
     def status(self) -> WorkerStatus:
         """Returns what the scheduler is told about it."""

@@ -278,7 +278,6 @@ class Node(LedgerModel, table=True):
 
     name: str = Field(primary_key=True)
     boot_id: str = ""
-    engine: str = ""
     state: str
     inventory: dict[str, Any] = _mapping()
     labels: dict[str, str] = _mapping()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
+from hangar.core.v1.failure_pb2 import FailureKind as FailureKindProto
+from hangar.core.v1.phase_pb2 import Phase as PhaseProto
 from hangar.core.v1.resources_pb2 import GpuDevice
 from hangar.core.v1.resources_pb2 import Inventory as InventoryProto
 from hangar.core.v1.task_spec_pb2 import TaskSpec
@@ -22,8 +24,6 @@ from services.scheduler.core.model import (
     Task,
     WorkerState,
 )
-from hangar.core.v1.failure_pb2 import FailureKind as FailureKindProto
-from hangar.core.v1.phase_pb2 import Phase as PhaseProto
 
 _MILLISECOND = 1000
 

@@ -64,7 +64,9 @@ def load(connection: Connection, specs: Specs) -> Loaded:
         counters.next_cursor,
     )
     run_rows = {row.id: row for row in _by_id(connection, RUN, {row.run_id for row in rows.values()})}
-    leases = list(connection.execute(select(ATTEMPT).where(ATTEMPT.c.ended_at.is_(None)).order_by(ATTEMPT.c.id)))
+    leases = list(
+        connection.execute(select(ATTEMPT).where(ATTEMPT.c.ended_at.is_(None)).order_by(ATTEMPT.c.id))
+    )
     snapshot = Snapshot(
         next_run_id=next_ids.run,
         next_action_id=next_ids.action,
@@ -125,7 +127,7 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
             )
     columns = ATTEMPT.c
     query = select(columns.id, columns.action_id, columns.span_id, columns.ended_at)
-    for attempt in _paged(connection, query, columns.action_id, live.actions):
+    for attempt in _paged(connection, query, columns.action_id, live.actions, columns.id):
         action = live.actions[attempt.action_id]
         action.span_id = attempt.span_id
         if attempt.ended_at is None:
@@ -144,12 +146,14 @@ def _by_id(connection: Connection, table: Table, ids: Iterable[int]) -> Iterator
     return _paged(connection, select(table), table.c.id, ids)
 
 
-def _paged(connection: Connection, query: Select[Any], column: Any, keys: Iterable[Any]) -> Iterator[Any]:
+def _paged(
+    connection: Connection, query: Select[Any], column: Any, keys: Iterable[Any], *order: Any
+) -> Iterator[Any]:
     """Yields the rows of these keys in their order."""
     ordered = sorted(keys)
     for start in range(0, len(ordered), _PAGE):
-        page = query.where(column.in_(ordered[start : start + _PAGE])).order_by(column, *query.selected_columns[:1])
-        yield from connection.execute(page)
+        page = query.where(column.in_(ordered[start : start + _PAGE]))
+        yield from connection.execute(page.order_by(column, *order))
 
 
 def _run(row: Any) -> Run:

@@ -12,8 +12,16 @@ from services.scheduler.convert import FAILURE_KIND_NUMBER, PHASE_NUMBER, failur
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import Failure, Phase, State, WorkerState
 from services.scheduler.documents import Document, Payloads
-from services.scheduler.live import Live, LiveAction, LiveRun, new_span_id, trace_of
-from services.scheduler.rows import CLOSED_COLUMNS, FAILURE_COLUMNS, MOVED_COLUMNS, RUN_COLUMNS, Row, Rows, parameters
+from services.scheduler.live import Live, LiveAction, LiveRun, SpanIds, trace_of
+from services.scheduler.rows import (
+    CLOSED_COLUMNS,
+    FAILURE_COLUMNS,
+    MOVED_COLUMNS,
+    RUN_COLUMNS,
+    Row,
+    Rows,
+    parameters,
+)
 from services.scheduler.specs import Spec
 
 _NO_FAILURE: tuple[Any, ...] = (0, "", "", "", False, "")
@@ -25,6 +33,7 @@ _TERMINAL_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED, Phas
 _QUEUED = PHASE_NUMBER[Phase.QUEUED]
 _INITIALIZING = PHASE_NUMBER[Phase.INITIALIZING]
 _RUNNING = PHASE_NUMBER[Phase.RUNNING]
+_STATE_TEXT = {state: state.value for state in State}
 _REMEMBERED = 100_000
 _ROW_BYTES = 300
 
@@ -81,6 +90,7 @@ class Recorder:
             "next_lease_id": next_ids.lease,
             "next_worker_id": next_ids.worker,
         }
+        self._span_ids = SpanIds()
         self._touched: dict[int, LiveRun] = {}
         self._known_specs: set[str] = set()
         self._known_versions: set[tuple[str, str, str, str]] = set()
@@ -157,7 +167,9 @@ class Recorder:
         context = effect.context
         trace = trace_of(context.traceparent)
         identifier = RunIdentifier(project=effect.project, domain=effect.domain, name=effect.name)
-        run = LiveRun(effect.run_id, identifier, context, trace.trace_id, trace.parent_span_id, effect.root_id)
+        run = LiveRun(
+            effect.run_id, identifier, context, trace.trace_id, trace.parent_span_id, effect.root_id
+        )
         run.row = {
             "phase": _QUEUED,
             "started_at": None,
@@ -187,7 +199,9 @@ class Recorder:
             "trace_id": run.trace_id,
             "parent_span_id": run.parent_span_id,
         }
-        rows.run_labels.extend({"run_id": run.id, "key": key, "value": value} for key, value in labels.items())
+        rows.run_labels.extend(
+            {"run_id": run.id, "key": key, "value": value} for key, value in labels.items()
+        )
         self._next["next_run_id"] = run.id + 1
 
     def _run_moved(self, effect: fx.RunMoved) -> None:
@@ -295,7 +309,7 @@ class Recorder:
         ended = effect.phase in _TERMINAL_PHASES
         values = (
             action.phase,
-            effect.state.value,
+            _STATE_TEXT[effect.state],
             effect.detail if waits else "",
             effect.started_at or None,
             effect.at if ended else None,
@@ -348,7 +362,7 @@ class Recorder:
     def _lease_granted(self, effect: fx.LeaseGranted) -> None:
         action = self._live.actions[effect.action_id]
         parent = self._live.actions.get(action.parent_id) if action.parent_id is not None else None
-        action.span_id = new_span_id()
+        action.span_id = self._span_ids.next()
         action.lease_id = effect.lease_id
         self._live.leases[effect.lease_id] = action
         self._current.rows.attempts[effect.lease_id] = {

@@ -49,7 +49,15 @@ MOVED_COLUMNS = (
     "ready_at",
     *FAILURE_COLUMNS,
 )
-_RUNMOVED_COLUMNS = ("phase", "started_at", "ended_at", "abort_reason", "action_count", "cursor", *FAILURE_COLUMNS)
+RUN_COLUMNS = (
+    "phase",
+    "started_at",
+    "ended_at",
+    "abort_reason",
+    "action_count",
+    "cursor",
+    *FAILURE_COLUMNS,
+)
 CLOSED_COLUMNS = ("phase", "ended_at", "ended_cursor", "peak_memory_bytes", "cpu_millis", *FAILURE_COLUMNS)
 
 
@@ -160,6 +168,6 @@ class Statements:
 
 def _update(table: Any, columns: tuple[str, ...]) -> Update:
     """An update by id; parameters are named like the columns with an underscore behind (`parameters`)."""
-    changed = {name: bindparam(f"{name}_") for name in columns}
+    changed: dict[str, Any] = {name: bindparam(f"{name}_") for name in columns}
     update: Update = table.update().where(table.c.id == bindparam("id_")).values(changed)
     return update

@@ -22,4 +22,4 @@ class Settings(ServiceSettings):
     heartbeat_millis: int = Field(2000, ge=100, le=5000)
     """How often executors give a sign of life, in milliseconds."""
     payload_cache_bytes: int = Field(64 * 1024 * 1024, ge=0)
-    """Memory for inputs and outputs that were written a moment ago; what is not there is read from the ledger."""
+    """Memory for inputs and outputs that were written lately; others are read from the ledger when needed."""

@@ -111,7 +111,9 @@ class Store:
         if number != self.generation:
             raise _superseded(self.generation, number)
         if committed != batch:
-            raise RuntimeError(f"the ledger is at batch {committed} of generation {number}, expected {batch - 1}")
+            raise RuntimeError(
+                f"the ledger is at batch {committed} of generation {number}, expected {batch - 1}"
+            )
         return False
 
     def _check_generation(self) -> None:
@@ -124,7 +126,9 @@ class Store:
         """Returns inputs of actions."""
         with self._reader.connect() as connection:
             found = payloads.inputs_of(connection, action_ids)
-        return {key: Document(each.inline, each.blob_key, each.size, each.digest) for key, each in found.items()}
+        return {
+            key: Document(each.inline, each.blob_key, each.size, each.digest) for key, each in found.items()
+        }
 
     def outcomes(self, action_ids: Sequence[int]) -> tuple[dict[int, Document], dict[int, Failure]]:
         """Returns the outputs of those actions that have any, and how the other ones failed."""
@@ -135,7 +139,9 @@ class Store:
             query = select(ACTION.c.id, ACTION.c.abort_reason, *failure_columns(ACTION))
             for start in range(0, len(missing), _PAGE):
                 page = missing[start : start + _PAGE]
-                for action_id, abort_reason, *failure in connection.execute(query.where(ACTION.c.id.in_(page))):
+                for action_id, abort_reason, *failure in connection.execute(
+                    query.where(ACTION.c.id.in_(page))
+                ):
                     failed[action_id] = _failure(abort_reason, failure)
         outputs = {
             key: Document(each.inline, each.blob_key, each.size, each.digest) for key, each in found.items()
@@ -157,7 +163,9 @@ class Store:
         query = (
             select(ACTION.c.id)
             .join_from(ACTION, RUN, RUN.c.id == ACTION.c.run_id)
-            .where(RUN.c.project == project, RUN.c.domain == domain, RUN.c.name == run, ACTION.c.name == action)
+            .where(
+                RUN.c.project == project, RUN.c.domain == domain, RUN.c.name == run, ACTION.c.name == action
+            )
         )
         with self._reader.connect() as connection:
             found: int | None = connection.execute(query).scalar_one_or_none()

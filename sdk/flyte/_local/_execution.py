@@ -161,6 +161,7 @@ async def _async_attempt(action: LocalAction) -> bytes:
 
 async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: float | None) -> bytes:
     """The result of an attempt, unless its time limit or the end of its caller comes first."""
+    work.add_done_callback(_retrieve)
     try:
         done, _ = await asyncio.wait({work}, timeout=limit)
     except asyncio.CancelledError as error:
@@ -170,6 +171,12 @@ async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: 
         stop()
         raise TimedOut
     return work.result()
+
+
+def _retrieve(work: asyncio.Future[bytes]) -> None:
+    """Keeps asyncio from complaining about how an attempt ended that nobody waits for any more."""
+    if not work.cancelled():
+        work.exception()
 
 
 @contextmanager

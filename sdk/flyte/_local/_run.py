@@ -80,6 +80,21 @@ class LocalRun:
         return str(self._state.metadata_path)
 
     @property
+    def project(self) -> str:
+        """Empty: local runs belong to no project."""
+        return ""
+
+    @property
+    def domain(self) -> str:
+        """Empty: local runs belong to no domain."""
+        return ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Empty: local runs have no labels."""
+        return {}
+
+    @property
     def task_name(self) -> str:
         """Fully qualified name of its task."""
         return self._root.task_name
@@ -190,6 +205,11 @@ class LocalRun:
         async with aclosing(self._updates()) as updates:
             async for update in updates:
                 yield update
+
+    @twin_method
+    async def details(self) -> LocalAction:
+        """Its root action: attempts, times and errors."""
+        return self._root
 
     @twin_method
     async def inputs(self) -> ActionInputs:

@@ -1,8 +1,8 @@
 """What user code prints, into the log file of the lease that prints it.
 
-`sys.stdout` and `sys.stderr` look at the context: each lease writes to its own file. While exactly one lease runs
-(parked ones aside), the file descriptors 1 and 2 are that lease's file as well, so that subprocesses and C code are
-captured to the last byte. Otherwise they are the worker's own log.
+`sys.stdout` and `sys.stderr` look at the context: each lease writes to its own file. While exactly one
+lease runs (parked ones aside), the file descriptors 1 and 2 are that lease's file as well, so that
+subprocesses and C code are captured to the last byte. Otherwise they are the worker's own log.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LogFile:
         empty = os.fstat(self.descriptor).st_size == 0
         os.close(self.descriptor)
         if empty:
-            os.unlink(self.path)  # noqa: PTH108 - on the path of every action
+            os.unlink(self.path)
 
 
 class Capture:
@@ -58,7 +58,10 @@ class Capture:
         self._own = os.dup(2)
         os.set_inheritable(self._own, False)
         fallback = io.TextIOWrapper(
-            io.FileIO(self._own, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
+            io.FileIO(self._own, "w", closefd=False),
+            encoding="utf-8",
+            errors="backslashreplace",
+            write_through=True,
         )
         sys.stdout = cast(TextIO, LeaseStream(self, 1, fallback))
         sys.stderr = cast(TextIO, LeaseStream(self, 2, fallback))

@@ -1,4 +1,4 @@
-"""The worker's connection to its executor: reconnects for ever, writes once per iteration of the event loop."""
+"""The worker's connection to its executor: reconnects for ever, writes once per turn of the loop."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _JOINED_WRITE_BYTES = 1 << 20
 class Channel:
     """Frames to and from `executor.sock`.
 
-    What is queued is written by `flush`, which the owner calls once per iteration of the loop: everything that one
-    iteration has to say leaves in one write. Frames queued while there is no connection are dropped, because the
-    owner says everything that is unanswered again when `on_connect` is called.
+    What is queued is written by `flush`, which the owner calls once per iteration of the loop: everything
+    that one iteration has to say leaves in one write. Frames queued while there is no connection are
+    dropped, because the owner says everything that is unanswered again when `on_connect` is called.
     """
 
     def __init__(

@@ -25,10 +25,11 @@ _MAX_DOCUMENT_BYTES = 60 * 1024 * 1024
 
 
 class Courier(Protocol):
-    """What the controller needs of the worker: its loop, and ways to the executor. `ask` and `cancel` are called
-    on the loop only."""
+    """What the controller needs of the worker. `ask` and `cancel` are called on the loop only."""
 
-    loop: asyncio.AbstractEventLoop
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The worker's event loop."""
 
     def ask(self, lease: Lease, child: Child) -> None:
         """Asks for a child."""
@@ -65,7 +66,7 @@ class SpecBook:
 
 
 class LeaseController:
-    """Runs the children of one attempt. It is what `flyte._context.current_controller()` gives inside of it."""
+    """Runs the children of one attempt: what `flyte._context.current_controller()` gives inside of it."""
 
     def __init__(self, lease: Lease, courier: Courier, specs: SpecBook) -> None:
         self._lease = lease
@@ -75,7 +76,9 @@ class LeaseController:
         self._occurrences: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()
 
-    async def submit(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def submit(
+        self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Runs a child and gives its result. Cancelling the awaiting asyncio task aborts the child.
 
         Raises:
@@ -94,7 +97,8 @@ class LeaseController:
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a child and blocks the calling thread until its result is there.
 
-        Called in asynchronous code it blocks the event loop, as any blocking call does: prefer `task.aio(…)` there.
+        Called in asynchronous code it blocks the event loop, as any blocking call does: prefer
+        `task.aio(…)` there.
 
         Raises:
             BaseRuntimeError: The child failed; the class says how.
@@ -167,7 +171,8 @@ class LeaseController:
     def _child(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Child:
         if self._lease.ended:
             raise errors.NotInTaskContextError(
-                f"{task.name} was called after the action {self._lease.action} had ended: await what it starts"
+                f"{task.name} was called after the action {self._lease.action} had ended: "
+                "await what it starts"
             )
         document = task.interface.dump_inputs(task.interface.bind(args, kwargs))
         check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")

@@ -21,7 +21,9 @@ class Ended:
 
     __slots__ = ("document", "failure", "killed")
 
-    def __init__(self, document: bytes = b"", failure: failures.Failure | None = None, killed: bool = False) -> None:
+    def __init__(
+        self, document: bytes = b"", failure: failures.Failure | None = None, killed: bool = False
+    ) -> None:
         self.document = document
         self.failure = failure
         self.killed = killed
@@ -37,7 +39,9 @@ def run_sync(lease: Lease, task: TaskTemplate[Any, Any], controller: LeaseContro
         return failed(lease, error)
 
 
-async def run_async(lease: Lease, task: TaskTemplate[Any, Any], controller: LeaseController, limit: int) -> Ended:
+async def run_async(
+    lease: Lease, task: TaskTemplate[Any, Any], controller: LeaseController, limit: int
+) -> Ended:
     """Runs an async task on the worker's event loop."""
     try:
         with running(task_context(lease.header), controller):
@@ -57,7 +61,9 @@ def failed(lease: Lease, error: BaseException) -> Ended:
 def kill_failure(kill: Header) -> failures.Failure:
     """The failure of a lease that was stopped on request."""
     kind = str(kill.get("kind") or "")
-    code = {"TIMEOUT": "TaskTimeoutError", "PREEMPTED": "TaskInterruptedError"}.get(kind.upper(), "ActionAbortedError")
+    code = {"TIMEOUT": "TaskTimeoutError", "PREEMPTED": "TaskInterruptedError"}.get(
+        kind.upper(), "ActionAbortedError"
+    )
     return {
         "kind": kind,
         "code": code,

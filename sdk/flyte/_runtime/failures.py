@@ -60,19 +60,24 @@ def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith(_SDK) or filename.startswith("<frozen importlib")
+    return filename.startswith((_SDK, "<frozen importlib"))
 
 
 def _kind(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "OOM"
-    is_gpu = type(error).__name__ in _GPU_MEMORY_ERRORS and type(error).__module__.split(".")[0] in {"torch", "cupy"}
+    is_gpu = type(error).__name__ in _GPU_MEMORY_ERRORS and type(error).__module__.split(".")[0] in {
+        "torch",
+        "cupy",
+    }
     return "GPU_OOM" if is_gpu else "USER"
 
 
 def _code(error: BaseException) -> str:
     """The class name; for a child's failure that the parent let through, the child's own code."""
-    if type(error) in (errors.RuntimeUserError, errors.CustomError) and isinstance(error, errors.BaseRuntimeError):
+    if type(error) in (errors.RuntimeUserError, errors.CustomError) and isinstance(
+        error, errors.BaseRuntimeError
+    ):
         return error.code
     return type(error).__name__
 

@@ -65,7 +65,9 @@ class Decoder:
                 raise FrameError(f"a frame of {end - start} bytes exceeds {MAX_FRAME_BYTES} bytes")
             if len(buffer) < end:
                 break
-            frames.append((_header(buffer[start + _LENGTHS.size : body_start]), bytes(buffer[body_start:end])))
+            frames.append(
+                (_header(buffer[start + _LENGTHS.size : body_start]), bytes(buffer[body_start:end]))
+            )
             start = end
         if start:
             del buffer[:start]

@@ -1,8 +1,8 @@
 """A selector that tells when its event loop has nothing left to run.
 
-An event loop asks its selector once per iteration, with a timeout of 0 while callbacks are ready. So a call with
-another timeout means that every task of the loop waits for something. The worker uses both facts: it writes what
-has been queued once per iteration, and parks leases only when the loop is idle.
+An event loop asks its selector once per iteration, with a timeout of 0 while callbacks are ready. So a call
+with another timeout means that every task of the loop waits for something. The worker uses both facts: it
+writes what has been queued once per iteration, and parks leases only when the loop is idle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class IdleSelector(selectors.BaseSelector):
     """Wraps the platform's selector.
 
     Attributes:
-        on_iteration: Called at the end of each iteration of the loop; its argument says whether nothing is ready
+        on_iteration: Called at the end of each iteration of the loop; its argument says whether nothing is
+        ready
             to run. It must not schedule anything on the loop. True makes the next iteration begin at once.
     """
 

@@ -91,11 +91,6 @@ class Lease:
     thread_id: int | None = None
 
     @property
-    def awaiting(self) -> int:
-        """Number of children that it still wants and that have no outcome."""
-        return len(self.children) - self.withdrawn
-
-    @property
     def action(self) -> str:
         """Name of the action within its run."""
         return str(self.header["action"])

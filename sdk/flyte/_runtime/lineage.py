@@ -12,9 +12,10 @@ from flyte._types import input_digests, is_trivial
 class Lineage:
     """The outputs that one attempt has received, by the digest of their values.
 
-    Two values are the same when their canonical documents are. Values that are too common to say anything (0, "",
-    True, []) are left aside. Of several siblings with one output the one whose outcome came last is taken.
-    Outputs are digested when the next child is asked for, and not before. Used by user threads as well.
+    Two values are the same when their canonical documents are. Values that are too common to say anything
+    (0, "", True, []) are left aside. Of several siblings with one output the one whose outcome came last is
+    taken. Outputs are digested when the next child is asked for, and not before. Used by user threads as
+    well.
     """
 
     def __init__(self) -> None:

@@ -93,7 +93,8 @@ class CodeLoader:
                 task = getattr(task, name)
             except AttributeError:
                 raise errors.ModuleLoadError(
-                    f"module {module_name!r} has no {attribute!r}: the task was renamed, or is defined conditionally"
+                    f"module {module_name!r} has no {attribute!r}: the task was renamed, "
+                    "or is defined conditionally"
                 ) from None
         if not callable(getattr(task, "func", None)):
             raise errors.ModuleLoadError(f"{module_name}.{attribute} is no task but {type(task).__name__!r}")

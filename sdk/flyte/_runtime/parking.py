@@ -1,11 +1,11 @@
 """Decides when an attempt may be parked: when nothing but the outcome of a child can make it go on.
 
-The rule errs on the side of not parking. It is asked when the event loop is idle, so every task waits. A lease is
-parked when it waits for at least one child and
+The rule errs on the side of not parking. It is asked when the event loop is idle, so every task waits. A
+lease is parked when it waits for at least one child and
 
-- every user thread of it is blocked until a child ends, and it started no thread of its own that still lives,
-- no timer of it is pending,
-- each of its asyncio tasks waits for a child, for another task of it, or for a `gather` of such; or waits for a
+- every user thread of it is blocked until a child ends, and it started no thread of its own that still
+lives, - no timer of it is pending, - each of its asyncio tasks waits for a child, for another task of it,
+or for a `gather` of such; or waits for a
   plain future (as `asyncio.wait`, `TaskGroup` and `Semaphore` do) while nothing in the process could complete
   that future but the lease's own tasks: no foreign thread and no foreign file descriptor is there.
 """
@@ -25,7 +25,9 @@ _MANY_TASKS = 64
 _GATHERING = getattr(asyncio.tasks, "_GatheringFuture", None)
 
 
-def may_park(lease: Lease, loop: asyncio.AbstractEventLoop, selector: IdleSelector, known: set[threading.Thread]) -> bool:
+def may_park(
+    lease: Lease, loop: asyncio.AbstractEventLoop, selector: IdleSelector, known: set[threading.Thread]
+) -> bool:
     """Whether a lease only waits for children.
 
     Args:

@@ -1,8 +1,8 @@
 """One process per worker that outlives the executor: starts the worker, watches it, and says how it ended.
 
-It is a session leader and the subreaper of everything below it, so nothing that user code starts gets away. It ends
-the whole tree when the worker ends, when it is told to, and when no executor was connected for the orphan time to
-live. The kernel ends the worker when the supervisor is killed.
+It is a session leader and the subreaper of everything below it, so nothing that user code starts gets away.
+It ends the whole tree when the worker ends, when it is told to, and when no executor was connected for the
+orphan time to live. The kernel ends the worker when the supervisor is killed.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class Supervisor:
     def _fork_worker(self, private: tuple[socket.socket, socket.socket]) -> int:
         me = os.getpid()
         pid = os.fork()
-        if pid:
-            return pid
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for end in private:
-            end.close()
-        self._selector.close()
-        become_worker(self._order, me)
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for end in private:
+                end.close()
+            self._selector.close()
+            become_worker(self._order, me)
+        return pid
 
     def _watch(self, wake: socket.socket) -> None:
         """Waits for the worker's end."""
@@ -152,7 +152,7 @@ class Supervisor:
 
     def _record(self) -> None:
         """Writes `exit.json`, whole or not at all."""
-        assert self._status is not None  # noqa: S101 - `_watch` returns with it
+        assert self._status is not None
         code = os.waitstatus_to_exitcode(self._status)
         kernel_oom = _counter(self._order.oom_file) > self._oom_before
         died = code != 0 and not self._end.killed
@@ -201,7 +201,12 @@ class Supervisor:
             connection = connect(str(self._directory / "executor.sock"))
         except OSError:
             return
-        hello = {"type": "hello", "role": "supervisor", "worker": self._order.worker, "token": self._order.token}
+        hello = {
+            "type": "hello",
+            "role": "supervisor",
+            "worker": self._order.worker,
+            "token": self._order.token,
+        }
         try:
             connection.sendall(encode({**hello, "pid": os.getpid()}))
         except OSError:
@@ -282,7 +287,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _counter(path: str) -> int:
-    """A number in a control group's file: the only one in it, or that of its `oom_kill` line. 0 when absent."""
+    """A number in a control group's file: the only one, or that of its `oom_kill` line; 0 when absent."""
     if not path:
         return 0
     try:
@@ -308,5 +313,3 @@ def _drain(wake: socket.socket) -> None:
             pass
     except (BlockingIOError, InterruptedError):
         return
-
-

@@ -7,6 +7,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -30,10 +31,8 @@ class SlotThread(threading.Thread):
         """Runs jobs for ever; a job handles its own exceptions."""
         while True:
             context, job = self.jobs.get()
-            try:
+            with suppress(BaseException):  # a kill that came when the job had ended already
                 context.run(job)
-            except BaseException:  # noqa: BLE001, S110 - a kill that came when the job had ended already
-                pass
             del context, job
             self._pool.idle.append(self)
 

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Coroutine
 from contextvars import Context, copy_context
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,9 +38,9 @@ class Worker:
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
         self._selector = IdleSelector()
-        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._channel = Channel(
-            str(Path(order.directory) / "executor.sock"), self.loop, self._introduce, self._receive
+            str(Path(order.directory) / "executor.sock"), self._loop, self._introduce, self._receive
         )
         self._leases: dict[int, Lease] = {}
         self._scopes: dict[int, _context._Scope] = {}
@@ -53,7 +52,7 @@ class Worker:
         self._environ = EnvironOverlay()
         self._capture = Capture()
         self._slots = SlotThreads()
-        self._pool = LeaseThreadPool(self.loop)
+        self._pool = LeaseThreadPool(self._loop)
         self._nested_calls = 0
         self._stopping = False
         self._handlers = {
@@ -64,17 +63,22 @@ class Worker:
             "stop": self._stop,
         }
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The worker's event loop."""
+        return self._loop
+
     def serve(self) -> None:
         """Works until the executor says `stop` and everything is acknowledged."""
         self._capture.install()
-        self.loop.set_task_factory(_new_task)
-        self.loop.set_default_executor(self._pool)
+        self._loop.set_task_factory(_new_task)
+        self._loop.set_default_executor(self._pool)
         self._selector.on_iteration = self._end_iteration
-        asyncio.set_event_loop(self.loop)
+        asyncio.set_event_loop(self._loop)
         self._channel.connect()
         while not self._finished():
             try:
-                self.loop.run_forever()
+                self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
                 # A task of the user's raised it: whoever awaits that task receives it too.
                 continue
@@ -102,19 +106,19 @@ class Worker:
                 f"{_MAX_NESTED_CALLS} sync tasks are being called at once in asynchronous code: "
                 "call them with `await task.aio(…)`",
             )
-        task = asyncio.current_task(self.loop)
+        task = asyncio.current_task(self._loop)
         self.ask(lease, child)
         self._nested_calls += 1
         if task is not None:
             lease.others.discard(task)
-            asyncio.tasks._leave_task(self.loop, task)
+            asyncio.tasks._leave_task(self._loop, task)
         try:
             while not answers:
-                self.loop._run_once()  # type: ignore[attr-defined]  # as run_forever does
+                self._loop._run_once()  # type: ignore[attr-defined]  # as run_forever does
         finally:
             self._nested_calls -= 1
             if task is not None:
-                asyncio.tasks._enter_task(self.loop, task)
+                asyncio.tasks._enter_task(self._loop, task)
                 lease.others.add(task)
 
     def cancel(self, lease: Lease, child: Child) -> None:
@@ -137,10 +141,7 @@ class Worker:
                 "worker": self._order.worker,
                 "token": self._order.token,
                 "pid": os.getpid(),
-                "leases": [
-                    {"lease": lease.id, "parked": lease.parked}
-                    for lease in self._leases.values()
-                ],
+                "leases": [{"lease": lease.id, "parked": lease.parked} for lease in self._leases.values()],
             }
         )
         for lease in self._leases.values():
@@ -172,7 +173,9 @@ class Worker:
             if child.spec.key not in self._sent_specs:
                 self._sent_specs.add(child.spec.key)
                 self._channel.send({"type": "spec", "key": child.spec.key, "spec": child.spec.spec})
-            if headers and (len(headers) >= _CHILDREN_PER_FRAME or size + len(child.document) > _CHILDREN_BYTES):
+            if headers and (
+                len(headers) >= _CHILDREN_PER_FRAME or size + len(child.document) > _CHILDREN_BYTES
+            ):
                 self._channel.send({"type": "children", "children": headers}, b"".join(documents))
                 headers, documents, size = [], [], 0
             headers.append(_child_header(lease, child))
@@ -187,7 +190,7 @@ class Worker:
         self._channel.flush()
         finished = self._finished()
         if finished:
-            self.loop.stop()
+            self._loop.stop()
         return finished
 
     def _park(self) -> None:
@@ -196,7 +199,7 @@ class Worker:
             return
         known = {threading.main_thread(), *self._slots.all, *self._pool.threads}
         for lease in waiting:
-            if may_park(lease, self.loop, self._selector, known):
+            if may_park(lease, self._loop, self._selector, known):
                 lease.parked = True
                 self._say_parked(lease)
         self._focus()
@@ -244,12 +247,12 @@ class Worker:
         self._channel.send({"type": "started", "lease": lease.id})
         if task.is_async:
             work = self._await(lease, execution.run_async(lease, task, controller, limit))
-            lease.root = context.run(self.loop.create_task, work)
+            lease.root = context.run(self._loop.create_task, work)
             return
 
         def job() -> None:
             ended = execution.run_sync(lease, task, controller, limit)
-            self.loop.call_soon_threadsafe(self._thread_ended, lease, ended)
+            self._loop.call_soon_threadsafe(self._thread_ended, lease, ended)
 
         lease.busy_threads += 1
         lease.thread_id = self._slots.start(context, job)
@@ -277,7 +280,12 @@ class Worker:
             sys.stderr.write(f"the log of lease {lease.id} is incomplete: {error}\n")
         self._environ.pop(lease.id)
         self._focus()
-        header: Header = {"type": "result", "lease": lease.id, "killed": ended.killed, "peak_memory": _peak_memory()}
+        header: Header = {
+            "type": "result",
+            "lease": lease.id,
+            "killed": ended.killed,
+            "peak_memory": _peak_memory(),
+        }
         if ended.failure is not None:
             header["failure"] = ended.failure
         else:
@@ -292,7 +300,10 @@ class Worker:
             lease = self._leases.get(int(item["lease"]))
             if lease is not None:
                 outcome = Outcome(
-                    str(item.get("action") or ""), str(item["phase"]).lower(), item.get("failure"), body[start:end]
+                    str(item.get("action") or ""),
+                    str(item["phase"]).lower(),
+                    item.get("failure"),
+                    body[start:end],
                 )
                 lease.take_outcome(str(item["key"]), outcome)
             start = end
@@ -328,9 +339,7 @@ class Worker:
         return self._stopping and not self._leases and not self._results and self._channel.empty
 
 
-def _new_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Task[Any]:
+def _new_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     """The loop's task factory: knows which lease a task belongs to."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     context: Context | None = options.get("context")
@@ -372,4 +381,3 @@ def run_worker(order: WorkerOrder) -> NoReturn:
         sys.__stderr__.write(failures.user_traceback(error)) if sys.__stderr__ else None
     finally:
         os._exit(code)
-

@@ -1,9 +1,9 @@
 """A warm process per environment that forks workers: `python -m flyte._runtime.zygote`.
 
-It has the interpreter, pydantic and the SDK loaded, and neither threads nor an event loop. Requests come as JSON
-lines over the socket that is its standard input, each a `WorkerOrder`; each is answered with one line
-`{"worker", "pid"}` or `{"worker", "error"}`. It ends when the other side closes; the supervisors that it forked
-live on.
+It has the interpreter, pydantic and the SDK loaded, and neither threads nor an event loop. Requests come as
+JSON lines over the socket that is its standard input, each a `WorkerOrder`; each is answered with one line
+`{"worker", "pid"}` or `{"worker", "error"}`. It ends when the other side closes; the supervisors that it
+forked live on.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Zygote:
 
 
 def _redirect(log: Path) -> None:
-    """Cuts the process off from the zygote's descriptors; what nobody captures goes to the worker's own log."""
+    """Cuts the process off from the zygote's descriptors; output goes to the worker's own log."""
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(null, 0)

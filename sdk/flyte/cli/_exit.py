@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from pathlib import Path
-from types import TracebackType
+
+import click
 
 from flyte import errors
 
@@ -18,7 +20,12 @@ AUTH = 6
 NOT_FOUND = 7
 INTERRUPTED = 130
 
-_SDK = str(Path(__file__).resolve().parent.parent)
+_INTERNAL = (
+    str(Path(__file__).resolve().parent.parent),
+    str(Path(importlib.__file__).parent),
+    str(Path(click.__file__).parent),
+    "<frozen ",
+)
 
 _BY_CODE = {
     "AuthenticationError": AUTH,
@@ -70,10 +77,5 @@ def _keep_user_frames(shown: traceback.TracebackException) -> None:
             _keep_user_frames(other)
 
 
-def has_user_frame(frames: TracebackType | None) -> bool:
-    """True when user code was running."""
-    return any(not _is_internal(frame.filename) for frame in traceback.extract_tb(frames))
-
-
 def _is_internal(filename: str) -> bool:
-    return filename.startswith((_SDK, "<frozen ")) or "/click/" in filename
+    return filename.startswith(_INTERNAL)

@@ -36,13 +36,14 @@ def launch(
         from flyte.cli._local_launch import launch_locally
 
         return launch_locally(task, inputs, options, settings)
-    from flyte._run import with_runcontext
+    from flyte._run import random_name, with_runcontext
 
     session = settings.open_session(options.project, options.domain, starts_backend=True)
     session.root_dir = file.root
+    name = options.name or random_name()
     context = with_runcontext(
         mode="remote",
-        name=options.name,
+        name=name,
         copy_style=options.copy_style,  # type: ignore[arg-type]  # checked by the function
         env_vars=options.env,
         labels=options.labels,
@@ -50,34 +51,38 @@ def launch(
     try:
         run: Run = context.run(task, **inputs)  # type: ignore[assignment]  # it is not local
     except KeyboardInterrupt:
-        click.echo("Interrupted before the run was created.", err=True)
+        click.echo(
+            f"Interrupted while run {name} was being created; it may exist (flyte get run {name}).", err=True
+        )
         return _exit.INTERRUPTED
-    if not settings.as_json:
-        click.echo(run.name)
-        click.echo(run.url)
-    if options.detach:
-        if settings.as_json:
-            _print_json(settings, run, {})
-        return _exit.SUCCESS
-    return attend(run, settings, follow=options.follow)
+    return attend(run, settings, follow=options.follow, detach=options.detach)
 
 
-def attend(run: Run, settings: Settings, *, follow: bool) -> int:
-    """Waits for a run's end, and shows it.
+def attend(run: Run, settings: Settings, *, follow: bool, detach: bool) -> int:
+    """Shows a new run, waits for its end unless it is to be left alone, and shows that.
+
+    From the moment that a run exists, an interrupt asks whether to leave it alone.
 
     Returns:
         The exit code.
     """
-    from flyte.cli._progress import show_progress
-
+    announced = False
     while True:
         try:
+            from flyte.cli._progress import show_progress
+
+            if not announced and not settings.as_json:
+                announced = True
+                click.echo(f"{run.name}\n{run.url}")
+            if detach:
+                if settings.as_json:
+                    _print_json(settings, run, {})
+                return _exit.SUCCESS
             show_progress(run, settings, follow=follow)
-            break
+            return report(run, settings)
         except KeyboardInterrupt:
             if _detaches(run):
                 return _exit.INTERRUPTED
-    return report(run, settings)
 
 
 def report(run: Run, settings: Settings) -> int:

@@ -77,17 +77,35 @@ class FakeScheduler(SchedulerServiceServicer):
                 }
                 ledger.execute(tables.TASK_SPEC.insert().values(**row, **_text(tables.TASK_SPEC, row)))
                 row = {
-                    "project": request.run.project, "domain": request.run.domain, "name": name, "version": version,
-                    "id": self._next(), "spec_digest": name + version, "created_at": now,
-                }  # fmt: skip
+                    "project": request.run.project,
+                    "domain": request.run.domain,
+                    "name": name,
+                    "version": version,
+                    "id": self._next(),
+                    "spec_digest": name + version,
+                    "created_at": now,
+                }
                 ledger.execute(tables.TASK_VERSION.insert().values(**row))
             row = {
-                "id": run_id, "project": request.run.project, "domain": request.run.domain, "name": request.run.name,
-                "request_digest": digest.hex(), "spec_digest": name + version, "root_id": self._ids + 1,
-                "task_name": name, "task_version": version, "phase": Phase.PHASE_QUEUED, "created_at": now,
-                "labels": dict(request.context.labels), "env_vars": {}, "trace_id": "ab" * 16, "action_count": 0,
-                "cursor": 0, "failure_kind": 0, "failure_non_recoverable": False,
-            }  # fmt: skip
+                "id": run_id,
+                "project": request.run.project,
+                "domain": request.run.domain,
+                "name": request.run.name,
+                "request_digest": digest.hex(),
+                "spec_digest": name + version,
+                "root_id": self._ids + 1,
+                "task_name": name,
+                "task_version": version,
+                "phase": Phase.PHASE_QUEUED,
+                "created_at": now,
+                "labels": dict(request.context.labels),
+                "env_vars": {},
+                "trace_id": "ab" * 16,
+                "action_count": 0,
+                "cursor": 0,
+                "failure_kind": 0,
+                "failure_non_recoverable": False,
+            }
             ledger.execute(tables.RUN.insert().values(**row, **_text(tables.RUN, row)))
             for key, value in request.context.labels.items():
                 ledger.execute(tables.RUN_LABEL.insert().values(run_id=run_id, key=key, value=value))
@@ -111,7 +129,8 @@ class FakeScheduler(SchedulerServiceServicer):
         yield messages.WatchEventsResponse(cursor=after)
         while True:
             async with self._committed:
-                await self._committed.wait_for(lambda: len(self.events) > after)
+                while len(self.events) <= after:
+                    await self._committed.wait()
             fresh = self.events[after:]
             after = len(self.events)
             yield messages.WatchEventsResponse(events=fresh, cursor=after)
@@ -137,12 +156,28 @@ class FakeScheduler(SchedulerServiceServicer):
             self._ids = max(self._ids, action_id)
             parent_id = self._action(ledger, row.id, parent).id if parent else None
             values = {
-                "id": action_id, "run_id": row.id, "name": name, "key": name, "parent_id": parent_id, "depth": 0,
-                "sequence": row.action_count, "task_name": row.task_name, "spec_digest": row.spec_digest,
-                "group_name": group, "phase": Phase.PHASE_QUEUED, "state": "QUEUED", "created_at": self.now(),
-                "failure_kind": 0, "failure_non_recoverable": False, "round": 0, "incarnation": 1, "attempts": 0,
-                "user_failures": 0, "system_failures": 0, "ready_at": 0,
-            }  # fmt: skip
+                "id": action_id,
+                "run_id": row.id,
+                "name": name,
+                "key": name,
+                "parent_id": parent_id,
+                "depth": 0,
+                "sequence": row.action_count,
+                "task_name": row.task_name,
+                "spec_digest": row.spec_digest,
+                "group_name": group,
+                "phase": Phase.PHASE_QUEUED,
+                "state": "QUEUED",
+                "created_at": self.now(),
+                "failure_kind": 0,
+                "failure_non_recoverable": False,
+                "round": 0,
+                "incarnation": 1,
+                "attempts": 0,
+                "user_failures": 0,
+                "system_failures": 0,
+                "ready_at": 0,
+            }
             ledger.execute(tables.ACTION.insert().values(**values, **_text(tables.ACTION, values)))
             ledger.execute(
                 tables.RUN.update().where(tables.RUN.c.id == row.id).values(action_count=row.action_count + 1)
@@ -169,13 +204,18 @@ class FakeScheduler(SchedulerServiceServicer):
             ledger.execute(
                 tables.ACTION.update().where(tables.ACTION.c.id == action.id).values(phase=phase, **values)
             )
-            shared = {key: values[key] for key in ("started_at", "ended_at") if key in values}
+            shared: dict[str, Any] = {key: values[key] for key in ("started_at", "ended_at") if key in values}
             root: dict[str, Any] = {"phase": phase, **shared} if name == "a0" else {}
             ledger.execute(tables.RUN.update().where(tables.RUN.c.id == row.id).values(cursor=cursor, **root))
             event = {
-                "cursor": cursor, "run_id": row.id, "action_id": action.id, "phase": phase, "attempt": 0,
-                "occurred_at": self.now(), "detail": detail,
-            }  # fmt: skip
+                "cursor": cursor,
+                "run_id": row.id,
+                "action_id": action.id,
+                "phase": phase,
+                "attempt": 0,
+                "occurred_at": self.now(),
+                "detail": detail,
+            }
             ledger.execute(tables.EVENT.insert().values(**event))
             if outputs is not None:
                 self._document(ledger, tables.ACTION_OUTPUT, action.id, outputs)
@@ -195,11 +235,22 @@ class FakeScheduler(SchedulerServiceServicer):
             )
             if not changed.rowcount:
                 row = {
-                    "id": lease, "action_id": action.id, "number": number, "node": "here", "phase": Phase.PHASE_RUNNING,
-                    "assigned_at": self.now(), "started_at": self.now(), "ended_at": end, "gpu_uuids": [],
-                    "failure_kind": 0, "failure_non_recoverable": False, "worker_id": 7, "user_attempt": number,
-                    "peak_memory_bytes": 0, "cpu_millis": 0,
-                }  # fmt: skip
+                    "id": lease,
+                    "action_id": action.id,
+                    "number": number,
+                    "node": "here",
+                    "phase": Phase.PHASE_RUNNING,
+                    "assigned_at": self.now(),
+                    "started_at": self.now(),
+                    "ended_at": end,
+                    "gpu_uuids": [],
+                    "failure_kind": 0,
+                    "failure_non_recoverable": False,
+                    "worker_id": 7,
+                    "user_attempt": number,
+                    "peak_memory_bytes": 0,
+                    "cpu_millis": 0,
+                }
                 ledger.execute(tables.ATTEMPT.insert().values(**row, **_text(tables.ATTEMPT, row)))
                 ledger.execute(
                     tables.ACTION.update().where(tables.ACTION.c.id == action.id).values(attempts=number + 1)

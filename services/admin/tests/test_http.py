@@ -23,7 +23,7 @@ async def upload(world, content, kind=messages.UPLOAD_KIND_CODE_BUNDLE, size=Non
 
 
 async def test_content_is_uploaded_once(world):
-    """An object that is not there gets a URL that takes it; afterwards it exists, and is read back in ranges."""
+    """An object that is not there gets a URL that takes it; afterwards it exists."""
     content = bytes(range(256)) * 40_000
     asked = await upload(world, content)
     assert (asked.exists, asked.key) == (False, f"code/{hashlib.sha256(content).hexdigest()}.tar.gz")
@@ -34,7 +34,7 @@ async def test_content_is_uploaded_once(world):
 
 
 async def test_other_content_than_announced_is_refused(world):
-    """Content with another digest, other keys, methods and signatures, and requests for too much store nothing."""
+    """Content with another digest, other keys, methods or signatures, or too much of it, is not stored."""
     asked = await upload(world, b"announced")
     wrong = await world.http("PUT", asked.url, b"something else")
     assert (wrong.status, wrong.json["reason"]) == (400, "DIGEST_MISMATCH")
@@ -85,7 +85,7 @@ async def test_ranges_are_those_of_the_object(world, tmp_path):
 
 
 async def test_both_shapes_of_a_runs_address_show_its_page(world):
-    """The two addresses of a run give the page; an unknown run or path is a clear 404 without markup of others."""
+    """The two addresses of a run give the page; an unknown run or path is a clear 404."""
     await world.create("shown")
     for path in (
         "/v2/runs/project/default/domain/development/shown",
@@ -207,7 +207,7 @@ async def test_watches_end_when_admin_stops(world):
     """A stop does not wait for those who watch: their streams end with a reason to come back."""
     await world.create("w")
     streaming = asyncio.create_task(world.http("GET", f"{RUN}/w/watch"))
-    while not world.app._feed._watchers:  # until it watches
+    while not world.app._feed._watchers:  # noqa: ASYNC110  # until it watches
         await asyncio.sleep(0.01)
     await asyncio.wait_for(world.app.stop(), 30)
     assert "STOPPING" in (await asyncio.wait_for(streaming, 30)).body.decode()

@@ -14,7 +14,10 @@ def _restore():
     root, services = logging.getLogger(), logging.getLogger("services")
     before = (root.handlers[:], root.level, services.level)
     yield
-    root.handlers[:], root.level, services.level = before
+    for handler in root.handlers:
+        if handler not in before[0]:
+            handler.close()
+    root.handlers[:] = before[0]
     root.setLevel(before[1])
     services.setLevel(before[2])
     structlog.reset_defaults()
@@ -36,6 +39,19 @@ def test_json_lines_carry_the_span():
     assert (second["event"], second["logger"]) == ("from elsewhere", "library")
     assert "trace_id" not in second
     assert second["timestamp"].endswith("Z")
+
+
+def test_a_file_gets_all_and_the_stream_errors(tmp_path):
+    """With a file, people see errors only, and the file has everything."""
+    stream = io.StringIO()
+    configure_logging("console", "info", stream, tmp_path / "backend.log")
+    structlog.get_logger("services.test").info("quiet")
+    structlog.get_logger("services.test").error("loud")
+    assert "quiet" not in stream.getvalue()
+    assert "loud" in stream.getvalue()
+    text = (tmp_path / "backend.log").read_text()
+    assert "quiet" in text
+    assert "loud" in text
 
 
 def test_console_lines_show_exceptions_plainly():

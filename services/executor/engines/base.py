@@ -1,8 +1,8 @@
 """What every engine offers: the narrow waist between an executor and what its workers run in.
 
-An engine prepares images, starts workers, tells how each one ended, and ends them on request. It knows nothing of
-leases, runs or the scheduler, and it does not talk to workers: that is done over `executor.sock` in the worker's
-directory, on which the executor listens before it calls `launch`.
+An engine prepares images, starts workers, tells how each one ended, and ends them on request. It knows
+nothing of leases, runs or the scheduler, and it does not talk to workers: that is done over `executor.sock`
+in the worker's directory, on which the executor listens before it calls `launch`.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class PreparedImage:
     """An image that is ready on this host.
 
     Attributes:
-        key: Identity on this host. Equal keys may share what is warm.
-        reference: What the engine starts workers from: the path of an environment, the name of a container image.
-        env_vars: Environment variables that the definition sets.
+        key: Identity on this host. Equal keys may share what is warm. reference: What the engine starts
+        workers from: the path of an environment, the name of a container image. env_vars: Environment
+        variables that the definition sets.
     """
 
     key: str
@@ -212,7 +212,7 @@ class Engine(Protocol):
         ...
 
     async def launch(self, spec: WorkerSpec) -> None:
-        """Starts a worker. A worker that was started before, living or dead, is left as it is: nothing happens.
+        """Starts a worker. One that was started before, living or dead, is left as it is.
 
         Raises:
             LaunchFailedError: It could not be started; no exit is reported for it.
@@ -267,9 +267,9 @@ class Engine(Protocol):
         ...
 
     def events(self) -> AsyncIterator[WorkerExit]:
-        """Iterates over the exits of workers, each once, for as long as the engine is open. One reader only."""
+        """Iterates over the exits of workers, each once, while the engine is open. One reader only."""
         ...
 
     async def forget(self, worker_id: int) -> None:
-        """Removes what is kept of a worker that ended, its directory included. Called when its exit is dealt with."""
+        """Removes what is kept of a worker whose exit was dealt with, its directory included."""
         ...

@@ -111,12 +111,12 @@ class ControlGroupsV1(ControlGroups):
     """
 
     def __init__(self, roots: dict[str, Path]) -> None:
-        self._roots = roots
+        self.roots = roots
         self.controllers = frozenset(roots)
 
     def create(self, worker_id: int, resources: WorkerResources, pids_limit: int) -> WorkerGroup:
         """See `ControlGroups`."""
-        places = {name: root / f"{_PREFIX}{worker_id}" for name, root in self._roots.items()}
+        places = {name: root / f"{_PREFIX}{worker_id}" for name, root in self.roots.items()}
         for place in places.values():
             place.mkdir(exist_ok=True)
         memory = places.get("memory")
@@ -139,27 +139,27 @@ class ControlGroupsV1(ControlGroups):
 
     def directories(self, worker_id: int) -> list[Path]:
         """See `ControlGroups`."""
-        return [root / f"{_PREFIX}{worker_id}" for root in self._roots.values()]
+        return [root / f"{_PREFIX}{worker_id}" for root in self.roots.values()]
 
     def set_frozen(self, worker_id: int, frozen: bool) -> None:
         """See `ControlGroups`."""
-        if "freezer" in self._roots:
-            state = self._roots["freezer"] / f"{_PREFIX}{worker_id}" / "freezer.state"
+        if "freezer" in self.roots:
+            state = self.roots["freezer"] / f"{_PREFIX}{worker_id}" / "freezer.state"
             _write(state, "FROZEN" if frozen else "THAWED")
 
     def memory(self, worker_id: int) -> int:
         """See `ControlGroups`."""
-        root = self._roots.get("memory")
+        root = self.roots.get("memory")
         return _number(root / f"{_PREFIX}{worker_id}" / "memory.usage_in_bytes") if root else 0
 
     def close(self) -> None:
         """See `ControlGroups`."""
-        for root in self._roots.values():
+        for root in self.roots.values():
             _remove_group(root)
 
     def worker_ids(self) -> set[int]:
         """See `ControlGroups`."""
-        return {number for root in self._roots.values() for number in _worker_ids(root)}
+        return {number for root in self.roots.values() for number in _worker_ids(root)}
 
 
 class ControlGroupsV2(ControlGroups):

@@ -22,7 +22,9 @@ from services.executor.engines.base import (
     WorkerStats,
 )
 
-_CAPACITY = EngineCapacity(cpu_millis=4000, memory_bytes=16 * 2**30, disk_bytes=100 * 2**30, platform="linux/amd64")
+_CAPACITY = EngineCapacity(
+    cpu_millis=4000, memory_bytes=16 * 2**30, disk_bytes=100 * 2**30, platform="linux/amd64"
+)
 
 
 @dataclass
@@ -75,7 +77,9 @@ class FakeEngine:
 
     # -- for tests -----------------------------------------------------------------------------------------
 
-    def end(self, worker_id: int, code: int | None = 0, *, signal: int | None = None, oom: bool = False) -> None:
+    def end(
+        self, worker_id: int, code: int | None = 0, *, signal: int | None = None, oom: bool = False
+    ) -> None:
         """Ends a worker by itself.
 
         Raises:
@@ -131,7 +135,9 @@ class FakeEngine:
         for ended in self.host.ended:
             self._exits.put_nowait(ended)
         self.host.ended.clear()
-        return [AdoptedWorker(spec.worker_id, spec.directory, spec.token) for spec in self.host.running.values()]
+        return [
+            AdoptedWorker(spec.worker_id, spec.directory, spec.token) for spec in self.host.running.values()
+        ]
 
     async def kill(self, worker_id: int, reason: str) -> WorkerExit:
         """See `Engine`."""

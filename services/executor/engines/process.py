@@ -1,8 +1,8 @@
 """Runs workers as processes in `uv` environments: zygote, supervisor, worker.
 
-Limits of memory, processors and processes come from control groups where this process may make them. Elsewhere the
-supervisor watches memory and the number of processes, and processor limits become an affinity to as many whole
-processors.
+Limits of memory, processors and processes come from control groups where this process may make them.
+Elsewhere the supervisor watches memory and the number of processes, and processor limits become an affinity
+to as many whole processors.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class ProcessEngine:
         log.info("engine.started", engine=self.name, control_groups=controllers)
 
     async def _await_old_zygotes(self) -> None:
-        """Waits until no zygote of an earlier engine can fork any more: from then on every worker is on record."""
+        """Waits until no zygote of an earlier engine can fork any more: every worker is on record then."""
         for pid in self._zygotes.leftovers():
             try:
                 descriptor = os.pidfd_open(pid)
@@ -140,8 +140,8 @@ class ProcessEngine:
                 self._zygotes.forget(pid)
                 continue
             try:
-                if await asyncio.to_thread(_is_zygote, pid):
-                    await _readable(descriptor, 5.0) or signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                if _is_zygote(pid) and not await _readable(descriptor, 5.0):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                     await _readable(descriptor, 5.0)
             finally:
                 os.close(descriptor)
@@ -173,7 +173,7 @@ class ProcessEngine:
     # -- what there is -------------------------------------------------------------------------------------
 
     async def inventory(self) -> EngineCapacity:
-        """See `Engine`. Counts what this process may use: its processors and the memory limit of its group."""
+        """See `Engine`. Counts the processors that this process may use and the machine's memory."""
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         return EngineCapacity(
             cpu_millis=len(os.sched_getaffinity(0)) * 1000,
@@ -394,10 +394,10 @@ def _send(pidfd: int, number: int) -> None:
 async def _readable(descriptor: int, seconds: float) -> bool:
     """Waits until a process descriptor says that its process has ended."""
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
     try:
-        await asyncio.wait_for(ended, seconds)
+        await asyncio.wait_for(ended.wait(), seconds)
     except TimeoutError:
         return False
     finally:
@@ -421,8 +421,10 @@ def _tree(supervisor: int) -> list[psutil.Process]:
 
 
 def _end_strays(directory: Path) -> None:
-    """Kills what is left of a worker whose supervisor was killed, where no control group tells: processes that
-    have its directory in their environment, as working directory, or open."""
+    """Kills what is left of a worker whose supervisor was killed, where no control group tells.
+
+    That is: processes that have its directory in their environment, as working directory, or open.
+    """
     if (directory / EXIT).exists():
         return
     found = True

@@ -39,7 +39,9 @@ class WorkerProcess:
     directory: Path
     supervisor: int
     pidfd: int
-    ended: asyncio.Future[WorkerExit] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    ended: asyncio.Future[WorkerExit] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     kill_reason: str = ""
     frozen: bool = False
 
@@ -49,7 +51,7 @@ class WorkerProcess:
 
 
 def exit_of(worker_id: int, directory: Path, kill_reason: str = "") -> WorkerExit:
-    """Reads how a worker ended. Without a record its supervisor was killed, and the kernel ended the worker then."""
+    """Reads how a worker ended. Without a record its supervisor was killed, and with it the worker."""
     record = read_record(directory / EXIT)
     if record is None:
         reason = kill_reason or "the supervisor of the worker was killed"
@@ -70,7 +72,8 @@ def open_process(record: Path) -> tuple[int, int] | None:
     """Opens the process that a record names.
 
     Returns:
-        Its process id and a descriptor of it, or None when it has ended or another process has its number now.
+        Its process id and a descriptor of it, or None when it has ended or another process has its number
+        now.
     """
     known = read_record(record)
     if known is None:

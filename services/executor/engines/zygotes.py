@@ -106,9 +106,12 @@ class Zygote:
             return
         asyncio.get_running_loop().remove_reader(self._connection)
         self._connection.close()
-        for waiting in (self._ready, *self._answers.values()):
+        waiters: list[asyncio.Future[Any]] = [self._ready, *self._answers.values()]
+        for waiting in waiters:
             if not waiting.done():
-                waiting.set_exception(LaunchFailedError(f"the environment's process failed: {why}; see its log"))
+                waiting.set_exception(
+                    LaunchFailedError(f"the environment's process failed: {why}; see its log")
+                )
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
 
@@ -135,7 +138,11 @@ class Zygotes:
         """
         key = str(environment)
         task = self._running.get(key)
-        if task is not None and task.done() and (task.cancelled() or task.exception() or not task.result().is_alive):
+        if (
+            task is not None
+            and task.done()
+            and (task.cancelled() or task.exception() or not task.result().is_alive)
+        ):
             self._retire(self._running.pop(key))
             task = None
         if task is None:
@@ -174,7 +181,7 @@ class Zygotes:
                     str(environment / "bin" / "python"),
                     "-m",
                     "flyte._runtime.zygote",
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=log,
                     stderr=log,
                     cwd=self._directory,

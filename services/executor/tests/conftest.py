@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from services.executor.app import ExecutorApp
+from services.executor.holdings import Holdings
 from services.executor.settings import Settings
-from services.executor.tests.engine_fake import EngineFake, World
+from services.executor.tests.engine_fake import World, WorldEngine
 from services.executor.tests.scheduler_fake import SchedulerFake
 
 
@@ -18,20 +19,35 @@ class Bench:
         self.directory = directory
         self.scheduler = SchedulerFake()
         self.world = World()
-        self.engine = EngineFake(self.world)
+        self.engine = WorldEngine(self.world)
         self.executor: ExecutorApp | None = None
         self.options: dict[str, object] = {"kill_grace": 0.2, "log_flush_interval": 0.05}
 
     async def start(self) -> None:
         """Starts an executor with a new engine and waits for its session."""
-        self.engine = EngineFake(self.world)
+        sessions = self.scheduler.sessions
+        await self.start_without_session()
+        await self.scheduler.connected(sessions + 1)
+
+    async def start_without_session(self) -> None:
+        """Starts an executor with a new engine."""
+        self.engine = WorldEngine(self.world)
         settings = Settings.load(
             data_dir=self.directory, node="n1", scheduler=self.scheduler.address, **self.options
         )
         self.executor = ExecutorApp(settings, self.engine)
-        sessions = self.scheduler.sessions
         await self.executor.start()
-        await self.scheduler.connected(sessions + 1)
+
+    @property
+    def app(self) -> ExecutorApp:
+        """The executor that runs."""
+        assert self.executor is not None
+        return self.executor
+
+    @property
+    def holdings(self) -> Holdings:
+        """What it holds."""
+        return self.app._started().holdings
 
     async def stop(self) -> None:
         """Stops the executor; workers go on."""
@@ -52,5 +68,5 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await made.start()
     yield made
     await made.stop()
-    await made.world.close()
+    made.world.close()
     await made.scheduler.stop()

@@ -14,7 +14,9 @@ from services.executor.tests.worker_fake import WorkerFake
 EXITED = node_service_pb2.WORKER_STATE_EXITED
 
 
-def kill(lease_id: int, kind: failure_pb2.FailureKind = failure_pb2.FAILURE_KIND_UNSPECIFIED) -> NodeSessionResponse:
+def kill(
+    lease_id: int, kind: failure_pb2.FailureKind = failure_pb2.FAILURE_KIND_UNSPECIFIED
+) -> NodeSessionResponse:
     """A frame that asks to stop a lease."""
     made = NodeSessionResponse()
     made.kills.add(lease_id=lease_id, reason="because", kind=kind)
@@ -121,7 +123,7 @@ async def test_a_result_before_its_kill_stands(bench: Bench):
 async def test_the_only_lease_of_a_worker_that_died_by_itself_is_to_blame(bench: Bench):
     """`os._exit` is a failure of the task, with the code in words."""
     await pool_with(bench, 10)
-    await bench.engine.exit(WorkerExit(1, 3))
+    bench.engine.exit(WorkerExit(1, 3))
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_USER
     assert result.failure.code == "WorkerDied"
@@ -131,7 +133,7 @@ async def test_the_only_lease_of_a_worker_that_died_by_itself_is_to_blame(bench:
 async def test_a_crash_is_named_by_its_signal(bench: Bench):
     """A segmentation fault is a failure of the task."""
     await pool_with(bench, 10)
-    await bench.engine.exit(WorkerExit(1, None, signal=11))
+    bench.engine.exit(WorkerExit(1, None, signal=11))
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_USER
     assert "SIGSEGV" in result.failure.message
@@ -140,7 +142,7 @@ async def test_a_crash_is_named_by_its_signal(bench: Bench):
 async def test_a_worker_that_somebody_killed_is_nobodys_fault(bench: Bench):
     """SIGKILL that Hangar did not send is a failure of the platform, to be retried."""
     await pool_with(bench, 10)
-    await bench.engine.exit(WorkerExit(1, None, signal=9))
+    bench.engine.exit(WorkerExit(1, None, signal=9))
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
     assert "SIGKILL" in result.failure.message
@@ -152,7 +154,7 @@ async def test_a_parked_neighbour_is_not_to_blame(bench: Bench):
     worker.ask(11, "c1")
     worker.park(11)
     await until(lambda: bench.scheduler.all("parks"))
-    await bench.engine.exit(WorkerExit(1, 3))
+    bench.engine.exit(WorkerExit(1, 3))
     assert (await bench.scheduler.result(10)).failure.kind == failure_pb2.FAILURE_KIND_USER
     assert (await bench.scheduler.result(11)).failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
 
@@ -160,7 +162,7 @@ async def test_a_parked_neighbour_is_not_to_blame(bench: Bench):
 async def test_of_several_that_ran_nobody_is_blamed(bench: Bench):
     """It cannot be told which coroutine ended the process."""
     await pool_with(bench, 10, 11)
-    await bench.engine.exit(WorkerExit(1, 3))
+    bench.engine.exit(WorkerExit(1, 3))
     for lease in (10, 11):
         assert (await bench.scheduler.result(lease)).failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
 
@@ -171,7 +173,7 @@ async def test_a_memory_breach_is_reported_as_such(bench: Bench):
     worker.ask(11, "c1")
     worker.park(11)
     await until(lambda: bench.scheduler.all("parks"))
-    await bench.engine.exit(WorkerExit(1, None, signal=9, oom=True, peak_memory_bytes=123))
+    bench.engine.exit(WorkerExit(1, None, signal=9, oom=True, peak_memory_bytes=123))
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_OOM
     assert str(1 << 30) in result.failure.message
@@ -183,7 +185,7 @@ async def test_a_result_that_was_sent_before_the_end_stands(bench: Bench):
     """What a worker said before it died counts, even when the news of its death is faster."""
     worker = await pool_with(bench, 10, 11)
     worker.succeed(10)
-    await bench.engine.exit(WorkerExit(1, 1))
+    bench.engine.exit(WorkerExit(1, 1))
     assert not (await bench.scheduler.result(10)).HasField("failure")
     assert (await bench.scheduler.result(11)).failure.kind == failure_pb2.FAILURE_KIND_USER
 
@@ -192,7 +194,7 @@ async def test_an_exit_is_told_behind_the_results(bench: Bench):
     """The scheduler never hears of a worker's end before it has the results of its leases."""
     worker = await pool_with(bench, 10)
     worker.print(10, "last words\n")
-    await bench.engine.exit(WorkerExit(1, 3))
+    bench.engine.exit(WorkerExit(1, 3))
     await until(lambda: (seen := bench.scheduler.worker(1)) and seen.state == EXITED)
     for number, heard in enumerate(bench.scheduler.frames):
         if any(status.state == EXITED for status in heard.workers):
@@ -210,7 +212,6 @@ async def test_a_drop_ends_a_lease_without_a_word(bench: Bench):
     await until(lambda: any(each.header["type"] == "kill" for each in worker.received))
     worker.fail(10, killed=True)
     await until(lambda: not worker.results, "the acknowledgement")
-    assert bench.executor is not None
-    assert (await bench.executor.describe()).leases == 0
+    assert (await bench.app.describe()).leases == 0
     await asyncio.sleep(0)
     assert 10 not in bench.scheduler.results

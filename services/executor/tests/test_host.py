@@ -75,7 +75,7 @@ async def test_a_parked_lease_gives_its_slot_back_and_an_outcome_takes_it_again(
     [defined] = bench.scheduler.all("specs")
     assert (defined.key, defined.spec.name) == (request.spec_key, "env.child")
     [park] = await until(lambda: bench.scheduler.all("parks"))
-    assert (park.lease_id, park.outcomes_received) == (10, 0)
+    assert (park.lease_id, park.awaiting) == (10, 1)
     bench.scheduler.send(outcome(10, "c1", b'{"o0":2}'))
     await until(lambda: worker.outcomes.get(10), "the outcome")
     [delivered] = [each for each in worker.received if each.header["type"] == "outcomes"]
@@ -103,12 +103,10 @@ async def test_a_park_that_an_outcome_has_overtaken_is_ignored(bench: Bench):
     await until(lambda: len(bench.scheduler.all("children")) == 2)
     bench.scheduler.send(outcome(10, "c1"))
     await until(lambda: worker.outcomes.get(10))
-    worker.outcomes[10] = 0
-    worker.park(10)
-    worker.outcomes[10] = 1
-    worker.park(10)
+    worker.park(10, awaiting=2)
+    worker.park(10, awaiting=1)
     [park] = await until(lambda: bench.scheduler.all("parks"))
-    assert park.outcomes_received == 1
+    assert park.awaiting == 1
 
 
 async def test_an_outcome_that_comes_twice_is_delivered_once(bench: Bench):
@@ -148,7 +146,11 @@ async def test_a_failed_child_reaches_its_parent_with_its_failure(bench: Bench):
     await until(lambda: worker.outcomes.get(10))
     [delivered] = [each for each in worker.received if each.header["type"] == "outcomes"]
     [entry] = delivered.header["outcomes"]
-    assert (entry["phase"], entry["failure"]["kind"], entry["failure"]["code"]) == ("failed", "OOM", "OutOfMemory")
+    assert (entry["phase"], entry["failure"]["kind"], entry["failure"]["code"]) == (
+        "failed",
+        "OOM",
+        "OutOfMemory",
+    )
 
 
 async def test_a_cancelled_child_is_withdrawn(bench: Bench):
@@ -207,7 +209,10 @@ async def test_an_image_that_cannot_be_made_fails_the_lease(bench: Bench):
     bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
-    assert (result.failure.code, result.failure.message) == ("UnsupportedLayer", "the process engine has no apt")
+    assert (result.failure.code, result.failure.message) == (
+        "UnsupportedLayer",
+        "the process engine has no apt",
+    )
     assert [each.detail for each in bench.scheduler.all("progress")] == ["installing"]
 
 
@@ -231,7 +236,9 @@ async def test_a_worker_that_cannot_be_launched_fails_its_lease(bench: Bench):
 
 async def test_a_stopped_worker_finishes_and_takes_nothing_new(bench: Bench):
     """After WorkerStop what runs goes on, what waits goes elsewhere, and the worker is ended when it idles on."""
-    bench.scheduler.send(frame(start(1), start(2), assignment(10, pool=POOL), assignment(11, pool=POOL)), [spec()])
+    bench.scheduler.send(
+        frame(start(1), start(2), assignment(10, pool=POOL), assignment(11, pool=POOL)), [spec()]
+    )
     first, second = await bench.world.worker(1), await bench.world.worker(2)
     await until(lambda: len(first.runs) == 1 and len(second.runs) == 1)
     stop = NodeSessionResponse()

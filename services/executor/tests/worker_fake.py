@@ -1,6 +1,7 @@
 """A worker for tests: speaks the worker protocol over the real socket, in the event loop of the test."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from services.executor.tests.scheduler_fake import until
 class WorkerFake:
     """One worker. It does nothing by itself except to connect again when its executor goes away."""
 
-    def __init__(self, worker_id: int, directory: Path, token: str) -> None:
+    def __init__(self, worker_id: int, directory: Path, token: str, *, connects: bool = True) -> None:
         self.worker_id = worker_id
         self.directory = directory
         self.token = token
@@ -27,9 +28,17 @@ class WorkerFake:
         """Frames that are sent on every connection, as children without an outcome are."""
         self.stopped = False
         self._writer: asyncio.StreamWriter | None = None
+        self._may_connect = asyncio.Event()
+        if connects:
+            self.connect()
         self._task = asyncio.create_task(self._serve())
 
+    def connect(self) -> None:
+        """Lets it connect."""
+        self._may_connect.set()
+
     async def _serve(self) -> None:
+        await self._may_connect.wait()
         while True:
             try:
                 reader, self._writer = await asyncio.open_unix_connection(self.directory / "executor.sock")
@@ -38,15 +47,16 @@ class WorkerFake:
                 continue
             self._introduce()
             decoder = FrameDecoder()
-            while data := await reader.read(1 << 16):
-                for frame in decoder.feed(data):
-                    self._handle(frame)
+            with contextlib.suppress(OSError):
+                while data := await reader.read(1 << 16):
+                    for frame in decoder.feed(data):
+                        self._handle(frame)
             self._writer.close()
             self._writer = None
 
     def _introduce(self) -> None:
         leases = [
-            {"lease": lease, "parked": lease in self.parked, "outcomes": self.outcomes.get(lease, 0)}
+            {"lease": lease, "parked": lease in self.parked}
             for lease in self.runs
             if lease not in self.results
         ]
@@ -104,7 +114,9 @@ class WorkerFake:
 
     def succeed(self, lease: int, outputs: bytes = b'{"o0":1}') -> None:
         """Ends a lease."""
-        self._end({"type": "result", "lease": lease, "digest": "x", "killed": False, "peak_memory": 7}, outputs)
+        self._end(
+            {"type": "result", "lease": lease, "digest": "x", "killed": False, "peak_memory": 7}, outputs
+        )
 
     def fail(self, lease: int, *, killed: bool = False) -> None:
         """Ends a lease with a failure."""
@@ -117,21 +129,22 @@ class WorkerFake:
 
     def ask(self, lease: int, key: str, inputs: bytes = b"{}", *, spec: str = "env.child") -> None:
         """Asks for a child, and again on every connection."""
-        definition = frames.encode({"type": "spec", "key": f"k-{spec}", "spec": {"name": spec, "is_async": True}})
+        definition = frames.encode(
+            {"type": "spec", "key": f"k-{spec}", "spec": {"name": spec, "is_async": True}}
+        )
         child = {"lease": lease, "key": key, "spec": f"k-{spec}", "group": "", "sources": [["x", "k0"]],
                  "size": len(inputs), "digest": "d"}  # fmt: skip
         asked = definition + frames.encode({"type": "children", "children": [child]}, inputs)
         self.again.append(asked)
         self._write(asked)
 
-    def park(self, lease: int) -> None:
-        """Says that a lease waits for children only."""
+    def park(self, lease: int, awaiting: int = 1) -> None:
+        """Says that a lease waits for some children only."""
         self.parked.add(lease)
-        self.send({"type": "park", "lease": lease, "outcomes": self.outcomes.get(lease, 0)})
+        self.send({"type": "park", "lease": lease, "awaiting": awaiting})
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Ends, as a process does: the connection closes."""
         self._task.cancel()
-        await asyncio.wait([self._task])
         if self._writer is not None:
             self._writer.close()

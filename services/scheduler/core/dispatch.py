@@ -157,8 +157,10 @@ def _place(w: World) -> None:
             _handle_blocked(w, queue, pool)
     if blocked:
         _break_stall(w, blocked[0][0])
-    if not w.explaining_pools and any(len(pool.queue) for pool in w.pools.values()):
-        w.explaining_pools = True
+    if not w.explaining_waits and (
+        any(len(queue) for queue in w.queues.values()) or any(len(pool.queue) for pool in w.pools.values())
+    ):
+        w.explaining_waits = True
         w.timers.set(w.now + SECOND, TimerKind.WAIT_REASON, "")
 
 
@@ -222,13 +224,21 @@ def _handle_blocked(w: World, queue: Queue, pool: Pool | None) -> None:
     if queue.head() is None:
         return
     _stop_idle_workers(w, queue.resources)
-    reason = explain_wait(queue.resources, w.nodes.values())
-    tell_wait_reason(w, queue, reason if pool is None else f"environment {pool.environment}: {reason}")
+    if w.now - queue.told_at >= SECOND:
+        tell_wait_reason(w, queue, pool)
 
 
-def tell_wait_reason(w: World, queue: Queue, reason: str) -> None:
+def tell_wait_reason(w: World, queue: Queue, pool: Pool | None) -> None:
     """Show on the first actions of a queue why they wait."""
-    queue.reason = reason
+    queue.told_at = w.now
+    reason = explain_wait(queue.resources, w.nodes.values())
+    if pool is not None:
+        slots = sum(pool.ready_on(name) for name in pool.in_use) * pool.policy.concurrency
+        if slots:
+            reason = f"all {slots} slots of its workers are busy"
+        elif pool.active_workers:
+            reason = "its first worker is starting"
+        reason = f"environment {pool.environment}: {reason}"
     for action_id in queue.first(EXPLAINED):
         action = w.actions[action_id]
         if action.wait_reason != reason:
@@ -411,18 +421,12 @@ def pool_start_failed(w: World, pool: Pool, failure: Failure | None) -> None:
         finish(w, w.actions[pool.queue.pop()], Trigger.FAILED, failure=cause)
 
 
-def explain_full_pools(w: World) -> None:
-    """Timer: say on the first waiting actions of pools without a free slot what they wait for."""
-    w.explaining_pools = False
+def explain_waits(w: World) -> None:
+    """Timer: keep the reasons of what waits up to date."""
+    w.explaining_waits = False
+    for queue in w.queues.values():
+        if len(queue):
+            tell_wait_reason(w, queue, None)
     for pool in w.pools.values():
-        if not len(pool.queue):
-            continue
-        slots = (
-            sum(pool.ready_on(name) for name in {x.node for x in pool.workers.values()})
-            * pool.policy.concurrency
-        )
-        reason = f"environment {pool.environment}: all {slots} slots of its workers are busy"
-        if not slots:
-            reason = f"environment {pool.environment}: its first worker is starting"
-        if pool.queue.blocked_at != w.capacity_version:
-            tell_wait_reason(w, pool.queue, reason)
+        if len(pool.queue):
+            tell_wait_reason(w, pool.queue, pool)

@@ -332,7 +332,7 @@ def _fire(w: World, timer: Timer) -> None:
     elif timer.kind is TimerKind.POOL_SPARE:
         dispatch.shrink_spare(w, key, guard)
     elif timer.kind is TimerKind.WAIT_REASON:
-        dispatch.explain_full_pools(w)
+        dispatch.explain_waits(w)
 
 
 def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:

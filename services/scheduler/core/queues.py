@@ -30,7 +30,7 @@ class Queue:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self.blocked_at: int | None = None  # version of the capacity at which its head was found not to fit
-        self.reason = ""
+        self.told_at = 0  # when its first actions were last told why they wait
         self._heap: list[Rank] = []
         self._members: set[int] = set()
 

@@ -37,7 +37,7 @@ class World:
         self.timers = Timers()
         self.quarantine = Quarantine()
         self.capacity_version = 0
-        self.explaining_pools = False  # a WAIT_REASON timer is set
+        self.explaining_waits = False  # a WAIT_REASON timer is set
         self.stale_pools: set[str] = set()  # pools to look at in the next scheduling pass
 
     def emit(self, effect: fx.Effect) -> None:

@@ -1,4 +1,4 @@
-"""Plays the executor for workers of the process engine: listens on their sockets and gives them code to run."""
+"""Plays the executor for workers of the process engine: listens for them and gives them code to run."""
 
 from __future__ import annotations
 
@@ -93,6 +93,8 @@ class WorkerPeer:
         self._frames: asyncio.Queue[frames.Frame] = asyncio.Queue()
         self._connected = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._lease = 0
 
     async def listen(self) -> None:
         path = self.directory / "executor.sock"
@@ -101,6 +103,7 @@ class WorkerPeer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         decoder = frames.FrameDecoder()
+        self._open.add(writer)
         role = ""
         try:
             while data := await reader.read(1 << 16):
@@ -117,6 +120,7 @@ class WorkerPeer:
         finally:
             if self.connections.get(role) is writer:
                 del self.connections[role]
+            self._open.discard(writer)
             writer.close()
 
     async def call(self, attribute: str, /, **inputs: Any) -> Any:
@@ -131,7 +135,7 @@ class WorkerPeer:
     async def start(self, attribute: str, /, **inputs: Any) -> None:
         """Starts a task of the code."""
         await asyncio.wait_for(self._connected.wait(), PATIENCE)
-        self._lease = getattr(self, "_lease", 0) + 1
+        self._lease += 1
         header = {
             "type": "run",
             "lease": self._lease,
@@ -154,7 +158,7 @@ class WorkerPeer:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for writer in list(self.connections.values()):
+        for writer in list(self._open):
             writer.close()
         self._connected.clear()
 
@@ -165,7 +169,9 @@ def write_code(state: Path) -> None:
     (state / "code" / "code_under_test.py").write_text(CODE)
 
 
-async def spec_of(state: Path, worker_id: int, peers: list[WorkerPeer], **options: Any) -> tuple[WorkerSpec, WorkerPeer]:
+async def spec_of(
+    state: Path, worker_id: int, peers: list[WorkerPeer], **options: Any
+) -> tuple[WorkerSpec, WorkerPeer]:
     """A worker to launch and the peer that listens for it."""
     directory = state / "workers" / str(worker_id)
     directory.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,7 @@ class ProcessBench(FakeBench):
 
 @pytest.fixture(params=["fake", "process", "process-without-cgroups"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FakeBench]:
+    """An engine of each kind."""
     made = FakeBench(tmp_path)
     if request.param != "fake":
         made = ProcessBench(tmp_path, use_cgroups=request.param == "process")
@@ -107,6 +108,8 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def next_exit(engine: Engine) -> WorkerExit:
+    """The next exit that an engine reports."""
+
     async def first() -> WorkerExit:
         async for ended in engine.events():
             return ended
@@ -165,7 +168,12 @@ async def test_a_kill_is_confirmed(bench: FakeBench) -> None:
 
 async def test_unknown_workers_are_refused(bench: FakeBench) -> None:
     """What names a worker that does not live here raises an error that names it."""
-    for call in (bench.engine.thaw(7), bench.engine.freeze(7), bench.engine.stats(7), bench.engine.signal(7, 15)):
+    for call in (
+        bench.engine.thaw(7),
+        bench.engine.freeze(7),
+        bench.engine.stats(7),
+        bench.engine.signal(7, 15),
+    ):
         with pytest.raises(UnknownWorkerError, match="7"):
             await call
 

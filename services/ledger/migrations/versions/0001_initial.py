@@ -156,7 +156,6 @@ def upgrade() -> None:
         "node",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("boot_id", sa.String(), nullable=False),
-        sa.Column("engine", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("inventory", sa.JSON(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),

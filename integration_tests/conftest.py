@@ -1,0 +1,134 @@
+"""Backends and workspaces for the tests, and the check that no process is left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from integration_tests.backend import Backend
+from integration_tests.polling import until
+from integration_tests.workspace import Workspace
+
+ORPHAN_SECONDS = 20
+_SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
+
+MakeBackend = Callable[..., Backend]
+MakeWorkspace = Callable[..., Workspace]
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A directory with a short name for everything of the session: unix sockets have short names only."""
+    with tempfile.TemporaryDirectory(prefix="hangar-it-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def closed(place: Path) -> Iterator[list[Backend]]:
+    """Backends that were stopped. At the end of the session none of their processes may live."""
+    backends: list[Backend] = []
+    yield backends
+    for backend in backends:
+        until(
+            lambda: not backend.processes(),  # noqa: B023 - it is called here
+            f"nothing is left of the backend in {backend.data}",
+            ORPHAN_SECONDS + 15,
+        )
+
+
+@pytest.fixture(scope="session")
+def environments(place: Path, closed: list[Backend]) -> Path:
+    """Environments of images, built once for all backends."""
+    directory = place / "environments"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture(scope="session")
+def shared_backend(place: Path, environments: Path, closed: list[Backend]) -> Iterator[Backend]:
+    """The backend of all tests that need nothing special: the machine's own capacity."""
+    backend = Backend(place / "shared", environments, _SETTINGS)
+    try:
+        yield backend.start()
+        backend.check_ledger()
+    finally:
+        backend.close()
+        closed.append(backend)
+
+
+@pytest.fixture
+def backend(shared_backend: Backend) -> Iterator[Backend]:
+    """The shared backend; at the end of the test it has no orphan."""
+    yield shared_backend
+    check_no_orphans(shared_backend)
+
+
+@pytest.fixture
+def make_backend(
+    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+) -> Iterator[MakeBackend]:
+    """Makes and starts backends of a test's own, with settings by their environment variables."""
+    made: list[Backend] = []
+
+    def make(*, apart: bool = False, **settings: str) -> Backend:
+        data = place / f"{request.node.originalname.removeprefix('test_')[:24]}-{len(closed)}-{len(made)}"
+        backend = Backend(data, environments, {**_SETTINGS, **settings}, apart=apart)
+        made.append(backend)
+        return backend.start()
+
+    request.node.stash[_MADE] = made
+    yield make
+    try:
+        for backend in made:
+            if backend.up is not None:
+                check_no_orphans(backend)
+                backend.check_ledger()
+    finally:
+        for backend in made:
+            backend.close()
+            closed.append(backend)
+
+
+@pytest.fixture
+def make_workspace(place: Path, request: pytest.FixtureRequest) -> MakeWorkspace:
+    """Makes a user's directory whose configuration names a backend, or none."""
+    count = 0
+
+    def make(backend: Backend | None) -> Workspace:
+        nonlocal count
+        count += 1
+        name = f"{request.node.name.replace('/', '-')}-{count}"
+        return Workspace(place / "users" / name, backend.grpc if backend is not None else "")
+
+    return make
+
+
+@pytest.fixture
+def workspace(backend: Backend, make_workspace: MakeWorkspace) -> Workspace:
+    """A user's directory whose configuration names the shared backend."""
+    return make_workspace(backend)
+
+
+def check_no_orphans(backend: Backend) -> None:
+    """Waits until every process of a data directory belongs to the backend or to a worker that it knows."""
+    until(lambda: not backend.orphans(), f"no orphan in {backend.data}: {backend.orphans()}", 15)
+
+
+_MADE = pytest.StashKey[list[Backend]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    """Shows the end of the backends' logs with a failure."""
+    report = yield
+    if report.failed:
+        backends = list(item.stash.get(_MADE, []))
+        shared = getattr(item, "funcargs", {}).get("backend")
+        for backend in [*backends, *([shared] if shared else [])]:
+            report.sections.append((f"log of {backend.data}", backend.log_tail()))
+    return report

@@ -1,0 +1,34 @@
+"""The examples of the repository, run as their readers run them."""
+
+import json
+import re
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def test_digits(workspace):
+    """The digits pipeline picks a model that is right for more than 95 of 100 digits that it has not seen."""
+    done = workspace.flyte("-of", "json", "run", EXAMPLES / "digits" / "digits.py", "main", seconds=170)
+    summary = json.loads(done.out)["outputs"]["o0"]
+    assert 0.95 < summary["accuracy"] <= 1
+    assert summary["tested_on"] == 450
+    assert len(summary["top_five"]) == 5
+
+
+def test_wordcount(workspace):
+    """The word count of two real files is the count that a plain loop gives."""
+    root = EXAMPLES.parent
+    files = [root / "LICENSE", root / "README.md"]
+    done = workspace.python(EXAMPLES / "wordcount" / "wordcount.py", *files, "--top", 3)
+    _, total, *top = done.lines
+    words = [
+        word.lower()
+        for file in files
+        for word in re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", file.read_text())
+    ]
+    assert total == f"{len(words)} words, {len(set(words))} of them distinct, in 2 files"
+    for line in top:
+        count, word = line.split()
+        assert words.count(word) == int(count)
+    assert len(top) == 3

@@ -1,0 +1,92 @@
+"""Reusable environments: the same processes serve many actions."""
+
+import pytest
+
+SCRIPT = """
+    import asyncio
+    import os
+
+    import flyte
+
+    replicas = flyte.TaskEnvironment(
+        name="replicas", resources=flyte.Resources(cpu="500m", memory="256Mi"),
+        reusable=flyte.ReusePolicy(replicas=2, concurrency=1),
+    )
+    concurrent = flyte.TaskEnvironment(
+        name="concurrent", resources=flyte.Resources(cpu="500m", memory="256Mi"),
+        reusable=flyte.ReusePolicy(replicas=1, concurrency=4),
+    )
+    cold = flyte.TaskEnvironment(name="cold", resources=flyte.Resources(cpu="500m", memory="256Mi"))
+    driver = flyte.TaskEnvironment(
+        name="driver", resources=flyte.Resources(cpu="250m", memory="256Mi"), depends_on=[replicas, concurrent, cold]
+    )
+
+    calls = 0
+    together = asyncio.Event()
+    inside = 0
+
+    @replicas.task
+    async def square(i: int) -> tuple[int, int, int]:
+        global calls
+        calls += 1
+        await asyncio.sleep(0.02)
+        return i * i, os.getpid(), calls
+
+    @concurrent.task
+    async def meet() -> int:
+        '''Returns only when four calls are inside at the same time.'''
+        global inside
+        inside += 1
+        if inside == 4:
+            together.set()
+        await asyncio.wait_for(together.wait(), 60)
+        return os.getpid()
+
+    @cold.task
+    def pid() -> int:
+        return os.getpid()
+
+    @driver.task
+    async def squares(count: int) -> list[tuple[int, int, int]]:
+        return await asyncio.gather(*(square(i) for i in range(count)))
+
+    @driver.task
+    async def meeting() -> list[int]:
+        return await asyncio.gather(*(meet.override(short_name=f"guest {i}")() for i in range(4)))
+
+    @driver.task
+    async def strangers(count: int) -> list[int]:
+        return await asyncio.gather(*(pid.override(short_name=f"stranger {i}").aio() for i in range(count)))
+"""
+
+
+@pytest.fixture
+def user(workspace):
+    """A user with the script."""
+    workspace.write("warm.py", SCRIPT)
+    return workspace
+
+
+def test_replicas_serve_all_actions_and_keep_their_globals(backend, user):
+    """Two replicas run ten actions in two processes whose module-level values persist, from run to run."""
+    first = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
+    second = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
+    assert [value for value, _, _ in first] == [i * i for i in range(10)]
+    pids = {pid for _, pid, _ in first}
+    assert len(pids) == 2
+    assert {pid for _, pid, _ in second} <= pids
+    for pid in pids:
+        assert sorted(calls for _, each, calls in first if each == pid) == list(
+            range(1, 1 + sum(each == pid for _, each, _ in first))
+        )
+    assert sum(max(calls for _, each, calls in [*first, *second] if each == pid) for pid in pids) == 20
+
+
+def test_async_actions_share_one_worker_at_the_same_time(backend, user):
+    """With concurrency=4 four coroutines are in one process at once: each waits for the other three."""
+    assert len(set(backend.api.succeeded(user.launch("warm.py", "meeting")))) == 1
+
+
+def test_without_a_policy_each_action_has_a_process_of_its_own(backend, user):
+    """An environment that is not reusable shares nothing between actions."""
+    assert len(set(backend.api.succeeded(user.launch("warm.py", "strangers", "--count", 4)))) == 4

@@ -1,0 +1,195 @@
+"""Every other command, as a process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def run_name(flyte_command):
+    """A run that has succeeded."""
+    return flyte_command("run", "flow.py", "greet", "--name", "log").lines[0]
+
+
+@pytest.fixture
+def hanging(flyte_command):
+    """A run that goes on."""
+    return flyte_command("run", "--detach", "flow.py", "greet", "--name", "hang").lines[0]
+
+
+def test_help_teaches(alone):
+    """The top-level help names the commands and shows examples."""
+    result = alone("--help")
+    assert result.code == 0
+    for text in ("run", "get", "abort", "create", "start", "stop", "status", "Examples:", "flyte run hello.py greet"):
+        assert text in result.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["get"], ["get", "run"], ["get", "logs"], ["abort"], ["abort", "run"], ["create", "config"], ["update", "project"]],
+)
+def test_every_command_has_help(alone, arguments):
+    """--help works everywhere, without a backend."""
+    result = alone(*arguments, "--help")
+    assert result.code == 0
+    assert "Usage: flyte" in result.out
+
+
+def test_version(alone):
+    """The version is that of the SDK."""
+    assert alone("--version").out == "Flyte SDK version: 0.1.0\n"
+
+
+def test_unknown_commands_suggest_the_nearest(alone):
+    """A typo is exit code 2 with a suggestion."""
+    result = alone("gett", "run")
+    assert result.code == 2
+    assert "Did you mean 'get'?" in result.err
+    assert "Did you mean 'action'?" in alone("get", "actoin").err
+
+
+def test_get_run_lists_and_shows(flyte_command, run_name):
+    """Lists have a line per run; a name gives one run; JSON has everything."""
+    assert run_name in flyte_command("get", "run").out
+    assert "succeeded" in flyte_command("get", "run", run_name).out
+    [newest] = flyte_command("-of", "json", "get", "run", "--limit", "1").json
+    assert (newest["name"], newest["phase"], newest["task"]) == (run_name, "succeeded", "my_env.greet")
+    assert flyte_command("get", "run", run_name, "-of", "json").json["actions"] == 1
+    simple = flyte_command("get", "run", "-of", "table-simple", "--limit", "1").lines
+    assert simple[0].split()[:3] == ["NAME", "TASK", "PHASE"]
+    assert len(simple) == 2
+
+
+def test_get_run_filters(flyte_command, run_name, hanging):
+    """Filters by phase and task; an unknown phase is a usage error."""
+    running = flyte_command("-of", "json", "get", "run", "--in-phase", "running").json
+    assert {run["phase"] for run in running} == {"running"}
+    assert hanging in {run["name"] for run in running}
+    assert flyte_command("-of", "json", "get", "run", "--task-name", "no.such").json == []
+    assert flyte_command("get", "run", "--in-phase", "sleeping").code == 2
+
+
+def test_get_action(flyte_command, run_name):
+    """Actions of a run, and one with its attempts."""
+    [row] = flyte_command("-of", "json", "get", "action", run_name).json
+    assert (row["action"], row["phase"]) == ("a0", "succeeded")
+    one = flyte_command("-of", "json", "get", "action", run_name, "a0").json
+    assert one["attempts"][0]["node"] == "laptop"
+    assert "on laptop" in flyte_command("get", "action", run_name, "a0").out
+
+
+def test_get_io(flyte_command):
+    """Inputs and outputs, both or one of them."""
+    name = flyte_command("run", "flow.py", "greet", "--name", "World").lines[0]
+    assert flyte_command("-of", "json", "get", "io", name).json == {
+        "inputs": {"name": "World"},
+        "outputs": {"o0": "Hello, World!"},
+    }
+    assert flyte_command("get", "io", name, "-o").lines == ["Outputs", "  o0: Hello, World!"]
+
+
+def test_get_logs(flyte_command, run_name):
+    """All lines, the last ones, with times, as JSON."""
+    assert flyte_command("get", "logs", run_name).lines == ["one", "two"]
+    assert flyte_command("get", "logs", run_name, "-l", "1").lines == ["two"]
+    assert flyte_command("get", "logs", run_name, "--follow").lines == ["one", "two"]
+    assert flyte_command("get", "logs", run_name, "--show-ts").lines[0].endswith(" one")
+    raw = flyte_command("get", "logs", run_name, "-of", "json-raw").lines
+    assert [json.loads(line)["text"] for line in raw] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["get", "run"], ["get", "action"], ["get", "io"], ["get", "logs"], ["abort"], ["abort", "run"]]
+)
+def test_unknown_runs_are_exit_code_7(flyte_command, arguments):
+    """What does not exist is named."""
+    result = flyte_command(*arguments, "nope")
+    assert result.code == 7
+    assert "'nope' does not exist" in result.err
+
+
+@pytest.mark.parametrize("spelling", [["abort"], ["abort", "run"]])
+def test_abort_a_run(flyte_command, backend, hanging, spelling):
+    """Both spellings abort, with a reason; a run that has ended is left alone."""
+    result = flyte_command(*spelling, hanging, "--reason", "enough")
+    assert result.lines == [f"Run '{hanging}' has been aborted."]
+    assert backend.runs[hanging].message.abort_reason == "enough"
+    assert "had ended already: aborted" in flyte_command(*spelling, hanging).out
+
+
+@pytest.mark.parametrize("spelling", [["abort"], ["abort", "action"]])
+def test_abort_an_action(flyte_command, backend, hanging, spelling):
+    """Both spellings abort one action, by default with the reason that says where it came from."""
+    result = flyte_command(*spelling, hanging, "a0")
+    assert result.lines == [f"Action 'a0' of run '{hanging}' has been aborted."]
+    assert backend.aborts[-1] == "Manually aborted from the CLI"
+
+
+def test_projects(flyte_command):
+    """Projects are created, listed, changed and archived."""
+    created = flyte_command("create", "project", "--id", "demo", "--name", "Demo", "-l", "team=data")
+    assert created.lines == ["Project demo created successfully!"]
+    assert flyte_command("create", "project", "--id", "demo").code == 2
+    assert flyte_command("update", "project", "demo", "--name", "The demo", "--archive").code == 0
+    assert "demo" not in {project["id"] for project in flyte_command("-of", "json", "get", "project").json}
+    assert flyte_command("-of", "json", "get", "project", "demo").json["name"] == "The demo"
+    assert flyte_command("update", "project", "demo").code == 2
+    assert flyte_command("get", "project", "nope").code == 7
+
+
+def test_tasks(flyte_command, run_name):
+    """Tasks that were run are listed with their types."""
+    [task] = flyte_command("-of", "json", "get", "task").json
+    assert (task["name"], task["inputs"]) == ("my_env.greet", {"name": "STRING"})
+    assert flyte_command("get", "task", "no.such").code == 7
+
+
+def test_create_config_and_use_it(alone, work, backend):
+    """The file is written, shown, used, and not overwritten without being asked."""
+    made = alone("create", "config", "--endpoint", backend.endpoint, "--insecure", "--project", "default")
+    assert made.lines == ["Config file written to .flyte/config.yaml"]
+    shown = alone("-of", "json", "get", "config").json
+    assert (shown["endpoint"], shown["insecure"]) == (backend.endpoint, True)
+    assert shown["file"] == str(work / ".flyte" / "config.yaml")
+    assert alone("run", "flow.py", "greet", "--name", "x").code == 0
+    declined = alone("create", "config", "--endpoint", "other:1", stdin="n\n")
+    assert "Will not overwrite the existing config file at .flyte/config.yaml" in declined.out
+    forced = alone("create", "config", "--endpoint", "other:1", "--force")
+    assert forced.code == 0
+    assert "other:1" in (work / ".flyte" / "config.yaml").read_text()
+
+
+def test_create_config_refuses_what_is_wrong(alone, work):
+    """A missing or wrong endpoint and what is not built are usage errors that write nothing."""
+    assert alone("create", "config").code == 2
+    assert alone("create", "config", "--endpoint", "a b").code == 2
+    assert "--auth-type is not available" in alone("create", "config", "--endpoint", "x", "--auth-type", "Pkce").err
+    assert not (work / ".flyte").exists()
+
+
+def test_a_wrong_configuration_is_named(alone, write):
+    """File, key and value are in the message; exit code 2."""
+    write("config.yaml", "admin: {endpont: x}\n")
+    result = alone("get", "run")
+    assert result.code == 2
+    assert "unknown key admin.endpont" in result.err
+    assert "Did you mean 'endpoint'?" in result.err
+    missing = alone("-c", "nowhere.yaml", "get", "run")
+    assert missing.code == 2
+    assert "nowhere.yaml does not exist" in missing.err
+
+
+def test_without_backend_commands_say_how_to_start_one(alone):
+    """Commands other than run start nothing; exit code 5."""
+    result = alone("get", "run")
+    assert result.code == 5
+    assert "flyte start" in result.err
+    status = alone("status")
+    assert status.code == 5
+    assert "does not run" in status.out
+    assert alone("-of", "json", "status").json["running"] is False
+    stop = alone("stop")
+    assert (stop.code, stop.out) == (0, "The embedded backend does not run.\n")

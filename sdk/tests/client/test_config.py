@@ -1,0 +1,148 @@
+"""config.yaml: where it is looked for, what it may say, what overrides it."""
+
+from __future__ import annotations
+
+import pytest
+
+import flyte
+from flyte import config
+from flyte._initialize import require_session
+from flyte.errors import InitializationError
+
+GOOD = """
+admin:
+  endpoint: dns:///flyte.example.com
+  insecure: true
+task:
+  project: digits
+  domain: staging
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Each test works in an empty directory."""
+    work = tmp_path / "repo" / "work"
+    work.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    return work
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_reads_every_section(here):
+    """What the file says is in the configuration."""
+    found = config.load(write(here / "config.yaml", GOOD))
+    assert found.admin == config.AdminConfig("dns:///flyte.example.com", insecure=True)
+    assert found.task == config.TaskConfig("digits", "staging")
+
+
+def test_defaults_without_any_file():
+    """Without a file: the embedded backend, project default, domain development."""
+    found = config.auto()
+    assert (found.admin.endpoint, found.task.project, found.task.domain) == (None, "default", "development")
+    assert found.source is None
+
+
+def test_search_order(here, monkeypatch, tmp_path):
+    """Each place wins over the ones that come after it."""
+    (here.parent / ".git").mkdir()
+    home = tmp_path / "home"
+    monkeypatch.setenv("UCTL_CONFIG", str(tmp_path / "uctl.yaml"))
+    monkeypatch.setenv("FLYTECTL_CONFIG", str(tmp_path / "flytectl.yaml"))
+    places = [
+        here / "config.yaml",
+        here / ".flyte" / "config.yaml",
+        here.parent / ".flyte" / "config.yaml",
+        tmp_path / "uctl.yaml",
+        tmp_path / "flytectl.yaml",
+        home / ".union" / "config.yaml",
+        home / ".flyte" / "config.yaml",
+    ]
+    for place in reversed(places):
+        write(place, GOOD)
+        assert config.find_file() == place
+
+
+def test_environment_overrides_the_file(here, monkeypatch):
+    """FLYTE_<SECTION>_<KEY> wins over the file."""
+    write(here / "config.yaml", GOOD)
+    monkeypatch.setenv("FLYTE_ADMIN_ENDPOINT", "localhost:1")
+    monkeypatch.setenv("FLYTE_ADMIN_INSECURE", "no")
+    found = config.auto()
+    assert found.admin == config.AdminConfig("localhost:1", insecure=False)
+    assert found.task.project == "digits"
+    assert found.overrides == ("FLYTE_ADMIN_ENDPOINT", "FLYTE_ADMIN_INSECURE")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("admin: {endpint: x}", ["admin.endpint", "'endpoint'"]),
+        ("admn: {endpoint: x}", ["'admn'", "'admin'"]),
+        ("admin: {insecure: maybe}", ["admin.insecure", "'maybe'", "true or false"]),
+        ("admin: {endpoint: 5}", ["admin.endpoint", "5", "a text"]),
+        ("admin: x", ["section admin", "'x'"]),
+        ("- a", ["must contain sections", "list"]),
+        ("admin: {", ["not valid YAML"]),
+        ("admin: {authType: Pkce}", ["admin.authType", "'Pkce'", "not built yet"]),
+        ("image: {builder: local}", ["image.builder", "remove the key"]),
+        ("task: {org: acme}", ["task.org", "'acme'"]),
+        ("local: {persistence: true}", ["local.persistence", "not built yet"]),
+    ],
+)
+def test_wrong_content_is_named(here, text, words):
+    """An error names the file's key and value, and the nearest valid name or what to do."""
+    path = write(here / "config.yaml", text)
+    with pytest.raises(InitializationError) as caught:
+        config.load(path)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_wrong_override_is_named(monkeypatch):
+    """An error names the variable and its value."""
+    monkeypatch.setenv("FLYTE_ADMIN_INSECURE", "maybe")
+    with pytest.raises(InitializationError, match="FLYTE_ADMIN_INSECURE = 'maybe' is not true or false"):
+        config.auto()
+
+
+def test_missing_explicit_file_has_its_code(here):
+    """A file that was named and is missing is an error with a code of its own."""
+    with pytest.raises(InitializationError, match="does not exist") as caught:
+        flyte.init_from_config("nowhere.yaml")
+    assert caught.value.code == "ConfigFileNotFoundError"
+
+
+async def test_init_from_config_has_a_twin(here):
+    """The configuration is used after `await flyte.init_from_config.aio()`, with overrides by argument."""
+    write(here / "config.yaml", GOOD)
+    await flyte.init_from_config.aio(project="other")
+    session = require_session()
+    assert (session.project, session.domain) == ("other", "staging")
+    assert session.config.admin.endpoint == "dns:///flyte.example.com"
+
+
+def test_init_refuses_what_is_not_built():
+    """A documented parameter without its feature is refused by name."""
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="api_key='k'"):
+        flyte.init(api_key="k")
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="storage="):
+        flyte.init_from_config(storage=object())
+
+
+@pytest.mark.parametrize("endpoint", ["", "dns:///", "a b", "host:port", "http://"])
+def test_init_refuses_what_is_no_address(endpoint):
+    """An endpoint that is no address is refused with its value."""
+    with pytest.raises(InitializationError, match="is not an address"):
+        flyte.init(endpoint=endpoint)
+
+
+def test_init_refuses_a_root_that_is_no_directory(here):
+    """A root directory that does not exist is refused with its value."""
+    with pytest.raises(InitializationError, match="'nowhere' is not a directory"):
+        flyte.init(root_dir="nowhere")

@@ -1,0 +1,146 @@
+"""The session with the scheduler: reconnects, repeats, generations."""
+
+from hangar.scheduler.v1 import node_service_pb2
+from hangar.scheduler.v1.node_service_pb2 import ChildRequest, LeaseResult, NodeSessionRequest
+from services.executor.outgoing import FRAME_BYTES, Outgoing
+from services.executor.tests.conftest import Bench
+from services.executor.tests.scheduler_fake import until
+from services.executor.tests.specs import POOL, assignment, frame, outcome, spec, start
+
+
+async def test_hello_says_what_the_host_offers(bench: Bench):
+    """Name, boot id, engine and inventory are in the first frame."""
+    hello = bench.scheduler.hellos[0]
+    assert (hello.node, hello.engine, hello.inventory.platform) == ("n1", "fake", "linux/amd64")
+    assert hello.boot_id
+    assert hello.inventory.cpu_millis > 0
+
+
+async def test_heartbeats_keep_coming(bench: Bench):
+    """One at every interval of the welcome, with the load of the host."""
+    beats = await until(
+        lambda: (
+            (heard := [each.heartbeat for each in bench.scheduler.frames if each.HasField("heartbeat")])
+            and len(heard) >= 3
+            and heard
+        )
+    )
+    assert beats[-1].memory_used_bytes > 0
+    assert beats[-1].sent_at.ToNanoseconds() > beats[0].sent_at.ToNanoseconds()
+
+
+async def test_a_scheduler_that_comes_back_hears_everything_unanswered_again(bench: Bench):
+    """Children without an outcome, cancellations, parks, unacknowledged results and log chunks are said again."""
+    scheduler = bench.scheduler
+    scheduler.acknowledges = False
+    leases = [assignment(lease, pool=POOL) for lease in (10, 11, 12)]
+    scheduler.send(frame(start(1, concurrency=3), *leases), [spec()])
+    worker = await bench.world.worker(1)
+    for lease in (10, 11, 12):
+        await worker.has(lease)
+        worker.begin(lease)
+    worker.ask(10, "c1")
+    worker.ask(10, "c2")
+    worker.send({"type": "cancel", "lease": 10, "key": "c2"})
+    worker.park(10)
+    worker.print(11, "hello\n")
+    worker.succeed(11)
+    await scheduler.result(11)
+    await until(lambda: scheduler.all("logs") and scheduler.all("parks") and scheduler.all("cancellations"))
+    await scheduler.stop()
+    scheduler.frames.clear()
+    scheduler.results.clear()
+    await scheduler.start()
+    await scheduler.connected(2)
+    await until(lambda: scheduler.all("logs") and scheduler.all("parks") and 11 in scheduler.results)
+    assert {(each.parent_lease_id, each.key) for each in scheduler.all("children")} == {
+        (10, "c1"),
+        (10, "c2"),
+    }
+    assert {each.key for each in scheduler.all("specs")} == {
+        each.spec_key for each in scheduler.all("children")
+    }
+    assert [each.key for each in scheduler.all("cancellations")] == ["c2"]
+    assert [(each.lease_id, each.awaiting) for each in scheduler.all("parks")] == [(10, 1)]
+    assert {each.lease_id for each in scheduler.all("started")} == {10, 12}
+    assert {each.state for each in scheduler.all("workers")} == {node_service_pb2.WORKER_STATE_READY}
+    assert {each.lease_id for each in scheduler.hellos[-1].leases} == {10, 11, 12}
+    scheduler.send(outcome(10, "c1"))
+    await until(lambda: worker.outcomes.get(10))
+
+
+async def test_an_ended_worker_is_told_to_a_scheduler_that_was_away(bench: Bench):
+    """The failure of a pool worker is not lost with a session."""
+    await bench.scheduler.stop()
+    host = bench.app._started()
+    bench.world.image_failure = "no"
+    host.received(frame_with_spec())
+    await until(lambda: host.holdings.exits)
+    await bench.scheduler.start()
+    status = await until(lambda: bench.scheduler.worker(1))
+    assert status.failure.code == "UnsupportedLayer"
+
+
+def frame_with_spec():
+    """A frame that starts a pool worker, with its definition."""
+    made = frame(start(1))
+    made.specs.add(key="env.task", spec=spec())
+    return made
+
+
+async def test_a_session_that_is_closed_is_opened_again(bench: Bench):
+    """The end of a stream without an error is no end of the executor."""
+    bench.scheduler.end_session()
+    await bench.scheduler.connected(2)
+
+
+async def test_an_older_scheduler_is_refused(bench: Bench):
+    """After a generation was seen, an older one gets no work done, also not after a restart of the executor."""
+    bench.scheduler.generation = 7
+    bench.scheduler.end_session()
+    await bench.scheduler.connected(2)
+    bench.scheduler.generation = 6
+    bench.scheduler.end_session()
+    hellos = len(bench.scheduler.hellos)
+    await until(lambda: len(bench.scheduler.hellos) > hellos + 1)
+    assert not (await bench.app.describe()).connected
+    await bench.stop()
+    bench.scheduler.generation = 8
+    await bench.start()
+    bench.scheduler.generation = 7
+    await bench.stop()
+    hellos = len(bench.scheduler.hellos)
+    await bench.start_without_session()
+    await until(lambda: len(bench.scheduler.hellos) > hellos + 1)
+    assert not (await bench.app.describe()).connected
+
+
+async def test_frames_collect_what_is_queued():
+    """Everything between two writes is one frame; definitions go once per session, before their first child."""
+    outgoing = Outgoing()
+    outgoing.open()
+    for number in range(100):
+        outgoing.child(ChildRequest(parent_lease_id=1, key=f"k{number}", spec_key="s"), spec())
+    outgoing.park(1, 100)
+    taken = await outgoing.take()
+    assert (len(taken.children), len(taken.specs), len(taken.parks)) == (100, 1, 1)
+    outgoing.child(ChildRequest(parent_lease_id=1, key="x", spec_key="s"), spec())
+    assert not (await outgoing.take()).specs
+    outgoing.open()
+    outgoing.child(ChildRequest(parent_lease_id=1, key="x", spec_key="s"), spec())
+    assert len((await outgoing.take()).specs) == 1
+
+
+async def test_frames_stay_small_and_in_order():
+    """Many large results are several frames, none of them much beyond the limit."""
+    outgoing = Outgoing()
+    outgoing.open()
+    for number in range(100):
+        result = LeaseResult(lease_id=number)
+        result.outputs.inline = bytes(60_000)
+        outgoing.result(result)
+    taken: list[NodeSessionRequest] = []
+    while sum(len(each.results) for each in taken) < 100:
+        taken.append(await outgoing.take())
+    assert max(each.ByteSize() for each in taken) < FRAME_BYTES + 70_000
+    assert [each.lease_id for heard in taken for each in heard.results] == list(range(100))

@@ -1,0 +1,110 @@
+"""`hangar.scheduler.v1.NodeService`: the sessions of executors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc.aio
+import structlog
+
+from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionRequest, NodeSessionResponse
+from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceServicer
+from services.common.errors import FailedPrecondition, InvalidArgument
+from services.scheduler.core.events import NodeDisconnected
+from services.scheduler.frame_decoder import FrameDecoder
+from services.scheduler.running import Running, Slot
+from services.scheduler.sessions import Session
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_log = structlog.get_logger(__name__)
+_LONGEST_NAME = 253
+
+
+class NodeServicer(NodeServiceServicer):
+    """Sessions of executors.
+
+    Args:
+        slot: What runs between start and stop.
+    """
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+
+    async def NodeSession(
+        self, request_iterator: AsyncIterator[NodeSessionRequest], context: Context
+    ) -> AsyncIterator[NodeSessionResponse]:
+        """Holds the session of one host until it ends or a newer one replaces it."""
+        running = self._slot.get()
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
+            return
+        hello = _checked_hello(first)
+        session = running.sessions.open(hello.node)
+        decoder = FrameDecoder(hello.node, session.number, running.specs)
+        log = _log.bind(node=hello.node, session=session.number)
+        log.info("node connected", leases=len(hello.leases), workers=len(hello.workers))
+        running.shell.submit([decoder.decode_hello(hello)])
+        _take_in(running, decoder, first)
+        reading = asyncio.create_task(_read(running, decoder, request_iterator, session))
+        try:
+            while (frame := await session.next_frame()) is not None:
+                yield frame
+            if reading.done():
+                reading.result()
+            elif running.sessions.of(hello.node) is not None:
+                raise FailedPrecondition(
+                    f"node {hello.node!r} opened a newer session", reason="SESSION_REPLACED", node=hello.node
+                )
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            running.sessions.close(session)
+            running.shell.submit([NodeDisconnected(hello.node, session.number)])
+            log.info("node disconnected")
+
+
+async def _read(
+    running: Running,
+    decoder: FrameDecoder,
+    frames: AsyncIterator[NodeSessionRequest],
+    session: Session,
+) -> None:
+    """Takes frames in until the executor ends the stream. Stops reading while the ledger is behind."""
+    try:
+        async for frame in frames:
+            if frame.HasField("hello"):
+                raise InvalidArgument("hello belongs into the first frame of a session only", field="hello")
+            _take_in(running, decoder, frame)
+            await running.shell.has_room()
+    finally:
+        running.sessions.close(session)
+
+
+def _take_in(running: Running, decoder: FrameDecoder, frame: NodeSessionRequest) -> None:
+    """Hands a frame whole to the core and the recorder."""
+    shell = running.shell
+    now = shell.now()
+    decoded = decoder.decode(frame, now)
+    for chunk in decoded.log_chunks:
+        shell.recorder.record_log_chunk(chunk)
+    for lease_id, detail in decoded.progress:
+        shell.recorder.record_progress(lease_id, detail, now)
+    shell.submit(decoded.events, decoded.released)
+
+
+def _checked_hello(first: NodeSessionRequest) -> Hello:
+    if not first.HasField("hello"):
+        raise InvalidArgument("the first frame of a session must have hello", reason="HELLO_MISSING")
+    hello = first.hello
+    if not 0 < len(hello.node) <= _LONGEST_NAME:
+        raise InvalidArgument(
+            f"hello.node is {hello.node[:80]!r}: give a name of 1 to {_LONGEST_NAME} characters",
+            field="hello.node",
+        )
+    if not hello.boot_id:
+        raise InvalidArgument(
+            "hello.boot_id is empty: give what changes with every start", field="hello.boot_id"
+        )
+    return hello

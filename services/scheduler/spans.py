@@ -1,0 +1,207 @@
+"""One OTLP span per finished attempt, made of what the ledger says.
+
+At least once: the cursor is stored behind what the collector has accepted. Without an endpoint the rows stay
+in the ledger, and are exported when one is configured later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc.aio
+import structlog
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from sqlalchemy import select
+
+from hangar.core.v1.phase_pb2 import Phase
+from services.ledger.tables import ACTION, ATTEMPT, EVENT, RUN
+from services.scheduler.shell import Shell
+from services.scheduler.store import Store
+
+_log = structlog.get_logger(__name__)
+_PAGE = 500
+_INTERVAL = 0.5
+_LONGEST_PAUSE = 30.0
+_EXPORT_SECONDS = 10.0
+_MICROSECOND = 1000
+
+_ATTEMPTS = (
+    select(
+        ATTEMPT.c.id,
+        ATTEMPT.c.action_id,
+        ATTEMPT.c.number,
+        ATTEMPT.c.node,
+        ATTEMPT.c.worker_id,
+        ATTEMPT.c.phase,
+        ATTEMPT.c.assigned_at,
+        ATTEMPT.c.started_at,
+        ATTEMPT.c.ended_at,
+        ATTEMPT.c.span_id,
+        ATTEMPT.c.parent_span_id,
+        ATTEMPT.c.peak_memory_bytes,
+        ATTEMPT.c.cpu_millis,
+        ATTEMPT.c.ended_cursor,
+        ATTEMPT.c.failure_code,
+        ATTEMPT.c.failure_message,
+        ACTION.c.name.label("action"),
+        ACTION.c.task_name,
+        ACTION.c.group_name,
+        RUN.c.name.label("run"),
+        RUN.c.project,
+        RUN.c.domain,
+        RUN.c.trace_id,
+    )
+    .join_from(ATTEMPT, ACTION, ACTION.c.id == ATTEMPT.c.action_id)
+    .join(RUN, RUN.c.id == ACTION.c.run_id)
+    .order_by(ATTEMPT.c.ended_cursor)
+    .limit(_PAGE)
+)
+
+
+class SpanExporter:
+    """Exports spans in the background.
+
+    Args:
+        endpoint: OTLP gRPC endpoint, such as ``"http://127.0.0.1:4317"``.
+        store: The ledger.
+        shell: Stores how far spans were exported.
+    """
+
+    def __init__(self, endpoint: str, store: Store, shell: Shell) -> None:
+        self._endpoint = endpoint
+        self._store = store
+        self._shell = shell
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to export. Call it in the event loop."""
+        self._task = asyncio.create_task(self._run(), name="span-exporter")
+
+    async def stop(self) -> None:
+        """Stops; what was not exported is exported after the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        cursor = await self._shell.read(self._store.span_cursor)
+        pause = _INTERVAL
+        async with _channel(self._endpoint) as channel:
+            stub: Any = TraceServiceStub(channel)  # type: ignore[no-untyped-call]
+            while True:
+                spans, upto = await self._shell.read(finished_spans, self._store, cursor)
+                if not spans:
+                    await asyncio.sleep(_INTERVAL)
+                    continue
+                try:
+                    await stub.Export(export_request(spans), timeout=_EXPORT_SECONDS)
+                except grpc.aio.AioRpcError as error:
+                    _log.warning("spans cannot be exported; trying again", error=error.details(), pause=pause)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                    continue
+                pause = _INTERVAL
+                cursor = upto
+                self._shell.recorder.record_span_export(cursor)
+                self._shell.step_soon()
+
+
+def finished_spans(store: Store, after: int) -> tuple[list[Span], int]:
+    """Returns spans of finished attempts in the order in which they finished.
+
+    Args:
+        store: The ledger.
+        after: Cursor of the last attempt that was exported.
+
+    Returns:
+        Some spans, and the cursor to go on from.
+    """
+    with store.read() as connection:
+        attempts = connection.execute(_ATTEMPTS.where(ATTEMPT.c.ended_cursor > after)).all()
+        if not attempts:
+            return [], after
+        query = (
+            select(EVENT.c.action_id, EVENT.c.attempt, EVENT.c.phase, EVENT.c.occurred_at, EVENT.c.detail)
+            .where(EVENT.c.action_id.in_({attempt.action_id for attempt in attempts}))
+            .order_by(EVENT.c.cursor)
+        )
+        phases: defaultdict[tuple[int, int], list[Any]] = defaultdict(list)
+        for action_id, attempt, *event in connection.execute(query):
+            phases[action_id, attempt].append(event)
+    spans = [_span(each, phases[each.action_id, each.number]) for each in attempts]
+    return spans, attempts[-1].ended_cursor
+
+
+def export_request(spans: list[Span]) -> ExportTraceServiceRequest:
+    """Returns the request that exports these spans."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    _set(resource.resource, "service.name", "hangar-scheduler")
+    scope = resource.scope_spans.add()
+    scope.scope.name = "hangar"
+    scope.spans.extend(spans)
+    return request
+
+
+def _span(attempt: Any, phases: list[Any]) -> Span:
+    started = min([attempt.assigned_at, *(occurred_at for _, occurred_at, _ in phases)])
+    span = Span(
+        trace_id=bytes.fromhex(attempt.trace_id),
+        span_id=bytes.fromhex(attempt.span_id),
+        parent_span_id=bytes.fromhex(attempt.parent_span_id),
+        name=attempt.task_name,
+        kind=Span.SPAN_KIND_INTERNAL,
+        start_time_unix_nano=started * _MICROSECOND,
+        end_time_unix_nano=attempt.ended_at * _MICROSECOND,
+    )
+    values = {
+        "hangar.project": attempt.project,
+        "hangar.domain": attempt.domain,
+        "hangar.run": attempt.run,
+        "hangar.action": attempt.action,
+        "hangar.group": attempt.group_name,
+        "hangar.attempt": attempt.number,
+        "hangar.node": attempt.node,
+        "hangar.worker": attempt.worker_id,
+        "hangar.phase": _phase_name(attempt.phase),
+        "hangar.peak_memory_bytes": attempt.peak_memory_bytes,
+        "hangar.cpu_millis": attempt.cpu_millis,
+    }
+    for key, value in values.items():
+        if value not in {"", 0} or key == "hangar.attempt":
+            _set(span, key, value)
+    for phase, occurred_at, detail in phases:
+        event = span.events.add(time_unix_nano=occurred_at * _MICROSECOND, name=_phase_name(phase))
+        if detail:
+            _set(event, "hangar.detail", detail)
+    if attempt.phase == Phase.PHASE_SUCCEEDED:
+        span.status.code = Status.STATUS_CODE_OK
+    else:
+        span.status.code = Status.STATUS_CODE_ERROR
+        span.status.message = f"{attempt.failure_code}: {attempt.failure_message}".strip(": ")
+    return span
+
+
+def _phase_name(number: int) -> str:
+    return Phase.Name(number).removeprefix("PHASE_").lower()
+
+
+def _set(target: Any, key: str, value: str | int) -> None:
+    attribute = target.attributes.add(key=key)
+    if isinstance(value, str):
+        attribute.value.string_value = value
+    else:
+        attribute.value.int_value = value
+
+
+def _channel(endpoint: str) -> grpc.aio.Channel:
+    parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+    address = parts.netloc
+    if parts.scheme == "https":
+        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials())
+    return grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])

@@ -1,0 +1,117 @@
+"""What a request must be like to be accepted."""
+
+from __future__ import annotations
+
+from hangar.core.v1.identifiers_pb2 import RunIdentifier
+from hangar.core.v1.payload_pb2 import Payload
+from hangar.core.v1.resources_pb2 import Resources
+from hangar.core.v1.task_spec_pb2 import ReusePolicy, TaskSpec
+from services.common.errors import InvalidArgument
+from services.common.names import check_domain, check_name
+
+MOST_RETRIES = 100
+"""Most retries of a task."""
+INLINE_BYTES = 64 * 1024
+"""Most bytes of an inline document."""
+_LONGEST_NAME = 255
+
+
+def check_run(run: RunIdentifier) -> None:
+    """Checks an identifier of a run.
+
+    Raises:
+        InvalidArgument: A part of it is missing or not valid.
+    """
+    check_name("project", run.project)
+    check_domain(run.domain)
+    check_name("run name", run.name)
+
+
+def check_inputs(inputs: Payload) -> None:
+    """Checks the inputs of a run.
+
+    Raises:
+        InvalidArgument: They are missing, or too large to be inline.
+    """
+    kind = inputs.WhichOneof("data")
+    if kind is None:
+        raise _invalid("inputs", "is missing: give the JSON document inline ({} for none) or a reference")
+    if kind == "inline" and len(inputs.inline) > INLINE_BYTES:
+        raise _invalid(
+            "inputs.inline",
+            f"has {len(inputs.inline)} bytes, more than {INLINE_BYTES}: upload it and give a reference",
+        )
+    if kind == "reference" and not inputs.reference.key:
+        raise _invalid("inputs.reference.key", "is empty: give the key of the uploaded document")
+
+
+def check_spec(spec: TaskSpec) -> None:
+    """Checks a task definition.
+
+    Raises:
+        InvalidArgument: Something in it is missing or not valid.
+    """
+    if not spec.name or len(spec.name) > _LONGEST_NAME:
+        raise _invalid(
+            "name", f"is {spec.name[:80]!r}: give 1 to {_LONGEST_NAME} characters, such as 'my_env.greet'"
+        )
+    if not spec.environment:
+        raise _invalid("environment", "is empty: give the name of the task environment")
+    if not spec.HasField("interface"):
+        raise _invalid("interface", "is missing: give inputs and outputs, empty ones for none")
+    if not spec.code.module or not spec.code.attribute:
+        raise _invalid("code", "needs module and attribute: they say how to import the task")
+    if not 0 <= spec.retry.count <= MOST_RETRIES:
+        raise _invalid("retry.count", f"is {spec.retry.count}: give 0 to {MOST_RETRIES}")
+    for name in ("max_runtime_millis", "max_queued_millis"):
+        if getattr(spec.timeout, name) < 0:
+            raise _invalid(
+                f"timeout.{name}", f"is {getattr(spec.timeout, name)}: give a positive number, or 0 for none"
+            )
+    _check_resources(spec)
+    if spec.HasField("reuse"):
+        _check_reuse(spec.reuse)
+
+
+def _check_resources(spec: TaskSpec) -> None:
+    if not spec.HasField("resources"):
+        raise _invalid("resources", "is missing: give cpu_millis and memory_bytes")
+    wanted: Resources = spec.resources
+    for name in ("cpu_millis", "memory_bytes"):
+        if getattr(wanted, name) <= 0:
+            raise _invalid(f"resources.{name}", f"is {getattr(wanted, name)}: give a positive number")
+    if wanted.disk_bytes < 0:
+        raise _invalid(
+            "resources.disk_bytes", f"is {wanted.disk_bytes}: give a positive number, or 0 for none"
+        )
+    if wanted.shm_bytes < -1:
+        raise _invalid(
+            "resources.shm_bytes", f"is {wanted.shm_bytes}: give a positive number, 0, or -1 for automatic"
+        )
+    if wanted.HasField("gpu"):
+        if wanted.gpu.count < 1:
+            raise _invalid("resources.gpu.count", f"is {wanted.gpu.count}: give at least 1, or leave gpu out")
+        if wanted.gpu.partition:
+            raise _invalid(
+                "resources.gpu.partition",
+                f"is {wanted.gpu.partition!r}, but partitions are not supported yet: ask for whole devices",
+            )
+
+
+def _check_reuse(reuse: ReusePolicy) -> None:
+    if reuse.max_replicas < 1:
+        raise _invalid("reuse.max_replicas", f"is {reuse.max_replicas}: give at least 1")
+    if not 0 <= reuse.min_replicas <= reuse.max_replicas:
+        raise _invalid(
+            "reuse.min_replicas", f"is {reuse.min_replicas}: give 0 to {reuse.max_replicas} (max_replicas)"
+        )
+    if reuse.concurrency < 1:
+        raise _invalid("reuse.concurrency", f"is {reuse.concurrency}: give at least 1")
+    for name in ("idle_ttl_millis", "scaledown_ttl_millis"):
+        if getattr(reuse, name) < 0:
+            raise _invalid(f"reuse.{name}", f"is {getattr(reuse, name)}: give 0 or more")
+
+
+def _invalid(field: str, problem: str) -> InvalidArgument:
+    place = field if field.startswith("inputs") else f"task.{field}"
+    return InvalidArgument(f"{place} {problem}", reason="REQUEST_INVALID", field=place)
