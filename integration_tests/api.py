@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from hangar.admin.v1 import (
     log_service_pb2,
@@ -43,7 +43,8 @@ class Api:
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)]
+            address,
+            options=[("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)],
         )
         self.runs = run_service_pb2_grpc.RunServiceStub(self._channel)
         self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
@@ -133,7 +134,9 @@ class Api:
 
     def abort(self, run: str, reason: str) -> None:
         """Aborts a run."""
-        self.runs.AbortRun(run_service_pb2.AbortRunRequest(id=_run(run), reason=reason), timeout=_CALL_SECONDS)
+        self.runs.AbortRun(
+            run_service_pb2.AbortRunRequest(id=_run(run), reason=reason), timeout=_CALL_SECONDS
+        )
 
     def wait(self, run: str, seconds: float = 60) -> run_pb2.Run:
         """Waits until a run has ended, and returns it."""

@@ -1,4 +1,4 @@
-"""A real embedded backend: processes of their own, a data directory of their own, killed and started at will."""
+"""A real embedded backend with processes and a data directory of its own, killed and started at will."""
 
 from __future__ import annotations
 
@@ -23,11 +23,21 @@ from integration_tests.processes import Process, descendants, of_directory
 BIN = Path(sys.executable).parent
 _START_SECONDS = 60
 _STOP_SECONDS = 30
-_FOREIGN = ("HANGAR_", "FLYTE_", "OTEL_", "UCTL_", "FLYTECTL_", "PYTEST_", "COV_", "VIRTUAL_ENV", "TRACEPARENT")
+_FOREIGN = (
+    "HANGAR_",
+    "FLYTE_",
+    "OTEL_",
+    "UCTL_",
+    "FLYTECTL_",
+    "PYTEST_",
+    "COV_",
+    "VIRTUAL_ENV",
+    "TRACEPARENT",
+)
 
 
 def clean_environ(**extra: str) -> dict[str, str]:
-    """The environment of this process without what would configure SDK or services, and with what is given."""
+    """The environment of this process without what would configure Hangar, and with what is given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {**kept, "NO_COLOR": "1", **extra}
 
@@ -61,7 +71,12 @@ class Backend:
     """
 
     def __init__(
-        self, data: Path, environments: Path, settings: Mapping[str, str] | None = None, *, apart: bool = False
+        self,
+        data: Path,
+        environments: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
@@ -80,7 +95,7 @@ class Backend:
         self.api = Api(self.grpc)
         self.up: subprocess.Popen[bytes] | None = None
         self.executor: subprocess.Popen[bytes] | None = None
-        _share(environments, data / "executor" / "environments")
+        share_environments(environments, data / "executor" / "environments")
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -105,19 +120,23 @@ class Backend:
     def kill(self) -> None:
         """`kill -9` of `hangar up`."""
         assert self.up is not None
-        self.up = self._end(self.up, signal.SIGKILL)
+        self._end(self.up, signal.SIGKILL)
+        self.up = None
 
     def kill_executor(self) -> None:
         """`kill -9` of `hangar serve executor`."""
         assert self.executor is not None
-        self.executor = self._end(self.executor, signal.SIGKILL)
+        self._end(self.executor, signal.SIGKILL)
+        self.executor = None
 
     def stop(self) -> None:
         """Asks for the end as a service manager does, and waits for it. Runs and their workers are kept."""
         if self.executor is not None:
-            self.executor = self._end(self.executor, signal.SIGTERM)
+            self._end(self.executor, signal.SIGTERM)
+            self.executor = None
         if self.up is not None:
-            self.up = self._end(self.up, signal.SIGTERM)
+            self._end(self.up, signal.SIGTERM)
+            self.up = None
 
     def close(self) -> None:
         """Ends everything."""
@@ -143,7 +162,9 @@ class Backend:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"{process.args} did not end on {number.name}\n{self.log_tail()}") from None
+            raise AssertionError(
+                f"{process.args!r} did not end on {number.name}\n{self.log_tail()}"
+            ) from None
 
     def _is_ready(self) -> bool:
         assert self.up is not None
@@ -169,7 +190,9 @@ class Backend:
     def check_ledger(self) -> None:
         """Fails when `hangar doctor` finds anything wrong."""
         command = [str(BIN / "hangar"), "doctor"]
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def workers(self) -> list[executor_service_pb2.Worker]:
@@ -201,7 +224,7 @@ class Backend:
         return of_directory(self.data)
 
     def orphans(self) -> list[Process]:
-        """Processes that belong to the data directory, and neither to the backend nor to a worker that it knows."""
+        """Processes of the data directory that belong neither to the backend nor to a worker that it knows."""
         roots = {process.pid for process in (self.up, self.executor) if process is not None}
         if self.executor is not None or (self.up is not None and not self.apart):
             roots |= {worker.pid for worker in self.workers() if worker.state != "exited"}
@@ -210,7 +233,8 @@ class Backend:
         return [process for process in processes if process.pid not in known]
 
 
-def _share(shared: Path, place: Path) -> None:
+def share_environments(shared: Path, place: Path) -> None:
+    """Makes a directory of environments the one that several backends use."""
     if not place.is_symlink():
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(shared, target_is_directory=True)

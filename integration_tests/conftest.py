@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from integration_tests.workspace import Workspace
 
 ORPHAN_SECONDS = 20
 _SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
+
+_MADE = pytest.StashKey[list[Backend]]()
 
 MakeBackend = Callable[..., Backend]
 MakeWorkspace = Callable[..., Workspace]
@@ -117,18 +119,12 @@ def check_no_orphans(backend: Backend) -> None:
     until(lambda: not backend.orphans(), f"no orphan in {backend.data}: {backend.orphans()}", 15)
 
 
-_MADE = pytest.StashKey[list[Backend]]()
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shows the end of the backends' logs with a failure."""
     report = yield
     if report.failed:
-        backends = list(item.stash.get(_MADE, []))
         shared = getattr(item, "funcargs", {}).get("backend")
-        for backend in [*backends, *([shared] if shared else [])]:
+        for backend in [*item.stash.get(_MADE, []), *([shared] if shared else [])]:
             report.sections.append((f"log of {backend.data}", backend.log_tail()))
     return report

@@ -40,7 +40,12 @@ class OtlpReceiver:
         grpc_port, http_port = free_ports(2)
         self.endpoint = f"http://127.0.0.1:{grpc_port}"
         debug = ["--debug-log", "traces", "--debug-log-verbosity", "detailed", "--exporter", "blackhole"]
-        ports = ["--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}", "--otlp-http-endpoint", f"127.0.0.1:{http_port}"]
+        ports = [
+            "--otlp-grpc-endpoint",
+            f"127.0.0.1:{grpc_port}",
+            "--otlp-http-endpoint",
+            f"127.0.0.1:{http_port}",
+        ]
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 [str(_PROGRAM), "start", *debug, *ports], stdout=file, stderr=file, env=clean_environ()

@@ -46,7 +46,9 @@ def test_services_are_listed_and_described(grpcurl):
     """Reflection shows every service, its methods, and the comments-free shape of its messages."""
     listed = set(grpcurl("list").stdout.split())
     assert listed >= SERVICES
-    assert "hangar.admin.v1.RunService.CreateRun" in grpcurl("list", "hangar.admin.v1.RunService").stdout.split()
+    assert (
+        "hangar.admin.v1.RunService.CreateRun" in grpcurl("list", "hangar.admin.v1.RunService").stdout.split()
+    )
     described = grpcurl("describe", "hangar.admin.v1.Run").stdout
     assert "hangar.core.v1.Phase phase" in described
 
@@ -75,6 +77,8 @@ def test_a_run_its_actions_and_data(grpcurl, workspace):
     assert (run["phase"], run["taskName"], run["actionCount"]) == ("PHASE_SUCCEEDED", "env.hello", "1")
     listed = json.loads(grpcurl("hangar.admin.v1.RunService/ListActions", data={"run": identifier}).stdout)
     assert [action["id"]["name"] for action in listed["actions"]] == ["a0"]
-    missing = grpcurl("hangar.admin.v1.RunService/GetRun", data={"id": {**identifier, "name": "nothing-here"}})
+    missing = grpcurl(
+        "hangar.admin.v1.RunService/GetRun", data={"id": {**identifier, "name": "nothing-here"}}
+    )
     assert "Code: NotFound" in missing.stderr
     assert "nothing-here" in missing.stderr

@@ -91,7 +91,10 @@ def test_everything_that_a_task_and_its_processes_write(backend, workspace):
 def test_async_tasks_and_many_lines(backend, workspace):
     """Coroutines are captured, and twenty thousand lines arrive complete and in order."""
     workspace.write("talk.py", SCRIPT)
-    few, many = workspace.launch("talk.py", "writes_async"), workspace.launch("talk.py", "writes_much", "--count", 20_000)
+    few, many = (
+        workspace.launch("talk.py", "writes_async"),
+        workspace.launch("talk.py", "writes_much", "--count", 20_000),
+    )
     backend.api.succeeded(few)
     backend.api.succeeded(many)
     assert backend.api.log_lines(few) == ["before", "after"]
@@ -102,7 +105,10 @@ def test_async_tasks_and_many_lines(backend, workspace):
 def test_each_attempt_has_a_log_of_its_own(backend, workspace):
     """A retried task keeps the log of each attempt, and a process that dies keeps its last words."""
     workspace.write("talk.py", SCRIPT)
-    run, dead = workspace.launch("talk.py", "writes_and_fails"), workspace.launch("talk.py", "writes_and_dies")
+    run, dead = (
+        workspace.launch("talk.py", "writes_and_fails"),
+        workspace.launch("talk.py", "writes_and_dies"),
+    )
     backend.api.succeeded(run)
     assert backend.api.log_lines(run, attempt=1) == ["attempt 1"]
     assert backend.api.log_lines(run, attempt=0)[0] == "attempt 0"

@@ -200,7 +200,12 @@ def test_a_retried_parent_repeats_only_failed_children(backend, user, notes):
     assert Counter(lines(notes)) == {"parent": 2, "one": 1, "two": 2, "three": 1}
     root, one, two, again, three = backend.api.actions(run)
     assert root.attempt_count == 2
-    assert [each.short_name for each in (one, two, again, three)] == ["fine", "fails_once", "fails_once", "fine"]
+    assert [each.short_name for each in (one, two, again, three)] == [
+        "fine",
+        "fails_once",
+        "fails_once",
+        "fine",
+    ]
     assert (phase_of(two), phase_of(again)) == ("failed", "succeeded")
     assert again.id.name == f"{two.id.name}-2"
 
@@ -224,12 +229,16 @@ def test_retries_count_and_each_attempt_is_seen(backend, user, notes):
     assert lines(notes) == ["0", "1", "2"]
     attempts = backend.api.action(run).attempts
     assert [(each.number, phase_of(each), each.failure.code) for each in attempts] == [
-        (0, "failed", "RuntimeError"), (1, "failed", "RuntimeError"), (2, "succeeded", "")
+        (0, "failed", "RuntimeError"),
+        (1, "failed", "RuntimeError"),
+        (2, "succeeded", ""),
     ]
     assert len({each.span_id for each in attempts}) == 3
 
 
-@pytest.mark.parametrize(("task", "code", "tries"), [("never", "KeyError", 3), ("hopeless", "NonRecoverableError", 1)])
+@pytest.mark.parametrize(
+    ("task", "code", "tries"), [("never", "KeyError", 3), ("hopeless", "NonRecoverableError", 1)]
+)
 def test_retries_end(backend, user, notes, task, code, tries):
     """A task fails when its retries are used up, or at once with NonRecoverableError; the exit code is 1."""
     done = user.flyte("run", "failing.py", task, "--path", notes, code=1)
@@ -261,8 +270,12 @@ def test_failures_of_children_arrive_as_documented(backend, user):
     assert int(repaired) == 600 * 2**20
     found = [(each.short_name, phase_of(each)) for each in backend.api.children(run)]
     assert found == [
-        ("raises", "failed"), ("hungry", "failed"), ("too_slow", "timed_out"), ("too_slow_async", "timed_out"),
-        ("exits", "failed"), ("hungry", "succeeded"),
+        ("raises", "failed"),
+        ("hungry", "failed"),
+        ("too_slow", "timed_out"),
+        ("too_slow_async", "timed_out"),
+        ("exits", "failed"),
+        ("hungry", "succeeded"),
     ]
     breach = backend.api.action(run, backend.api.children(run, "hungry")[0].id.name).attempts[0]
     assert breach.peak_memory_bytes > 200 * 2**20
@@ -319,7 +332,10 @@ def test_cancelling_a_call_aborts_the_child(backend, user, notes):
     run = user.launch("failing.py", "first_wins", "--path", notes)
     assert backend.api.succeeded(run) == "quick, the other was cancelled"
     until(
-        lambda: phases(backend, run) == {"first_wins": "succeeded", "fine": "succeeded", "sleeps_async": "aborted"},
+        lambda: (
+            phases(backend, run)
+            == {"first_wins": "succeeded", "fine": "succeeded", "sleeps_async": "aborted"}
+        ),
         "the child is aborted",
     )
     assert not lives(int(lines(notes)[0]))

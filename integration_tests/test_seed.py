@@ -58,7 +58,7 @@ def pipeline(x: int) -> int:
     return b
 """
 
-ENVIRONMENTS = '''
+ENVIRONMENTS = """
 import flyte
 
 env = flyte.TaskEnvironment(
@@ -105,9 +105,9 @@ def preprocess(data: str) -> str:
 def train_model(data: str) -> dict:
     # Resource-intensive training
     return {"trained on": preprocess(data)}
-'''
+"""
 
-IMAGE = '''
+IMAGE = """
 import flyte
 
 image = flyte.Image.from_debian_base().with_pip_packages("pandas", "scikit-learn")
@@ -123,9 +123,11 @@ def versions() -> list[str]:
     import sklearn
 
     return [pandas.__version__, sklearn.__version__]
-'''
+"""
 
-URL = re.compile(r"http://127\.0\.0\.1:\d+/v2/runs/project/(?P<project>[^/]+)/domain/(?P<domain>[^/]+)/(?P<run>[^/]+)")
+URL = re.compile(
+    r"http://127\.0\.0\.1:\d+/v2/runs/project/(?P<project>[^/]+)/domain/(?P<domain>[^/]+)/(?P<run>[^/]+)"
+)
 
 
 def test_hello_of_the_minimal_environment(workspace):
@@ -137,14 +139,19 @@ def test_hello_of_the_minimal_environment(workspace):
 def test_greet_called_directly_run_from_python_and_printed(workspace):
     """A direct call is a plain call; printing what flyte.run returns waits for the run and shows its output."""
     workspace.write("my_script.py", GREET)
-    workspace.write("direct.py", """
+    workspace.write(
+        "direct.py",
+        """
         from my_script import greet
 
         # Direct call - runs locally, not in a container
         result = greet("World")
         print(result)  # "Hello, World!"
-    """)
-    workspace.write("remote.py", """
+    """,
+    )
+    workspace.write(
+        "remote.py",
+        """
         from my_script import greet
 
         import flyte
@@ -152,14 +159,18 @@ def test_greet_called_directly_run_from_python_and_printed(workspace):
         flyte.init_from_config()
         result = flyte.run(greet, name="World")
         print(result)  # "Hello, World!"
-    """)
+    """,
+    )
     assert workspace.python("direct.py").out == "Hello, World!\n"
     assert workspace.python("remote.py").out == "Hello, World!\n"
 
 
 def test_greet_in_one_file_with_its_calls(workspace):
     """Task, direct call and run may stand in one script: the worker that imports it does not start a run again."""
-    workspace.write("my_script.py", GREET + """
+    workspace.write(
+        "my_script.py",
+        GREET
+        + """
 if __name__ == "__main__":
     result = greet("World")
     print(result)
@@ -167,7 +178,8 @@ if __name__ == "__main__":
     flyte.init_from_config()
     result = flyte.run(greet, name="World")
     print(result)
-""")
+""",
+    )
     assert workspace.python("my_script.py").lines == ["Hello, World!", "Hello, World!"]
 
 
@@ -197,7 +209,9 @@ def test_pipeline_is_one_run_of_three_actions(backend, workspace):
     root, one, two = actions
     assert [root.id.name, root.parent, one.parent, two.parent] == ["a0", "", "a0", "a0"]
     assert {phase_of(action) for action in actions} == {"succeeded"}
-    documents = [(backend.api.inputs(name, each.id.name), backend.api.outputs(name, each.id.name)) for each in actions]
+    documents = [
+        (backend.api.inputs(name, each.id.name), backend.api.outputs(name, each.id.name)) for each in actions
+    ]
     assert documents == [({"x": 5}, {"o0": 20}), ({"x": 5}, {"o0": 10}), ({"x": 10}, {"o0": 20})]
     assert [(edge.input, edge.source) for edge in two.lineage] == [("x", one.id.name)]
 
@@ -220,7 +234,9 @@ def test_the_three_lines_of_flyte_run(workspace):
 def test_status_of_a_run(workspace):
     """`flyte get run` and `run.status` say where a run stands."""
     workspace.write("my_script.py", PIPELINE)
-    workspace.write("status.py", """
+    workspace.write(
+        "status.py",
+        """
         from my_script import pipeline
 
         import flyte
@@ -232,12 +248,17 @@ def test_status_of_a_run(workspace):
         print(run.status)
         run.wait()
         print(run.status, run.name)
-    """)
+    """,
+    )
     first, _, last = workspace.python("status.py").lines
     phase, name = last.split()
     assert phase.rpartition(".")[2].lower() == "succeeded"
     assert first.rpartition(".")[2].lower() in {
-        "queued", "waiting_for_resources", "initializing", "running", "succeeded"
+        "queued",
+        "waiting_for_resources",
+        "initializing",
+        "running",
+        "succeeded",
     }
     shown = json.loads(workspace.flyte("-of", "json", "get", "run", name).out)
     assert (shown["phase"], shown["actions"], shown["task"]) == ("succeeded", 3, "my_env.pipeline")
@@ -246,12 +267,12 @@ def test_status_of_a_run(workspace):
 
 @pytest.fixture
 def large_host(make_backend, place):
-    """A host that declares eight cores, 32 GiB and an A10G."""
+    """A host that declares eight cores, 40 GiB and an A10G."""
     description = place / "gpus.json"
     device = {"uuid": "GPU-described-1", "model": "A10G", "memory_bytes": 24 * 1024**3}
     description.write_text(json.dumps({"devices": [device]}))
     return make_backend(
-        HANGAR_EXECUTOR_CPU="8", HANGAR_EXECUTOR_MEMORY="32Gi", HANGAR_EXECUTOR_GPUS=str(description)
+        HANGAR_EXECUTOR_CPU="8", HANGAR_EXECUTOR_MEMORY="40Gi", HANGAR_EXECUTOR_GPUS=str(description)
     )
 
 

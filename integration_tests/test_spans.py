@@ -61,7 +61,12 @@ def test_one_span_per_attempt(make_backend, make_workspace, receiver, killed):
     assert len(ids) == 4
     assert set(spans) == set(ids)
     assert {span.trace for span in spans.values()} == {backend.api.run(run).trace_id}
-    assert [spans[each].name for each in ids] == ["env.pipeline", "env.step_one", "env.step_two", "env.step_two"]
+    assert [spans[each].name for each in ids] == [
+        "env.pipeline",
+        "env.step_one",
+        "env.step_two",
+        "env.step_two",
+    ]
     assert {spans[each].parent for each in ids[1:]} == {ids[0]}
     assert spans[ids[0]].parent not in spans
     assert [spans[each].attributes["hangar.attempt"] for each in ids] == ["0", "0", "0", "1"]

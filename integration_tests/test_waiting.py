@@ -111,7 +111,9 @@ def test_a_request_larger_than_every_host_is_refused_and_names_the_largest(one_c
 def test_what_waits_says_why(one_core, make_workspace):
     """An action that a busy host cannot take now is waiting for resources and says so for that host."""
     workspace = make_workspace(one_core)
-    workspace.write("busy.py", """
+    workspace.write(
+        "busy.py",
+        """
         import time
         from pathlib import Path
 
@@ -124,7 +126,8 @@ def test_what_waits_says_why(one_core, make_workspace):
             while not Path(path).exists():
                 time.sleep(0.05)
             return "released"
-    """)
+    """,
+    )
     release = workspace.directory / "release"
     first = workspace.launch("busy.py", "hold", "--path", release)
     until(lambda: phase_of(one_core.api.run(first)) == "running", "the first task runs")

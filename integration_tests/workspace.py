@@ -92,6 +92,8 @@ class Workspace:
             env=self.environ,
             check=False,
         )
-        finished = Finished((Path(arguments[0]).name, *arguments[1:]), done.returncode, done.stdout, done.stderr)
+        finished = Finished(
+            (Path(arguments[0]).name, *arguments[1:]), done.returncode, done.stdout, done.stderr
+        )
         assert code is None or done.returncode == code, f"expected exit code {code}\n{finished}"
         return finished

@@ -7,7 +7,7 @@ with a single attempt sets.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Controller(Protocol):
     """What runs the children of an action: the worker's runtime, or local mode."""
 
-    def submit(
+    async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Coroutine[Any, Any, Any]:
-        """Start a child; the coroutine gives its result. Nothing happens before it is awaited."""
+    ) -> Any:
+        """Run a child and give its result. Nothing happens before it is awaited."""
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Start a child and block the calling thread until its result is there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,13 +12,12 @@ from typing import Any, Literal
 from flyte._availability import refuse
 from flyte._caller import caller
 from flyte._image_layers import Layer, LocalFile, Pairs, local_path, string_list
+from flyte._python_version import PythonVersion, allowed_python, python_text
 
-_OLDEST_PYTHON = (3, 10)
 _REGISTRY = "leave it out: images are made where they are needed and are not pushed anywhere"
 _PLATFORM = "leave it out: images are made for the host that runs them"
 _NO_MOUNTS = "leave it out; package indexes are read with the settings of the host that builds"
 
-PythonVersion = tuple[int, ...] | str
 StrPath = str | os.PathLike[str]
 
 
@@ -83,7 +81,7 @@ class Image:
         if not install_flyte:
             raise refuse(f"{where}(install_flyte=False)", "leave it out: the worker is part of the SDK")
         _refuse(where, registry=registry, registry_secret=registry_secret, platform=platform)
-        base = {"python": _python(python_version), **_named(where, name)}
+        base = {"python": python_text(python_version), **_named(where, name)}
         return cls(Layer.of("debian", **base))
 
     @classmethod
@@ -164,7 +162,7 @@ class Image:
         header = LocalFile(local_path(script, caller()[0]), "script")
         base = Layer.of(
             "debian",
-            python=None if python_version is None else _python(python_version),
+            python=None if python_version is None else python_text(python_version),
             **_named(where, name),
         )
         layer = Layer.of(
@@ -508,7 +506,7 @@ class Image:
                 raise ValueError(
                     "Image.clone: python_version needs a Debian base; another base brings its own Python"
                 )
-            base = Layer.of("debian", **{**dict(base.fields), "python": _python(python_version)})
+            base = Layer.of("debian", **{**dict(base.fields), "python": python_text(python_version)})
         if name is not None:
             base = Layer.of(base.kind, **{**dict(base.fields), **_named("Image.clone", name)})
         return replace(self, _base=base)
@@ -545,9 +543,9 @@ class Image:
                 name = layer.pop("name")
                 if base["python"] is not None or not required:
                     continue
-                base["python"] = _allowed_python(name, required)
+                base["python"] = allowed_python(name, required)
         if base["kind"] == "debian" and base["python"] is None:
-            base["python"] = _python(None)
+            base["python"] = python_text(None)
         layers = [layer for layer in layers if layer["kind"] != "pip" or layer["packages"]]
         return json.dumps(
             {"base": base, "layers": layers}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
@@ -590,50 +588,6 @@ def _refuse(where: str, **parameters: Any) -> None:
     for name, value in parameters.items():
         if value is not None:
             raise refuse(f"{where}({name}={value!r})", reasons[name])
-
-
-def _python(version: PythonVersion | None) -> str:
-    if version is None:
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
-    try:
-        numbers = tuple(int(part) for part in (version.split(".") if isinstance(version, str) else version))
-    except (TypeError, ValueError):
-        numbers = ()
-    if not 2 <= len(numbers) <= 3:
-        raise ValueError(f'python_version={version!r} cannot be read: write (3, 12) or "3.12"')
-    if numbers < _OLDEST_PYTHON:
-        raise ValueError(f"python_version={version!r} is too old: the SDK needs Python 3.10 or later")
-    return ".".join(map(str, numbers))
-
-
-def _allowed_python(script: str, required: str) -> str:
-    """The running Python version if a script allows it, else the version that its header names."""
-    import re
-
-    running = _python(None)
-    clauses = re.findall(r"(===|==|~=|>=|<=|!=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?", required)
-    if not clauses:
-        raise ValueError(f"image: {script}: requires-python {required!r} cannot be read")
-    current = tuple(map(int, running.split(".")))
-    named = [tuple(map(int, number.split(".")))[:2] for _, number, _ in clauses]
-    checks = {
-        "==": lambda wanted: current == wanted,
-        "===": lambda wanted: current == wanted,
-        "~=": lambda wanted: current >= wanted and current[0] == wanted[0],
-        ">=": lambda wanted: current >= wanted,
-        "<=": lambda wanted: current <= wanted,
-        ">": lambda wanted: current > wanted,
-        "<": lambda wanted: current < wanted,
-        "!=": lambda wanted: current != wanted,
-    }
-    if all(checks[operator](wanted) for (operator, _, _), wanted in zip(clauses, named, strict=True)):
-        return running
-    lowest = next((number for operator, number, _ in clauses if operator in ("==", "===", "~=", ">=")), None)
-    if lowest is None:
-        raise ValueError(
-            f"image: {script}: requires-python {required!r} excludes {running}: pass python_version="
-        )
-    return _python(".".join(lowest.split(".")[:2]))
 
 
 def _named(where: str, name: str | None) -> dict[str, str]:

@@ -67,12 +67,12 @@ class Session:
     async def _open(self) -> Client:
         from flyte._client._channel import Endpoint
         from flyte._client._client import Client
-        from flyte._client._embedded import ensure_backend, running_backend
+        from flyte._client._embedded import ensure_backend, locate_backend, running_backend
 
         admin = self.config.admin
         if admin.endpoint is None:
             backend = await (ensure_backend() if self.starts_backend else running_backend())
-            return Client(Endpoint.parse(backend.grpc, insecure=True))
+            return Client(Endpoint.parse(backend.grpc, insecure=True), locate=locate_backend)
         return Client(Endpoint.parse(admin.endpoint, insecure=admin.insecure))
 
     def forget_client(self) -> None:

@@ -420,7 +420,7 @@ def _check_function(func: object) -> int:
     flags: int = code.co_flags
     if flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
         raise TypeError(f"{name} is a generator: a task returns its value; return a list instead")
-    wrapped = func
+    wrapped: Any = func
     while hasattr(wrapped, "__wrapped__"):  # a decorated function has the inputs of the one that it wraps
         wrapped = wrapped.__wrapped__
     if getattr(wrapped, "__code__", code).co_flags & (_CO_VARARGS | _CO_VARKEYWORDS):

@@ -51,6 +51,4 @@ class ActionPhase(str, enum.Enum):
             raise ValueError(f"phase {text!r} does not exist: use one of {known}") from None
 
 
-_TERMINAL = frozenset(
-    {ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT}
-)
+_TERMINAL = frozenset({ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT})

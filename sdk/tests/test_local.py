@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -517,6 +520,37 @@ def test_sys_exit_in_a_task_fails_the_task_only():
 
     run = run_local(leaves)
     assert (run.status, run.error.code) == (ActionPhase.FAILED, "SystemExit")
+
+
+INTERRUPTED = """
+import asyncio, flyte
+env = flyte.TaskEnvironment("interrupted")
+@env.task
+async def endless() -> None:
+    try:
+        print("started", flush=True)
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned up", flush=True)
+flyte.run(endless)
+"""
+
+
+def test_an_interrupt_ends_run_and_program(tmp_path):
+    """Ctrl-C lets tasks clean up and does not hang."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert program.stdout.readline() == "started\n"
+    program.send_signal(signal.SIGINT)
+    output, error = program.communicate(timeout=30)
+    assert output == "cleaned up\n"
+    assert error.endswith("KeyboardInterrupt\n")
+    assert program.returncode == -signal.SIGINT
 
 
 def test_logs_are_refused_by_name():

@@ -90,6 +90,7 @@ class ExecutorApp:
 
     async def _hold_session(self, generation: int) -> None:
         assert self._host is not None
+        await self._host.settle()
         async with connect(self._settings.scheduler) as channel:
             self._session = Session(channel, self._host, LoadMeter().heartbeat, self._outgoing, generation)
             await self._session.run()

@@ -1,6 +1,7 @@
 """The host: brings together what the scheduler asks, what workers say, and what is held."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from services.executor.adoption import Adoption
 from services.executor.children import Children
 from services.executor.code import CodeStore
 from services.executor.dispatch import Dispatch
-from services.executor.engines.base import Engine
+from services.executor.engines.base import Engine, UnknownWorkerError
 from services.executor.exits import Exits
 from services.executor.frames import Frame, FrameError
 from services.executor.gpu.plugin import GpuPlugin
@@ -97,6 +98,7 @@ class Host:
         self._reception = Reception(holdings, journal, outgoing, self._results, self._dispatch, self._kills)
         self._tasks: list[asyncio.Task[None]] = []
         self._starts: dict[int, WorkerStart] = {}
+        self._adoption: Adoption | None = None
 
     # -- beginning and end
 
@@ -110,8 +112,14 @@ class Host:
             asyncio.create_task(self._logs.run(), name="logs"),
         ]
         for worker_id in strangers:
-            await self._engine.kill(worker_id, "no lease or pool is known for it")
-        await adoption.wait(self._settings.adoption_timeout)
+            with contextlib.suppress(UnknownWorkerError):  # It ended by itself just now.
+                await self._engine.kill(worker_id, "no lease or pool is known for it")
+        self._adoption = adoption
+
+    async def settle(self) -> None:
+        """Waits for adopted workers to say what they have, so that Hello is right about it."""
+        if self._adoption is not None:
+            await self._adoption.wait(self._settings.adoption_timeout)
 
     async def close(self) -> None:
         """Lets go of everything. Workers go on, and wait for the next executor."""

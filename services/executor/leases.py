@@ -67,10 +67,11 @@ class Lease:
     log_offset: int = 0
     """Bytes of the log file in those chunks."""
 
-    @property
-    def lease_id(self) -> int:
-        """Identity and fencing epoch."""
-        return self.assignment.lease_id
+    lease_id: int = field(init=False)
+    """Identity and fencing epoch."""
+
+    def __post_init__(self) -> None:
+        self.lease_id = self.assignment.lease_id
 
     @property
     def is_shared(self) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.task_spec_pb2 import RunContext
 
-
 _RANDOM_BYTES = 1024
 
 

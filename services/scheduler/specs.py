@@ -12,6 +12,11 @@ from services.scheduler.core.model import Task
 
 _REMEMBERED = 4096
 
+DEFAULT_CPU_MILLIS = 1000
+"""Processor time of a task that asks for none, in thousandths of a core."""
+DEFAULT_MEMORY_BYTES = 1 << 30
+"""Memory of a task that asks for none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -32,7 +37,9 @@ class Specs:
         self._specs: OrderedDict[str, Spec] = OrderedDict()
 
     def add(self, message: TaskSpec) -> Spec:
-        """Returns the definition of a message; the same one for equal messages."""
+        """Returns the definition of a message, the same one for equal ones. What it leaves open gets defaults."""
+        message.resources.cpu_millis = message.resources.cpu_millis or DEFAULT_CPU_MILLIS
+        message.resources.memory_bytes = message.resources.memory_bytes or DEFAULT_MEMORY_BYTES
         return self.add_serialised(message.SerializeToString(deterministic=True))
 
     def add_serialised(self, serialised: bytes) -> Spec:

@@ -74,16 +74,13 @@ def check_spec(spec: TaskSpec) -> None:
 
 
 def _check_resources(spec: TaskSpec) -> None:
-    if not spec.HasField("resources"):
-        raise _invalid("resources", "is missing: give cpu_millis and memory_bytes")
     wanted: Resources = spec.resources
-    for name in ("cpu_millis", "memory_bytes"):
-        if getattr(wanted, name) <= 0:
-            raise _invalid(f"resources.{name}", f"is {getattr(wanted, name)}: give a positive number")
-    if wanted.disk_bytes < 0:
-        raise _invalid(
-            "resources.disk_bytes", f"is {wanted.disk_bytes}: give a positive number, or 0 for none"
-        )
+    for name in ("cpu_millis", "memory_bytes", "disk_bytes"):
+        if getattr(wanted, name) < 0:
+            raise _invalid(
+                f"resources.{name}",
+                f"is {getattr(wanted, name)}: give a positive number, or 0 for the default",
+            )
     if wanted.shm_bytes < -1:
         raise _invalid(
             "resources.shm_bytes", f"is {wanted.shm_bytes}: give a positive number, 0, or -1 for automatic"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -23,6 +23,7 @@ from hangar.admin.v1 import (
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
+S = TypeVar("S")
 
 _CALL_TIMEOUT_SECONDS = 30.0
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE})
@@ -36,28 +37,51 @@ class Client:
     Args:
         endpoint: Where the backend listens.
         patience: How long calls are tried again while it does not answer.
+        locate: Where it listens now, for a backend that may come back at another address; asked when it does not
+            answer. None when that is not known.
     """
 
-    def __init__(self, endpoint: Endpoint, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        patience: Patience | None = None,
+        locate: Callable[[], Endpoint | None] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.patience = patience or Patience()
+        self._locate = locate
         self._answered = False
         self._channel = open_channel(endpoint)
-        self.runs = run_service_pb2_grpc.RunServiceStub(self._channel)
-        self.projects = project_service_pb2_grpc.ProjectServiceStub(self._channel)
-        self.tasks = task_service_pb2_grpc.TaskServiceStub(self._channel)
-        self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
-        self.data = data_service_pb2_grpc.DataServiceStub(self._channel)
+        self._made: dict[Any, Any] = {}
+        self.runs = self._follow(run_service_pb2_grpc.RunServiceStub)
+        self.projects = self._follow(project_service_pb2_grpc.ProjectServiceStub)
+        self.tasks = self._follow(task_service_pb2_grpc.TaskServiceStub)
+        self.logs = self._follow(log_service_pb2_grpc.LogServiceStub)
+        self.data = self._follow(data_service_pb2_grpc.DataServiceStub)
         LOOP.on_close(self.close)
-
-    @classmethod
-    async def open(cls, endpoint: Endpoint) -> Client:
-        """Makes a client on the running loop. Does not connect yet."""
-        return cls(endpoint)
 
     async def close(self) -> None:
         """Closes the channel."""
         await self._channel.close(None)
+
+    def _follow(self, make: Callable[[grpc.aio.Channel], S]) -> S:
+        """A stub whose calls go through the channel that the client has at the time of the call."""
+        return cast("S", _Stub(lambda: self._stub(make)))
+
+    def _stub(self, make: Callable[[grpc.aio.Channel], Any]) -> Any:
+        if make not in self._made:
+            self._made[make] = make(self._channel)
+        return self._made[make]
+
+    async def _look_around(self) -> None:
+        """Changes to the address that the backend has now, when it has another one."""
+        endpoint = self._locate() if self._locate is not None else None
+        if endpoint is None or endpoint == self.endpoint:
+            return
+        before, self._channel = self._channel, open_channel(endpoint)
+        self.endpoint = endpoint
+        self._made = {}
+        await before.close(None)
 
     async def call(
         self,
@@ -87,6 +111,7 @@ class Client:
                 answer = await method(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 if error.code() in _RETRIED and await backoff.wait():
+                    await self._look_around()
                     if on_retry is not None:
                         on_retry()
                     continue
@@ -112,13 +137,13 @@ class Client:
             flyte.errors.BaseRuntimeError: As `call`.
         """
         last: A | None = None
-        backoff = Backoff(self._patience_seconds())
+        backoff = Backoff(self._watching_seconds())
         while True:
             stream = method(make_request(last))
             try:
                 async for answer in stream:
                     self._answered = True
-                    backoff = Backoff(self._patience_seconds())
+                    backoff = Backoff(self._watching_seconds())
                     last = answer
                     yield answer
             except grpc.aio.AioRpcError as error:
@@ -128,6 +153,7 @@ class Client:
                     on_reconnect()
                 if not await backoff.wait():
                     raise from_rpc_error(error, self.endpoint.address) from None
+                await self._look_around()
             else:
                 return
             finally:
@@ -135,3 +161,16 @@ class Client:
 
     def _patience_seconds(self) -> float:
         return self.patience.later if self._answered else self.patience.first
+
+    def _watching_seconds(self) -> float:
+        return self.patience.watching if self._answered else self.patience.first
+
+
+class _Stub:
+    """Looks up each method when it is called."""
+
+    def __init__(self, current: Callable[[], Any]) -> None:
+        self._current = current
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: getattr(self._current(), name)(*args, **kwargs)

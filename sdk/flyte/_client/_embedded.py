@@ -37,6 +37,12 @@ async def find_backend(directory: Path | None = None) -> BackendFile | None:
     return file
 
 
+def locate_backend() -> Endpoint | None:
+    """Where the embedded backend says that it listens. It may have another port after it was started again."""
+    file = read_backend_file(data_directory())
+    return Endpoint.parse(file.grpc, insecure=True) if file is not None else None
+
+
 async def is_serving(address: str, timeout: float = 2.0) -> bool:
     """True when a backend at an address says that it is healthy."""
     channel = open_channel(Endpoint.parse(address, insecure=True))

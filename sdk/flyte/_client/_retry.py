@@ -19,10 +19,12 @@ class Patience:
     Attributes:
         first: Seconds, when the backend has never answered: an address is rather wrong than slow.
         later: Seconds, once it has answered: it is being restarted.
+        watching: Seconds, while a run is waited for, which goes on meanwhile.
     """
 
     first: float = 6.0
     later: float = 60.0
+    watching: float = 300.0
 
 
 class Backoff:

@@ -14,6 +14,7 @@ A static method of a class is ``@twin`` above ``@staticmethod``.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
@@ -67,21 +68,21 @@ class TwinIterator(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         """Iterates; each step blocks until the next item is there."""
-        generator = self._function(*args, **kwargs)
+        steps = _Steps(self._function(*args, **kwargs))
         try:
-            while not isinstance(item := LOOP.run(_next(generator)), _End):
+            while not isinstance(item := LOOP.run(steps.next()), _End):
                 yield item
         finally:
-            LOOP.run(_close(generator))
+            LOOP.run(steps.close())
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
         """The same, without blocking the caller's event loop."""
-        generator = self._function(*args, **kwargs)
+        steps = _Steps(self._function(*args, **kwargs))
         try:
-            while not isinstance(item := await LOOP.bridge(_next(generator)), _End):
+            while not isinstance(item := await LOOP.bridge(steps.next()), _End):
                 yield item
         finally:
-            await LOOP.bridge(_close(generator))
+            await LOOP.bridge(steps.close())
 
 
 class TwinIteratorMethod(Generic[S, P, R]):
@@ -134,9 +135,28 @@ class _End:
     """Stands for the end of an iteration, which no future can carry as an exception."""
 
 
-async def _next(generator: AsyncGenerator[R, None]) -> R | _End:
-    return await anext(generator, _End())
+class _Steps(Generic[R]):
+    """The steps of an asynchronous generator, one at a time.
 
+    A step that was interrupted still ends on the loop when the generator is to be closed: closing waits.
+    """
 
-async def _close(generator: AsyncGenerator[R, None]) -> None:
-    await generator.aclose()
+    def __init__(self, generator: AsyncGenerator[R, None]) -> None:
+        self._generator = generator
+        self._turn: asyncio.Lock | None = None
+
+    async def next(self) -> R | _End:
+        """The next item, or the end."""
+        async with self._lock():
+            return await anext(self._generator, _End())
+
+    async def close(self) -> None:
+        """Runs the generator's cleanup."""
+        async with self._lock():
+            await self._generator.aclose()
+
+    def _lock(self) -> asyncio.Lock:
+        # Made on the loop that it belongs to, which Python 3.10 still wants running by then.
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import secrets
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from flyte._task import TaskTemplate
 
 ROOT = "a0"
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -275,7 +279,13 @@ class LocalRun:
     # -- not public -------------------------------------------------------------------------------------
 
     def _start(self) -> None:
+        atexit.register(self._leave)
         self._thread.start()
+
+    def _leave(self) -> None:
+        """The program ends before the run: its tasks get a moment to clean up."""
+        self._stop("the program ended")
+        wait_for_futures([self._ended], timeout=_GRACE_SECONDS)
 
     def _stop(self, reason: str) -> None:
         self._state.abort(reason)
@@ -289,7 +299,7 @@ class LocalRun:
 
     async def _updates(self) -> AsyncGenerator[LocalUpdate, None]:
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        pending: list[LocalAction] = []
+        pending: deque[LocalAction] = deque()
 
         def note(action: LocalAction) -> None:
             pending.append(action)
@@ -303,9 +313,10 @@ class LocalRun:
             while not self._ended.done() or pending:
                 await changed.wait()
                 changed.clear()
-                actions = tuple(dict.fromkeys(pending))
-                pending.clear()
-                yield LocalUpdate(self, actions)
+                actions: dict[LocalAction, None] = {}
+                while pending:
+                    actions[pending.popleft()] = None
+                yield LocalUpdate(self, tuple(actions))
         finally:
             self._state.listeners.remove(note)
 
@@ -319,6 +330,7 @@ class LocalRun:
             logger.warning("the record of run %s cannot be written: %s", self.name, error)
         finally:
             self._root.end_anyhow()
+            atexit.unregister(self._leave)
             self._ended.set_result(None)
 
     async def _main(self) -> None:

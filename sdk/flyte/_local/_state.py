@@ -62,7 +62,7 @@ class RunState:
 
     def abort(self, reason: str) -> None:
         """Nothing starts any more, and running threads are interrupted."""
-        self.abort_reason = reason
+        self.abort_reason = self.abort_reason or reason
         with self.lock:
             threads = list(self.threads)
         for thread in threads:

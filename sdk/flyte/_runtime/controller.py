@@ -14,6 +14,7 @@ from flyte import errors
 from flyte._context import current_group
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
 from flyte._runtime.lineage import Lineage
+from flyte._runtime.own_loop import OwnLoop
 from flyte._types import digest
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class LeaseController:
         self._lineage = Lineage()
         self._occurrences: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()
+        self._own_loops: dict[asyncio.AbstractEventLoop, OwnLoop] = {}
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -150,17 +152,10 @@ class LeaseController:
     async def _on_other_loop(self, child: Child) -> Outcome | None:
         """Waits on a loop of the user's own, such as that of `asyncio.run` in a sync task."""
         own, main = asyncio.get_running_loop(), self._courier.loop
-        future: asyncio.Future[Outcome | None] = own.create_future()
-
-        def settle(outcome: Outcome | None) -> None:
-            if not future.done():
-                future.set_result(outcome)
-
-        def resolve(outcome: Outcome | None) -> None:
-            if not own.is_closed():
-                own.call_soon_threadsafe(settle, outcome)
-
-        child.resolve = resolve
+        place = self._own_loops.get(own)
+        if place is None:
+            place = self._own_loops[own] = OwnLoop(own, main, self._lease)
+        future = place.waiter(child)
         main.call_soon_threadsafe(self._courier.ask, self._lease, child)
         try:
             return await future

@@ -21,8 +21,8 @@ class IdleSelector(selectors.BaseSelector):
             to run. It must not schedule anything on the loop. True makes the next iteration begin at once.
     """
 
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
+        self._selector = selector or selectors.DefaultSelector()
         self.on_iteration: Callable[[bool], bool] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

@@ -131,8 +131,9 @@ def _detaches(run: Run) -> bool:
         False to go on waiting.
     """
     if sys.stdin.isatty() and sys.stderr.isatty():
-        click.echo("", err=True)
-        if not click.confirm(f"Detach from run {run.name}? It goes on without you", default=True, err=True):
+        from flyte.cli._ask import ask
+
+        if not ask(f"\nDetach from run {run.name}? It goes on without you [Y/n]: "):
             return False
     click.echo(
         f"Run {run.name} goes on: {run.url}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -171,6 +171,7 @@ def _first_line(text: str) -> str:
 @click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="Environment variable of all actions.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Label of the run.")
+@click.option("-v", "--verbose", count=True, help="Say when actions change their phase.")
 @format_option
 @click.pass_context
 def run(
@@ -185,6 +186,7 @@ def run(
     root_dir: str | None,
     env: tuple[str, ...],
     label: tuple[str, ...],
+    verbose: int,
 ) -> None:
     """Run a task of a Python file.
 
@@ -197,7 +199,8 @@ def run(
         raise click.UsageError("--detach and --follow exclude each other.")
     if local and detach:
         raise click.UsageError("--local and --detach exclude each other: a local run ends with this process.")
-    ctx.find_root().obj = settings_of(ctx)
+    settings = settings_of(ctx)
+    ctx.find_root().obj = replace(settings, verbosity=settings.verbosity + verbose)
     ctx.obj = RunOptions(
         local=local,
         detach=detach,

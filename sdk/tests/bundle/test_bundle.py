@@ -27,6 +27,7 @@ def root(tmp_path):
 
 
 def write(root, files):
+    """Writes files by name."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +35,7 @@ def write(root, files):
 
 
 def names(root, style="all", include=()):
+    """Names of the files that are selected."""
     return [path.relative_to(root).as_posix() for path in select_files(root, style, include)]
 
 
@@ -67,7 +69,9 @@ def test_archive_tells_nothing_of_this_machine(root):
 def test_unchanged_files_are_not_packed_again(root, monkeypatch):
     """A second bundle of unchanged files costs no packing; a changed one does."""
     packed = []
-    monkeypatch.setattr(_bundle, "make_archive", lambda *args: packed.append(1) or _archive.make_archive(*args))
+    monkeypatch.setattr(
+        _bundle, "make_archive", lambda *args: packed.append(1) or _archive.make_archive(*args)
+    )
     write(root, {"x.py": "1"})
     first = make_bundle(root, "all")
     assert make_bundle(root, "all") is first
@@ -100,7 +104,7 @@ def test_loaded_modules_are_those_imported_below_the_root(root, monkeypatch):
 
 
 def test_all_honours_ignore_files(root):
-    """.gitignore and .flyteignore count at every level; a negation brings a file back; environments stay out."""
+    """.gitignore and .flyteignore count at every level; a negation brings back; environments stay out."""
     write(
         root,
         {
@@ -128,8 +132,8 @@ def test_all_honours_ignore_files(root):
 
 def test_ignore_files_of_the_repository_count(root):
     """A root inside of a repository obeys the .gitignore files above it."""
-    write(root, {".git/config": "", ".gitignore": "*.tmp\n/sub/hidden.py\n", "sub/a.py": "", "sub/b.tmp": ""})
-    write(root, {"sub/hidden.py": ""})
+    write(root, {".git/config": "", ".gitignore": "*.tmp\n/sub/hidden.py\n"})
+    write(root, {"sub/a.py": "", "sub/b.tmp": "", "sub/hidden.py": ""})
     assert names(root / "sub") == ["a.py"]
 
 
@@ -177,7 +181,9 @@ def test_too_large_bundles_are_refused_naming_the_largest_files(root, monkeypatc
 def test_entries_of_sys_path_are_mirrored(root, monkeypatch):
     """Entries below the root are kept in their order; the root itself is always there."""
     write(root, {"src/a.py": "", "lib/b.py": ""})
-    monkeypatch.setattr(sys, "path", [str(root / "src"), "/elsewhere", str(root / "lib"), str(root / "missing")])
+    monkeypatch.setattr(
+        sys, "path", [str(root / "src"), "/elsewhere", str(root / "lib"), str(root / "missing")]
+    )
     assert python_path(root) == ("src", "lib", ".")
     assert python_path(root, mirrored=False) == (".",)
 

@@ -89,7 +89,12 @@ def on_create(admin, run):
     """Ends runs by the name of their task's first input."""
     name = json.loads(run.request.inputs.inline or b"{}").get("name")
     if name == "fail":
-        admin.fail(run, "ValueError", "bad name", 'Traceback\n  File "flow.py", line 3, in greet\nValueError: bad name')
+        admin.fail(
+            run,
+            "ValueError",
+            "bad name",
+            'Traceback\n  File "flow.py", line 3, in greet\nValueError: bad name',
+        )
     elif name == "abort":
         admin.abort(run, "wrong data")
     elif name == "timeout":
@@ -125,7 +130,9 @@ def environment(tmp_path):
     """The environment of commands: nothing of this machine's configuration."""
     home = tmp_path / "home"
     home.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLYTE", "HANGAR", "UCTL"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("FLYTE", "HANGAR", "UCTL"))
+    }
     return {
         **kept,
         "HOME": str(home),

@@ -30,7 +30,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=_take_terminal,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - this process forks before it has threads that matter
         )
         os.close(slave)
         self.text = ""
@@ -147,7 +147,13 @@ def test_without_a_terminal_an_interrupt_detaches(work, environment, backend):
     env = {**environment, "FLYTE_ADMIN_ENDPOINT": backend.endpoint, "FLYTE_ADMIN_INSECURE": "true"}
     arguments = command("run", "--name", "piped", "flow.py", "greet", "--name", "hang")
     with subprocess.Popen(
-        arguments, cwd=work, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        arguments,
+        cwd=work,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
     ) as process:
         deadline = time.monotonic() + SECONDS
         while backend.calls.count("WatchActions") == 0 or "piped" not in backend.runs:

@@ -23,13 +23,31 @@ def test_help_teaches(alone):
     """The top-level help names the commands and shows examples."""
     result = alone("--help")
     assert result.code == 0
-    for text in ("run", "get", "abort", "create", "start", "stop", "status", "Examples:", "flyte run hello.py greet"):
+    for text in (
+        "run",
+        "get",
+        "abort",
+        "create",
+        "start",
+        "stop",
+        "status",
+        "Examples:",
+        "flyte run hello.py greet",
+    ):
         assert text in result.out
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["get"], ["get", "run"], ["get", "logs"], ["abort"], ["abort", "run"], ["create", "config"], ["update", "project"]],
+    [
+        ["get"],
+        ["get", "run"],
+        ["get", "logs"],
+        ["abort"],
+        ["abort", "run"],
+        ["create", "config"],
+        ["update", "project"],
+    ],
 )
 def test_every_command_has_help(alone, arguments):
     """--help works everywhere, without a backend."""
@@ -102,7 +120,8 @@ def test_get_logs(flyte_command, run_name):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["get", "run"], ["get", "action"], ["get", "io"], ["get", "logs"], ["abort"], ["abort", "run"]]
+    "arguments",
+    [["get", "run"], ["get", "action"], ["get", "io"], ["get", "logs"], ["abort"], ["abort", "run"]],
 )
 def test_unknown_runs_are_exit_code_7(flyte_command, arguments):
     """What does not exist is named."""
@@ -166,7 +185,10 @@ def test_create_config_refuses_what_is_wrong(alone, work):
     """A missing or wrong endpoint and what is not built are usage errors that write nothing."""
     assert alone("create", "config").code == 2
     assert alone("create", "config", "--endpoint", "a b").code == 2
-    assert "--auth-type is not available" in alone("create", "config", "--endpoint", "x", "--auth-type", "Pkce").err
+    assert (
+        "--auth-type is not available"
+        in alone("create", "config", "--endpoint", "x", "--auth-type", "Pkce").err
+    )
     assert not (work / ".flyte").exists()
 
 

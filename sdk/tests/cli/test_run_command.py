@@ -132,7 +132,10 @@ def test_wrong_command_lines_say_what_to_do(flyte_command, backend, arguments, m
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("import nonexistent_module\n", ["flow2.py cannot be imported", "line 1", "nonexistent_module is needed"]),
+        (
+            "import nonexistent_module\n",
+            ["flow2.py cannot be imported", "line 1", "nonexistent_module is needed"],
+        ),
         ("def broken(:\n", ["flow2.py cannot be imported", "SyntaxError", "line 1"]),
         ("def f():\n    return 1 / 0\nf()\n", ["ZeroDivisionError", "line 2, in f"]),
         ("import sys\nsys.exit(4)\n", ["calls sys.exit"]),

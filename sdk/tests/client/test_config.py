@@ -29,6 +29,7 @@ def here(tmp_path, monkeypatch):
 
 
 def write(path, text):
+    """Writes a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
     return path

@@ -51,6 +51,7 @@ def tasks(admin, user_module):
 
 
 def finish(admin, run, outputs=b'{"o0":null}'):
+    """Ends a run with success."""
     admin.change(lambda: admin.succeed(admin.runs[run.name], outputs))
 
 
@@ -181,7 +182,7 @@ async def test_status_is_refreshed_behind_a_running_loop(admin, tasks):
     run = await flyte.run.aio(tasks.nothing)
     admin.change(lambda: admin.succeed(admin.runs[run.name]))
     deadline = asyncio.get_running_loop().time() + 30
-    while not run.done() and asyncio.get_running_loop().time() < deadline:
+    while not run.done() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - what is tested
         await asyncio.sleep(0.01)
     assert run.status is ActionPhase.SUCCEEDED
 
@@ -262,7 +263,7 @@ def test_an_unreachable_backend_is_one_clear_error(tasks):
     flyte.init(endpoint="127.0.0.1:1", insecure=True)
     client = LOOP.run(require_session().client())
     client.patience = Patience(first=0.2, later=0.2)
-    with pytest.raises(flyte.errors.RuntimeSystemError, match="127.0.0.1:1") as caught:
+    with pytest.raises(flyte.errors.RuntimeSystemError, match=r"127\.0\.0\.1:1") as caught:
         flyte.run(tasks.greet, "x")
     assert caught.value.code == "BackendUnavailableError"
     assert "flyte status" in str(caught.value)
@@ -297,7 +298,9 @@ def test_only_tasks_are_run(admin, tasks):
         flyte.run(len, "x")
 
 
-@pytest.mark.parametrize("refused", ["queue", "raw_data_path", "annotations", "custom_context", "debug", "dry_run"])
+@pytest.mark.parametrize(
+    "refused", ["queue", "raw_data_path", "annotations", "custom_context", "debug", "dry_run"]
+)
 def test_what_is_not_built_is_refused_by_name(refused):
     """A documented parameter without its feature is refused by name."""
     with pytest.raises(flyte.errors.FeatureNotAvailableError, match=f"{refused}="):
@@ -399,5 +402,3 @@ def poll(value, good, seconds=30):
     while not good(value()) and datetime.now(timezone.utc).timestamp() < deadline:
         threading.Event().wait(0.01)
     return value()
-
-

@@ -103,10 +103,14 @@ class RunningWorker:
         result: dict[str, Any] = json.loads((self.directory / "exit.json").read_text())
         return result
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
+        """Goes away, as an executor that died."""
         for peer in self.peers.values():
             peer.close()
         self.listener.close()
+
+    def close(self) -> None:
+        self.close_connections()
         if alive(self.supervisor_pid):
             os.kill(self.supervisor_pid, signal.SIGTERM)
             wait_for(lambda: not alive(self.supervisor_pid), "the supervisor to end")
@@ -144,11 +148,16 @@ class Host:
 
     def launch(self, **options: Any) -> RunningWorker:
         """Starts a worker."""
+        return self.launch_in(self.root / "workers" / str(len(self.workers) + 1), **options)
+
+    def launch_in(self, directory: Path, **options: Any) -> RunningWorker:
+        """Starts a worker in a directory."""
         number = len(self.workers) + 1
-        directory = self.root / "workers" / str(number)
         directory.mkdir(parents=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(directory / "executor.sock"))
+        handle = os.open(directory, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{handle}/executor.sock")
+        os.close(handle)
         listener.listen()
         order = WorkerOrder(
             worker=number,

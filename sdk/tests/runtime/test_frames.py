@@ -13,18 +13,25 @@ from flyte._runtime.frames import MAX_FRAME_BYTES, Decoder, FrameError, encode
 HEADERS = st.dictionaries(st.text(), st.integers() | st.text() | st.none()).map(lambda d: {**d, "type": "t"})
 
 
-@given(st.lists(st.tuples(HEADERS, st.binary(max_size=300)), max_size=5), st.integers(min_value=1, max_value=64))
+@given(
+    st.lists(st.tuples(HEADERS, st.binary(max_size=300)), max_size=5), st.integers(min_value=1, max_value=64)
+)
 def test_frames_survive_any_cut(frames: list, size: int) -> None:
     """What is fed in pieces of any size comes out as it was."""
     data = b"".join(encode(header, body) for header, body in frames)
     decoder = Decoder()
-    received = [frame for start in range(0, len(data), size) for frame in decoder.feed(data[start : start + size])]
+    received = [
+        frame for start in range(0, len(data), size) for frame in decoder.feed(data[start : start + size])
+    ]
     assert received == frames
 
 
 def test_the_layout_is_that_of_the_protocol() -> None:
     """A frame is two big-endian lengths, the header as JSON and the body."""
-    assert encode({"type": "ack", "lease": 7}, b"xyz") == struct.pack(">II", 24, 3) + b'{"type":"ack","lease":7}xyz'
+    assert (
+        encode({"type": "ack", "lease": 7}, b"xyz")
+        == struct.pack(">II", 24, 3) + b'{"type":"ack","lease":7}xyz'
+    )
 
 
 @pytest.mark.parametrize("data", [b"[]", b'"x"', b"{}", b'{"type":1}', b"{", b"\xff\xff"])
@@ -40,3 +47,11 @@ def test_frames_that_are_too_long_are_refused() -> None:
         encode({"type": "x"}, bytes(MAX_FRAME_BYTES))
     with pytest.raises(FrameError):
         Decoder().feed(struct.pack(">II", 10, MAX_FRAME_BYTES))
+
+
+@given(HEADERS, st.binary(max_size=300))
+def test_both_codecs_speak_the_same_format(header: dict, body: bytes) -> None:
+    """What the executor writes the worker reads, and the other way round, to the byte."""
+    executor = pytest.importorskip("services.executor.frames")
+    assert encode(header, body) == executor.encode(header, body)
+    assert [tuple(frame) for frame in executor.FrameDecoder().feed(encode(header, body))] == [(header, body)]

@@ -115,7 +115,13 @@ def test_code_that_cannot_be_loaded_is_named(
 
 def test_the_context_describes_the_attempt(host: Host, worker: RunningWorker) -> None:
     """`flyte.ctx()` and the environment say which attempt this is; variables end with the lease."""
-    fields = {"action": "a1", "user_attempt": 2, "attempt": 5, "traceparent": "00-1-2-01", "env_vars": {"A": "x"}}
+    fields = {
+        "action": "a1",
+        "user_attempt": 2,
+        "attempt": 5,
+        "traceparent": "00-1-2-01",
+        "env_vars": {"A": "x"},
+    }
     assert run(host, worker, "describe", **fields)[1]["o0"] == {
         "action": "a1",
         "run": "r1",

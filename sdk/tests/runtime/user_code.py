@@ -1,6 +1,6 @@
 """The module that workers of these tests run, as text: it is imported in workers only."""
 
-TASKS = '''
+TASKS = """
 import asyncio
 import contextvars
 import ctypes
@@ -380,4 +380,4 @@ def daemon() -> int:
         os._exit(0)
     os.wait()
     return int(os.read(reader, 100))
-'''
+"""

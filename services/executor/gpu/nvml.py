@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pynvml
 import structlog
 
 from services.executor.gpu.plugin import Gpu, GpuStats, visible_devices
@@ -47,8 +46,23 @@ class NvmlGpus:
             return [reading for reading in readings if reading is not None]
 
 
+@cache
+def _library() -> Any:
+    """Returns the bindings, None on a host without the driver: they are slow to import, and of no use there."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    return importlib.import_module("pynvml")
+
+
 @contextmanager
-def _session() -> Iterator[bool]:
+def _session() -> Iterator[Any]:
+    """Gives the bindings for as long as the driver is open, None when there is no usable driver."""
+    pynvml = _library()
+    if pynvml is None:
+        yield None
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

@@ -73,7 +73,8 @@ class SchedulerFake(node_service_pb2_grpc.NodeServiceServicer):
         """One session."""
         first = await anext(requests)
         self.hellos.append(first.hello)
-        self._queue = queue = asyncio.Queue()
+        queue: asyncio.Queue[NodeSessionResponse | None] = asyncio.Queue()
+        self._queue = queue
         self._sent_specs = set()
         response = NodeSessionResponse()
         response.welcome.generation = self.generation

@@ -107,6 +107,7 @@ async def test_an_older_scheduler_is_refused(bench: Bench):
     await bench.stop()
     bench.scheduler.generation = 8
     await bench.start()
+    await until(lambda: bench.app._session and bench.app._session.connected)
     bench.scheduler.generation = 7
     await bench.stop()
     hellos = len(bench.scheduler.hellos)

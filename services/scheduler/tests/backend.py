@@ -30,7 +30,7 @@ TERMINAL = {Phase.PHASE_SUCCEEDED, Phase.PHASE_FAILED, Phase.PHASE_ABORTED, Phas
 async def eventually(condition: Callable[[], Any]) -> Any:
     """Waits until a condition holds and returns what it returned."""
     async with asyncio.timeout(PATIENCE):
-        while not (value := condition()):
+        while not (value := condition()):  # noqa: ASYNC110  # what is waited for is in the database
             await asyncio.sleep(0.005)
     return value
 
@@ -46,7 +46,7 @@ class Backend:
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
         self.fatal: list[BaseException] = []
-        self.app = SchedulerApp(Settings(data_dir=directory, **settings), self.fatal.append)
+        self.app = SchedulerApp(Settings.load(data_dir=directory, **settings), self.fatal.append)
         self.server = build_server(self.app.registrations)
         self.channel: grpc.aio.Channel
         self.stub: Any = None

@@ -1,7 +1,7 @@
 """Measures the scheduler alone: ``python -m services.scheduler.tests.driver 10000``.
 
-One run with a parent that asks for so many no-op children in one pool; a fake executor in a process of its own
-completes everything at once, over a real session; SQLite with full sync.
+One run with a parent that asks for so many no-op children in one pool; a fake executor in a process of its
+own completes everything at once, over a real session; SQLite with full sync.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def drive(port: int, count: int, done: multiprocessing.Queue[float]) -> None:
         started = time.perf_counter()
         await stub.CreateRun(request)
         while len(executor.acknowledged) < count + 1:
-            await asyncio.sleep(0.002)
+            await executor.next_frame.wait()
         done.put(time.perf_counter() - started)
         await executor.disconnect()
         await channel.close()
@@ -50,7 +50,7 @@ def drive(port: int, count: int, done: multiprocessing.Queue[float]) -> None:
 async def serve(count: int, profile: bool) -> None:
     """Serves until the run has ended, and prints what it took."""
     with tempfile.TemporaryDirectory() as directory:
-        app = SchedulerApp(Settings(data_dir=Path(directory)))
+        app = SchedulerApp(Settings.load(data_dir=Path(directory)))
         server = build_server(app.registrations)
         port = server.bind("127.0.0.1", 0)
         await app.start()
@@ -71,9 +71,7 @@ async def serve(count: int, profile: bool) -> None:
         after = resource.getrusage(resource.RUSAGE_SELF)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(f"{count} actions in {seconds:.2f} s: {count / seconds:.0f} durable actions/s")
-        print(
-            f"CPU of the scheduler {used:.2f} s ({count / used:.0f} actions per CPU second), loop {main:.2f} s"
-        )
+        print(f"CPU {used:.2f} s ({count / used:.0f} actions per CPU second), loop {main:.2f} s")
         print(f"commits {shell.commits}, actions per commit {count / max(shell.commits, 1):.0f}")
         print(f"resident {after.ru_maxrss / 1024:.0f} MiB, threads {threading.active_count()}")
         await asyncio.to_thread(process.join)

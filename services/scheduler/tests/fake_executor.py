@@ -71,7 +71,7 @@ class FakeExecutor:
         self._complete = complete
         self._boot_id = boot_id
         self._fails = fails
-        self.welcome: node.Welcome | None = None
+        self.welcome = node.Welcome()
         self.assignments: dict[int, node.Assignment] = {}
         self.specs: dict[str, TaskSpec] = {}
         self.outcomes: dict[str, node.ChildOutcome] = {}
@@ -85,6 +85,7 @@ class FakeExecutor:
         self.held: list[node.HeldLease] = []
         self.workers: list[node.WorkerStatus] = []
         self._open = asyncio.Event()
+        self.next_frame = asyncio.Event()
 
     async def connect(self) -> None:
         """Opens a session."""
@@ -137,6 +138,8 @@ class FakeExecutor:
             self.frames += 1
             answer = self._answer(frame)
             self._open.set()
+            self.next_frame.set()
+            self.next_frame = asyncio.Event()
             if answer is not None:
                 await self._call.write(answer)
 

@@ -1,0 +1,180 @@
+"""The run page over HTTP: both addresses, its parts, and what it is told while a run goes on."""
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+
+import pytest
+
+from integration_tests.api import phase_of
+from integration_tests.polling import until
+
+SCRIPT = """
+    import time
+    from pathlib import Path
+
+    import flyte
+
+    env = flyte.TaskEnvironment(name="env", resources=flyte.Resources(cpu="250m", memory="256Mi"))
+
+    @env.task
+    def child(x: int) -> int:
+        return x + 1
+
+    @env.task
+    def parent(path: str) -> int:
+        print("a line for the page", flush=True)
+        while not Path(path).exists():
+            time.sleep(0.05)
+        return child(41)
+
+    @env.task
+    def broken() -> int:
+        raise ValueError("<b>not bold</b>")
+"""
+
+
+def get(url: str, **headers: str):
+    """Opens a URL."""
+    request = urllib.request.Request(
+        url, headers={key.replace("_", "-"): value for key, value in headers.items()}
+    )
+    return urllib.request.urlopen(request, timeout=60)
+
+
+def events(answer):
+    """Server-sent events as (name, id, data), as they come."""
+    event = {"event": "message", "id": "", "data": ""}
+    for raw in answer:
+        line = raw.decode().rstrip("\n")
+        if line:
+            name, _, value = line.partition(": ")
+            event[name] = value
+        else:
+            yield event["event"], event["id"], json.loads(event["data"] or "null")
+            event = {"event": "message", "id": "", "data": ""}
+
+
+def address(backend, run: str) -> str:
+    """Where the page asks about a run."""
+    return f"{backend.http}/api/v1/projects/default/domains/development/runs/{run}"
+
+
+def test_the_page_and_all_that_it_loads(backend, workspace):
+    """Both addresses of a run show the same page, whose scripts and styles are there; an unknown run has none."""
+    workspace.write("script.py", SCRIPT)
+    run = workspace.launch("script.py", "broken")
+    urls = [
+        f"{backend.http}/v2/runs/project/default/domain/development/{run}",
+        f"{backend.http}/v2/domain/development/project/default/runs/{run}",
+    ]
+    pages = []
+    for url in urls:
+        with get(url) as page:
+            pages.append(page.read().decode())
+    assert pages[0] == pages[1]
+    loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', pages[0])
+    assert len(loaded) >= 2
+    for path in loaded:
+        with get(backend.http + path) as part:
+            assert part.read()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(f"{urls[0]}-not")
+    refused.value.close()
+    assert refused.value.code == 404
+
+
+def test_updates_while_a_run_goes_on(backend, workspace):
+    """The page is told of every state of run and actions as it happens, and can go on where it was cut off."""
+    workspace.write("script.py", SCRIPT)
+    gate = workspace.directory / "gate"
+    run = workspace.launch("script.py", "parent", "--path", gate)
+    with get(address(backend, run) + "/watch") as stream:
+        cursor = next(
+            cursor
+            for _, cursor, update in events(stream)
+            if any(action["phase"] == "PHASE_RUNNING" for action in update.get("actions", []))
+        )
+        gate.touch()
+    phases: dict[str, list[str]] = {}
+    with get(address(backend, run) + "/watch", Last_Event_ID=cursor) as stream:
+        for name, _, update in events(stream):
+            if name == "end":
+                break
+            for action in update.get("actions", []):
+                phases.setdefault(action["short_name"], []).append(action["phase"])
+            last = update["run"]
+    assert name == "end"
+    assert last["phase"] == "PHASE_SUCCEEDED"
+    assert {task: seen[-1] for task, seen in phases.items()} == {
+        "parent": "PHASE_SUCCEEDED",
+        "child": "PHASE_SUCCEEDED",
+    }
+
+
+def test_inputs_outputs_errors_and_logs(backend, workspace):
+    """The page gets inputs, outputs, attempts, failures with their traceback, and the log as it grows."""
+    workspace.write("script.py", SCRIPT)
+    gate = workspace.directory / "gate"
+    run, failed = (
+        workspace.launch("script.py", "parent", "--path", gate),
+        workspace.launch("script.py", "broken"),
+    )
+    with get(address(backend, run) + "/actions/a0/logs/tail") as tail:
+        _, _, first = next(events(tail))
+        assert [line["text"] for line in first["lines"]] == ["a line for the page"]
+        assert not gate.exists()
+        gate.touch()
+        assert [name for name, _, _ in events(tail)][-1] == "end"
+    backend.api.succeeded(run)
+    with get(address(backend, run) + "/actions/a0") as answer:
+        action = json.load(answer)
+    assert json.loads(action["inputs"]["text"]) == {"path": str(gate)}
+    assert json.loads(action["outputs"]["text"]) == {"o0": 42}
+    assert [attempt["phase"] for attempt in action["attempts"]] == ["PHASE_SUCCEEDED"]
+    backend.api.wait(failed)
+    with get(address(backend, failed) + "/actions/a0") as answer:
+        failure = json.load(answer)["failure"]
+    assert (failure["code"], failure["message"]) == ("ValueError", "<b>not bold</b>")
+    assert "script.py" in failure["traceback"]
+
+
+def test_abort_from_the_page(backend, workspace):
+    """The page can abort a run; a page of another site cannot."""
+    workspace.write("script.py", SCRIPT)
+    run = workspace.launch("script.py", "parent", "--path", workspace.directory / "never")
+    until(lambda: phase_of(backend.api.run(run)) == "running", "it runs")
+    url, body = address(backend, run) + "/abort", json.dumps({"reason": "from the page"}).encode()
+    headers = {"Content-Type": "application/json"}
+    foreign = urllib.request.Request(url, body, {**headers, "Origin": "http://evil.example"}, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(foreign, timeout=20)
+    refused.value.close()
+    assert refused.value.code == 403
+    own = urllib.request.Request(url, body, {**headers, "Origin": backend.http}, method="POST")
+    with urllib.request.urlopen(own, timeout=20) as answer:
+        assert json.load(answer) == {"accepted": True}
+    assert backend.api.wait(run).abort_reason == "from the page"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_in_a_browser(backend, workspace, place):
+    """A browser shows the tree of actions and the failure, and user text is text, not markup."""
+    workspace.write("script.py", SCRIPT)
+    run = workspace.launch("script.py", "broken")
+    backend.api.wait(run)
+    options = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    )
+    quiet = "--disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
+    profile = f"--user-data-dir={place / 'chromium'}"
+    url = f"{backend.http}/v2/runs/project/default/domain/development/{run}"
+    command = ["chromium", *options.split(), *quiet.split(), profile, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert "broken" in done.stdout, done.stderr
+    assert "ValueError" in done.stdout
+    assert "&lt;b&gt;not bold&lt;/b&gt;" in done.stdout
+    assert "<b>not bold</b>" not in done.stdout
