@@ -179,6 +179,11 @@ class Backend:
         assert (file["grpc"], file["http"]) == (self.grpc, self.http)
         return self.api.is_serving()
 
+    @property
+    def is_running(self) -> bool:
+        """True while `hangar up` runs."""
+        return self.up is not None and self.up.poll() is None
+
     # -- what there is -------------------------------------------------------------------------------------
 
     def log_tail(self, lines: int = 60) -> str:

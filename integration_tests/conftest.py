@@ -85,7 +85,7 @@ def make_backend(
     yield make
     try:
         for backend in made:
-            if backend.up is not None:
+            if backend.is_running:
                 check_no_orphans(backend)
                 backend.check_ledger()
     finally:

@@ -57,8 +57,8 @@ def _farewell(orphan_seconds: float) -> str:
     if not orphan_seconds:
         return "Stopped. Executors go on with what they run, and connect again when the backend is back."
     return (
-        f"Stopped. Actions that run are left to their supervisors for {orphan_seconds:.0f} s: they go on when\n"
-        "the backend is started again within that time; after it they end, and run again at the next start."
+        f"Stopped. Actions that run are left to their supervisors for {orphan_seconds:.0f} s: they go\n"
+        "on when the backend is started again within that time; later they end, and run again then."
     )
 
 

@@ -14,7 +14,7 @@ from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import ChildOutcome, ChildRequest, InputSource
 from services.common.errors import NotFound
 from services.executor import failures
-from services.executor.frames import Frame, FrameError
+from services.executor.frames import MAX_DOCUMENT_BYTES, Frame, FrameError
 from services.executor.holdings import Holdings
 from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
@@ -24,6 +24,8 @@ from services.executor.worker_server import WorkerConnection
 
 log = structlog.get_logger(__name__)
 
+FRAME_BYTES = 8 * 1024 * 1024
+"""About the size of the longest frame of several outcomes."""
 PHASE_NAMES = {number: name.removeprefix("PHASE_").lower() for name, number in Phase.items()}
 
 
@@ -134,22 +136,20 @@ class Children:
             if connection is not None:
                 ready[connection].append((outcome, outcome.outputs.inline))
         for connection, batch in ready.items():
-            _send(connection, batch)
+            _send_all(connection, batch)
 
     async def _fetch_and_deliver(self, lease: Lease, outcome: ChildOutcome) -> None:
         try:
             document = await self._payloads.fetch(outcome.outputs)
         except NotFound as error:
             document = b""
-            outcome = ChildOutcome(
-                parent_lease_id=outcome.parent_lease_id,
-                key=outcome.key,
-                action_name=outcome.action_name,
-                phase=Phase.PHASE_FAILED,
-                failure=failures.system(
-                    "OutputsMissing", f"the outputs of the child are gone: {error.message}"
-                ),
+            outcome = _failed(
+                outcome, "OutputsMissing", f"the outputs of the child are gone: {error.message}"
             )
+        if len(document) > MAX_DOCUMENT_BYTES:
+            limit = f"{len(document)} bytes, {MAX_DOCUMENT_BYTES} is the most"
+            message = f"the outputs of the child have {limit}: return files instead"
+            outcome, document = _failed(outcome, "OutputsTooLong", message), b""
         if not lease.is_ended and outcome.key in lease.requests:
             connection = self._take(lease, outcome)
             if connection is not None:
@@ -186,6 +186,30 @@ class Children:
             task.cancel()
         if self._moving:
             await asyncio.wait(list(self._moving))
+
+
+def _failed(outcome: ChildOutcome, code: str, message: str) -> ChildOutcome:
+    """Returns the outcome of a child whose outputs its parent cannot have."""
+    return ChildOutcome(
+        parent_lease_id=outcome.parent_lease_id,
+        key=outcome.key,
+        action_name=outcome.action_name,
+        phase=Phase.PHASE_FAILED,
+        failure=failures.system(code, message),
+    )
+
+
+def _send_all(connection: WorkerConnection, batch: list[tuple[ChildOutcome, bytes]]) -> None:
+    """Sends outcomes in as few frames as hold them."""
+    part: list[tuple[ChildOutcome, bytes]] = []
+    size = 0
+    for outcome, document in batch:
+        if part and size + len(document) > FRAME_BYTES:
+            _send(connection, part)
+            part, size = [], 0
+        part.append((outcome, document))
+        size += len(document) + 200
+    _send(connection, part)
 
 
 def _send(connection: WorkerConnection, batch: list[tuple[ChildOutcome, bytes]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from hangar.scheduler.v1.node_service_pb2 import Assignment
 from services.common.errors import NotFound
 from services.executor import failures
+from services.executor.frames import MAX_DOCUMENT_BYTES
 from services.executor.holdings import Holdings
 from services.executor.journal import Journal
 from services.executor.leases import Lease, LeaseState
@@ -126,7 +127,11 @@ class Dispatch:
                 lease, failures.system("InputsMissing", f"the inputs are gone: {error.message}")
             )
             return
-        if not lease.is_ended:
+        if len(document) > MAX_DOCUMENT_BYTES:
+            limit = f"{len(document)} bytes, {MAX_DOCUMENT_BYTES} is the most"
+            message = f"the inputs have {limit}: pass files instead"
+            self._results.fail(lease, failures.system("InputsTooLong", message))
+        elif not lease.is_ended:
             connection.send(self._run_header(lease), document)
 
     def _run_header(self, lease: Lease) -> dict[str, Any]:

@@ -97,9 +97,10 @@ class Exits:
             self._outgoing.worker(worker.status())
         if shipping:
             await asyncio.wait(shipping)
-        await self._clear(worker.worker_id)
+        # First out of the outbox: what is in there and not on the host is started again after a restart.
         self._journal.pending.forgotten_workers.append((worker.worker_id,))
-        self._journal.commit_soon()
+        await self._journal.settled()
+        await self._clear(worker.worker_id)
 
     def _fail_leases(self, worker: Worker, ended: WorkerExit, failure: Failure | None) -> None:
         leases = [lease for lease in worker.leases.values() if not lease.is_delivered]

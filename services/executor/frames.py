@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Longest frame, its eight bytes of lengths included."""
 
+MAX_DOCUMENT_BYTES = MAX_FRAME_BYTES - 1024 * 1024
+"""Longest document that fits into a frame beside any header."""
+
 _LENGTHS = struct.Struct(">II")
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _decode_json = json.JSONDecoder().decode

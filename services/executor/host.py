@@ -111,6 +111,8 @@ class Host:
             asyncio.create_task(self._exits.run(), name="exits"),
             asyncio.create_task(self._logs.run(), name="logs"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_complain)
         for worker_id in strangers:
             with contextlib.suppress(UnknownWorkerError):  # It ended by itself just now.
                 await self._engine.kill(worker_id, "no lease or pool is known for it")
@@ -324,3 +326,9 @@ class Host:
                 self.holdings.specs[keyed.key] = keyed.spec
                 self._journal.pending.specs.append((keyed.key, keyed.spec.SerializeToString()))
         self._journal.commit_soon()
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    """Says so when work that never ends has ended."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("host.task_failed", task=task.get_name(), exc_info=task.exception())

@@ -57,7 +57,7 @@ class Kills:
         elif lease.is_ended:
             if lease.is_reported and lease.result is not None:
                 self._outgoing.result(lease.result)
-        elif lease.kill is None:
+        elif lease.kill is None and not lease.is_delivered:
             lease.kill = request
             self._stop(lease)
 

@@ -92,6 +92,9 @@ class Session:
                 log.error("session.refused", reason=str(error))
             except TimeoutError:
                 log.warning("session.no_welcome", seconds=WELCOME_SECONDS)
+            except Exception:
+                # A frame that cannot be handled ends its session; in the next one all is settled again.
+                log.exception("session.failed")
             if self.connected:
                 pause = FIRST_PAUSE_SECONDS
                 silent = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -373,7 +374,7 @@ class Recorder:
             "node": effect.node,
             "worker_id": effect.worker_id,
             "pool_key": effect.pool_key,
-            "gpu_uuids": list(effect.gpu_uuids),
+            "gpu_uuids": json.dumps(effect.gpu_uuids),
             "phase": _INITIALIZING,
             "assigned_at": effect.at,
             "started_at": None,

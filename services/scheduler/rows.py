@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sqlalchemy import Insert, Update, bindparam, func
+from sqlalchemy import Connection, Insert, Update, bindparam, func, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.ledger.tables import (
@@ -128,42 +128,53 @@ class Statements:
             index_elements=["id"], set_={"cursor": export.excluded.cursor}
         )
         self._run = _update(RUN, RUN_COLUMNS)
-        self._action = _update(ACTION, MOVED_COLUMNS)
+        # What is written for every action goes to the driver as it is: preparing its rows would take longer than
+        # writing them. Their values are numbers, text and bytes only.
+        self._action = _text(ACTION.insert(), dialect)
+        self._input = _text(ACTION_INPUT.insert(), dialect)
+        self._output = _text(ACTION_OUTPUT.insert(), dialect)
+        self._attempt = _text(ATTEMPT.insert(), dialect)
+        self._event = _text(EVENT.insert(), dialect)
+        self._action_change = _text(_update(ACTION, MOVED_COLUMNS), dialect)
         self._round = _update(ACTION, ("round",))
         self._wait_reason = _update(ACTION, ("wait_reason",))
-        self._attempt_start = _update(ATTEMPT, ("phase", "started_at", "worker_id"))
-        self._attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
+        self._attempt_start = _text(_update(ATTEMPT, ("phase", "started_at", "worker_id")), dialect)
+        attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
             started_at=func.coalesce(bindparam("started_at_"), ATTEMPT.c.started_at),
-            worker_id=func.coalesce(func.nullif(bindparam("worker_id_"), 0), ATTEMPT.c.worker_id),
+            worker_id=func.coalesce(func.nullif(bindparam("worker_id_"), literal_column("0")), ATTEMPT.c.worker_id),
         )
+        self._attempt_end = _text(attempt_end, dialect)
 
-    def of(self, rows: Rows) -> Iterator[tuple[Insert | Update, list[Row]]]:
-        """Yields every statement that has something to write, with its rows."""
-        everything: tuple[tuple[Insert | Update, list[Row]], ...] = (
+    def write(self, connection: Connection, rows: Rows) -> None:
+        """Writes everything, one `executemany` per kind of change."""
+        for statement, values in (
             (self._spec, rows.specs),
             (self._version, rows.versions),
             (RUN.insert(), list(rows.runs.values())),
             (RUN_LABEL.insert(), rows.run_labels),
             (self._run, list(rows.run_changes.values())),
-            (ACTION.insert(), list(rows.actions.values())),
-            (ACTION_INPUT.insert(), rows.inputs),
+            (self._action, list(rows.actions.values())),
+            (self._input, rows.inputs),
             (self._lineage, rows.lineage),
             (self._round, list(rows.rounds.values())),
             (self._wait_reason, list(rows.wait_reasons.values())),
-            (self._action, list(rows.action_changes.values())),
-            (ACTION_OUTPUT.insert(), rows.outputs),
-            (ATTEMPT.insert(), list(rows.attempts.values())),
+            (self._action_change, list(rows.action_changes.values())),
+            (self._output, rows.outputs),
+            (self._attempt, list(rows.attempts.values())),
             (self._attempt_start, list(rows.attempt_starts.values())),
             (self._attempt_end, list(rows.attempt_ends.values())),
             (self._worker, list(rows.workers.values())),
             (self._node, list(rows.nodes.values())),
-            (EVENT.insert(), rows.events),
+            (self._event, rows.events),
             (self._log_chunk, rows.log_chunks),
             (self._span_export, [rows.span_export] if rows.span_export else []),
-        )
-        for statement, values in everything:
-            if values:
-                yield statement, values
+        ):
+            if not values:
+                continue
+            if isinstance(statement, str):
+                connection.exec_driver_sql(statement, values)
+            else:
+                connection.execute(statement, values)
 
 
 def _update(table: Any, columns: tuple[str, ...]) -> Update:
@@ -171,3 +182,9 @@ def _update(table: Any, columns: tuple[str, ...]) -> Update:
     changed: dict[str, Any] = {name: bindparam(f"{name}_") for name in columns}
     update: Update = table.update().where(table.c.id == bindparam("id_")).values(changed)
     return update
+
+
+def _text(statement: Insert | Update, dialect: str) -> str:
+    """The text of a statement with the driver's own named parameters."""
+    target = sqlite.dialect(paramstyle="named") if dialect == "sqlite" else postgresql.dialect()
+    return str(statement.compile(dialect=target))

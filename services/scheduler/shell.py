@@ -209,6 +209,8 @@ class Shell:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                if self._closed:
+                    return  # what was collected may be half a step
                 recording = self.recorder.take()
                 released, self._released = self._released, []
                 if not recording.rows.is_empty:

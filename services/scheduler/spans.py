@@ -81,6 +81,7 @@ class SpanExporter:
     def start(self) -> None:
         """Begins to export. Call it in the event loop."""
         self._task = asyncio.create_task(self._run(), name="span-exporter")
+        self._task.add_done_callback(_report)
 
     async def stop(self) -> None:
         """Stops; what was not exported is exported after the next start."""
@@ -109,6 +110,11 @@ class SpanExporter:
                 cursor = upto
                 self._shell.recorder.record_span_export(cursor)
                 self._shell.step_soon()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("spans are no longer exported; they stay in the ledger", exc_info=error)
 
 
 def finished_spans(store: Store, after: int) -> tuple[list[Span], int]:

@@ -37,7 +37,7 @@ class Specs:
         self._specs: OrderedDict[str, Spec] = OrderedDict()
 
     def add(self, message: TaskSpec) -> Spec:
-        """Returns the definition of a message, the same one for equal ones. What it leaves open gets defaults."""
+        """Returns the definition of a message, completed with defaults; the same for equal ones."""
         message.resources.cpu_millis = message.resources.cpu_millis or DEFAULT_CPU_MILLIS
         message.resources.memory_bytes = message.resources.memory_bytes or DEFAULT_MEMORY_BYTES
         return self.add_serialised(message.SerializeToString(deterministic=True))

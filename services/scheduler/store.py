@@ -94,8 +94,7 @@ class Store:
         try:
             with self._writer.begin() as connection:
                 if self._enter(connection, batch, rows):
-                    for statement, values in self._statements.of(rows):
-                        connection.execute(statement, values)
+                    self._statements.write(connection, rows)
         except IntegrityError:
             self._check_generation()
             raise

@@ -37,8 +37,8 @@ class Client:
     Args:
         endpoint: Where the backend listens.
         patience: How long calls are tried again while it does not answer.
-        locate: Where it listens now, for a backend that may come back at another address; asked when it does not
-            answer. None when that is not known.
+        locate: Where it listens now, for a backend that may come back at another address; asked when it
+            does not answer. None when that is not known.
     """
 
     def __init__(
@@ -131,12 +131,13 @@ class Client:
         Args:
             method: The RPC, such as ``client.runs.WatchActions``.
             make_request: Makes the request; gets the last answer, whose cursor says where to go on, or None.
-            on_reconnect: Called each time the connection is lost.
+            on_reconnect: Called when the connection is lost, once until it is back.
 
         Raises:
             flyte.errors.BaseRuntimeError: As `call`.
         """
         last: A | None = None
+        lost = False
         backoff = Backoff(self._watching_seconds())
         while True:
             stream = method(make_request(last))
@@ -144,13 +145,14 @@ class Client:
                 async for answer in stream:
                     self._answered = True
                     backoff = Backoff(self._watching_seconds())
-                    last = answer
+                    last, lost = answer, False
                     yield answer
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _RETRIED_STREAMS:
                     raise from_rpc_error(error, self.endpoint.address) from None
-                if on_reconnect is not None:
+                if on_reconnect is not None and not lost:
                     on_reconnect()
+                lost = True
                 if not await backoff.wait():
                     raise from_rpc_error(error, self.endpoint.address) from None
                 await self._look_around()
@@ -173,4 +175,4 @@ class _Stub:
         self._current = current
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: getattr(self._current(), name)(*args, **kwargs)
+        return lambda *args, **kwargs: getattr(self._current(), name)(*args, **kwargs)  # noqa: PLW0108 - late

@@ -38,7 +38,7 @@ async def find_backend(directory: Path | None = None) -> BackendFile | None:
 
 
 def locate_backend() -> Endpoint | None:
-    """Where the embedded backend says that it listens. It may have another port after it was started again."""
+    """Where the embedded backend says that it listens. It may have another port after a restart."""
     file = read_backend_file(data_directory())
     return Endpoint.parse(file.grpc, insecure=True) if file is not None else None
 

@@ -1,8 +1,8 @@
 """An event loop of the user's own, such as that of `asyncio.run` in a sync task.
 
 Its thread counts as blocked while the loop is idle, awaits children, and has neither timers nor file
-descriptors of its own: then only a child's outcome, or a thread (which parking looks at by itself), can make it
-go on.
+descriptors of its own: then only a child's outcome, or a thread (which parking looks at by itself), can
+make it go on.
 """
 
 from __future__ import annotations

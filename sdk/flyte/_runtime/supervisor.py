@@ -53,6 +53,7 @@ class Supervisor:
         self._peak = 0
         self._status: int | None = None
         self._cpu_seconds = 0.0
+        self._alone_since = 0.0
 
     def run(self) -> None:
         """Starts the worker, waits for its end, records it, and leaves nothing behind."""
@@ -65,6 +66,8 @@ class Supervisor:
         self._worker = self._fork_worker((wake, tell))
         started = {"pid": self._worker, "start_time": processes.start_time(self._worker)}
         write_atomically(self._directory / "process.json", started)
+        if self._end.killed:
+            self._shoot()  # It was told to before there was a worker.
         self._selector.register(wake, selectors.EVENT_READ)
         self._watch(wake)
         self._record()
@@ -88,22 +91,21 @@ class Supervisor:
         """Waits for the worker's end."""
         limited = self._order.memory_limit or self._order.pids_limit
         pause = _WATCH_SECONDS if limited else _IDLE_SECONDS
-        last_connected = time.monotonic()
+        self._alone_since = time.monotonic()
         self._connect()
         while True:
             self._reap()
             if self._status is not None:
                 return
-            now = time.monotonic()
+            alone = time.monotonic() - self._alone_since
             if self._connection is not None:
-                last_connected = now
                 wait = pause
-            elif now - last_connected >= self._order.orphan_ttl:
+            elif alone >= self._order.orphan_ttl:
                 self._kill(f"no executor for {self._order.orphan_ttl:g} s")
                 wait = pause
             else:
                 self._connect()
-                wait = min(pause, _RECONNECT_SECONDS, last_connected + self._order.orphan_ttl - now)
+                wait = min(pause, _RECONNECT_SECONDS, self._order.orphan_ttl - alone)
             for key, _ in self._selector.select(max(wait, 0.001)):
                 if key.fileobj is wake:
                     _drain(wake)
@@ -121,6 +123,8 @@ class Supervisor:
             if pid == 0:
                 return
             self._cpu_seconds += usage.ru_utime + usage.ru_stime
+            if not self._order.peak_file:
+                self._peak = max(self._peak, usage.ru_maxrss * 1024)
             if pid == self._worker:
                 self._status = status
 
@@ -145,7 +149,7 @@ class Supervisor:
         self._shoot()
 
     def _shoot(self) -> None:
-        if self._status is None:
+        if self._worker and self._status is None:
             os.kill(self._worker, signal.SIGKILL)
 
     # -- the end -------------------------------------------------------------------------------------------
@@ -233,6 +237,7 @@ class Supervisor:
             self._selector.unregister(self._connection)
             self._connection.close()
             self._connection = None
+            self._alone_since = time.monotonic()
 
 
 def supervise(order: WorkerOrder) -> NoReturn:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from flyte.cli._groups import Command, LazyGroup
-from flyte.cli._settings import scope_options, settings_of
+from flyte.cli._settings import Settings, format_option, scope_options, settings_of
+from flyte.cli._table import write_done
 
 DEFAULT_REASON = "Manually aborted from the CLI"
 
@@ -46,11 +47,13 @@ def _reason_option(function: Any) -> Any:
 @click.argument("name")
 @_reason_option
 @scope_options
+@format_option
 @click.pass_context
 def run(ctx: click.Context, name: str, reason: str, project: str | None, domain: str | None) -> None:
     """Abort the run NAME."""
-    settings_of(ctx).open_session(project, domain)
-    _abort_run(name, reason)
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
+    _abort_run(settings, name, reason)
 
 
 @click.command(cls=Command)
@@ -58,13 +61,15 @@ def run(ctx: click.Context, name: str, reason: str, project: str | None, domain:
 @click.argument("action")
 @_reason_option
 @scope_options
+@format_option
 @click.pass_context
 def action(
     ctx: click.Context, run: str, action: str, reason: str, project: str | None, domain: str | None
 ) -> None:
     """Abort the action ACTION of RUN, and everything below it."""
-    settings_of(ctx).open_session(project, domain)
-    _abort_action(run, action, reason)
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
+    _abort_action(settings, run, action, reason)
 
 
 @click.command(cls=Command, name="abort")
@@ -72,33 +77,36 @@ def action(
 @click.argument("action", required=False)
 @_reason_option
 @scope_options
+@format_option
 @click.pass_context
 def either(
     ctx: click.Context, run: str, action: str | None, reason: str, project: str | None, domain: str | None
 ) -> None:
     """Abort RUN, or its ACTION and everything below it."""
-    settings_of(ctx).open_session(project, domain)
+    settings = settings_of(ctx)
+    settings.open_session(project, domain)
     if action is None:
-        _abort_run(run, reason)
+        _abort_run(settings, run, reason)
     else:
-        _abort_action(run, action, reason)
+        _abort_action(settings, run, action, reason)
 
 
-def _abort_run(name: str, reason: str) -> None:
+def _abort_run(settings: Settings, name: str, reason: str) -> None:
     from flyte.remote import Run
 
     run = Run.get(name)
-    if run.abort(reason):
-        click.echo(f"Run '{name}' has been aborted.")
-    else:
-        click.echo(f"Run '{name}' had ended already: {run.sync().known_phase.value}.")
+    accepted = run.abort(reason)
+    phase = run.sync().known_phase.value
+    text = f"Run '{name}' has been aborted." if accepted else f"Run '{name}' had ended already: {phase}."
+    write_done(settings, text, {"run": name, "aborted": accepted, "phase": phase})
 
 
-def _abort_action(run: str, name: str, reason: str) -> None:
+def _abort_action(settings: Settings, run: str, name: str, reason: str) -> None:
     from flyte.remote import Action
 
     action = Action.get(run_name=run, name=name)
-    if action.abort(reason):
-        click.echo(f"Action '{name}' of run '{run}' has been aborted.")
-    else:
-        click.echo(f"Action '{name}' of run '{run}' had ended already: {action.sync().known_phase.value}.")
+    accepted = action.abort(reason)
+    phase = action.sync().known_phase.value
+    end = "has been aborted." if accepted else f"had ended already: {phase}."
+    record = {"run": run, "action": name, "aborted": accepted, "phase": phase}
+    write_done(settings, f"Action '{name}' of run '{run}' {end}", record)

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from flyte.cli._groups import Command, LazyGroup
-from flyte.cli._settings import settings_of
+from flyte.cli._settings import format_option, settings_of
+from flyte.cli._table import write_done
 
 _COMMANDS = {
     "config": ("flyte.cli._create:config", "Create a configuration file."),
@@ -98,13 +99,16 @@ def config(
 @click.option("--name", help="Name for people.  [default: the identifier]")
 @click.option("--description", default="", help="What it is for.")
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="Label; may be repeated.")
+@format_option
 @click.pass_context
 def project(ctx: click.Context, id: str, name: str | None, description: str, label: tuple[str, ...]) -> None:
     """Create a project. It has the domains development, staging and production."""
     from flyte.cli._arguments import key_values
+    from flyte.cli._get_other import project_record
     from flyte.remote import Project
 
     labels = key_values("--label", label)
-    settings_of(ctx).open_session()
-    Project.create(id, name or id, description, labels)
-    click.echo(f"Project {id} created successfully!")
+    settings = settings_of(ctx)
+    settings.open_session()
+    created = Project.create(id, name or id, description, labels)
+    write_done(settings, f"Project {id} created successfully!", project_record(created))

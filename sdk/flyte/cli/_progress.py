@@ -30,7 +30,7 @@ def show_progress(run: Run, settings: Settings, *, follow: bool) -> None:
     with shown as (say, see), _followed(run, say if follow else None):
 
         def lost() -> None:
-            say("Connection to the backend lost. The run goes on; connecting again …", True)
+            say("No connection to the backend: trying again, nothing is lost. (flyte status)", True)
 
         for update in run.updates(on_reconnect=lost):
             see(update.actions)

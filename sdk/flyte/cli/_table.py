@@ -58,6 +58,14 @@ def write_record(settings: Settings, record: Mapping[str, Any]) -> None:
             click.echo(f"{'':<{width}}  {line}")
 
 
+def write_done(settings: Settings, text: str, record: Mapping[str, Any]) -> None:
+    """Says what a command did: a sentence, or JSON."""
+    if settings.as_json:
+        write_json(settings, record)
+    else:
+        click.echo(text)
+
+
 def write_json(settings: Settings, value: Any) -> None:
     """Writes JSON: indented, or on one line as ``json-raw``."""
     indent = 2 if settings.output_format == "json" else None

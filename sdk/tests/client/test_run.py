@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import os
+import socket
 import tarfile
 import threading
 from datetime import datetime, timezone
@@ -246,6 +249,36 @@ def test_the_backend_may_restart_while_a_run_is_awaited(admin, tasks):
     waiting.join(30)
     assert not waiting.is_alive()
     assert run.result() == "back"
+
+
+def test_the_embedded_backend_may_come_back_at_another_port(admin, user_module, tmp_path, monkeypatch):
+    """Waiting goes on when the embedded backend was started again and says that it listens elsewhere."""
+    tasks = user_module("moving_tasks", TASKS)
+    monkeypatch.chdir(tmp_path)
+    said = tmp_path / "data" / "backend.json"
+    said.parent.mkdir()
+
+    def say():
+        said.write_text(json.dumps({"pid": os.getpid(), "grpc": admin.endpoint, "http": "127.0.0.1:1"}))
+
+    say()
+    flyte.init_from_config()
+    run = flyte.run(tasks.greet, "x")
+    waiting = threading.Thread(target=run.wait, kwargs={"quiet": True})
+    waiting.start()
+    poll(lambda: admin.calls.count("WatchActions"), lambda n: n >= 1)
+    before = admin.port
+    admin.stop()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", before))  # not listening: nobody answers there
+        admin.port = 0
+        admin.start()
+        say()
+        finish(admin, run, b'{"o0":"moved"}')
+        waiting.join(30)
+    assert admin.port != before
+    assert run.result() == "moved"
 
 
 def test_calls_are_tried_again_while_the_backend_is_away(admin, tasks):

@@ -27,7 +27,7 @@ def test_children_run_one_after_the_other(host: Host, worker: RunningWorker, att
 
 
 def test_keys_are_those_of_the_contract(host: Host, worker: RunningWorker) -> None:
-    """A child's key is derived from parent, task, inputs, group and occurrence, and its digest is that of its inputs."""
+    """A key is derived from parent, task, inputs, group and occurrence; the digest is that of the inputs."""
     story = play(host, worker, "chain", {"x": 2}, action="a7")
     first = story.children[0]
     assert first["digest"] == digest(b'{"x":2}')
@@ -60,7 +60,7 @@ def test_a_fan_out_is_one_frame(host: Host, worker: RunningWorker) -> None:
 
 
 def test_lineage_names_the_sibling_that_made_an_input(host: Host, worker: RunningWorker) -> None:
-    """An input that equals an earlier sibling's output records that sibling; values that say nothing do not."""
+    """An input that equals an earlier sibling's output records that sibling; trivial values do not."""
     story = play(host, worker, "chain", {"x": 5}, lambda child: succeed(child["inputs"]["x"] * 2))
     assert story.children[0]["sources"] == []
     assert story.children[1]["sources"] == [["x", story.children[0]["key"]]]
@@ -92,7 +92,7 @@ def test_lineage_names_the_sibling_that_made_an_input(host: Host, worker: Runnin
 def test_failures_of_children_are_documented_exceptions(
     host: Host, worker: RunningWorker, outcome: dict[str, Any], caught: str
 ) -> None:
-    """Each kind of failure arrives as the exception that the documentation names, with its code and message."""
+    """Each kind of failure arrives as the documented exception, with its code and message."""
     failure = {**outcome["failure"], "message": "what happened"}
     story = play(host, worker, "catch", {"x": 1}, lambda child: {**outcome, "failure": failure})
     assert story.output == f"{caught}|what happened"
@@ -125,7 +125,7 @@ def test_inputs_that_are_too_large_raise_in_the_caller(host: Host, worker: Runni
 def test_children_can_be_called_from_anywhere(
     host: Host, worker: RunningWorker, attribute: str, expected: int
 ) -> None:
-    """Sync calls in async code, `aio`, loops of the user's own and threads of the user's own all make children."""
+    """Sync calls in async code, `aio`, and loops and threads of the user's own all make children."""
     story = play(host, worker, attribute, {"x": 4})
     assert story.output == expected
     assert len(story.children) == (1 if expected == 4 else 2)
@@ -140,7 +140,7 @@ def test_children_that_nobody_awaits_are_withdrawn_at_the_end(host: Host, worker
 
 
 def test_unresolved_children_are_asked_for_again_after_a_reconnect(host: Host, worker: RunningWorker) -> None:
-    """A new connection hears of the leases, the definitions and the children without an outcome, in this order."""
+    """A new connection hears of leases, definitions and children without an outcome, in this order."""
     header = host.run_header("fan")
     worker.peer.send(header, json.dumps({"count": 3}).encode())
     children = take(*worker.peer.until("children"), Story())

@@ -42,7 +42,7 @@ def test_headers_that_are_none_are_refused(data: bytes) -> None:
 
 
 def test_frames_that_are_too_long_are_refused() -> None:
-    """Neither side makes or takes a frame above the limit, and a decoder says so before the bytes are there."""
+    """No frame above the limit is made or taken, and a decoder says so before the bytes are there."""
     with pytest.raises(FrameError):
         encode({"type": "x"}, bytes(MAX_FRAME_BYTES))
     with pytest.raises(FrameError):

@@ -175,7 +175,7 @@ def test_results_are_sent_until_they_are_acknowledged(host: Host, worker: Runnin
 
 
 def test_stop_waits_for_what_runs(host: Host, worker: RunningWorker) -> None:
-    """A worker that is told to stop finishes, sends its result, waits for the acknowledgement and exits with 0."""
+    """A worker that is told to stop finishes, waits for the acknowledgement and exits with 0."""
     header = host.run_header("say_and_wait")
     worker.peer.send(header, b'{"text":"x"}')
     child = worker.peer.until("children")[0]["children"][0]

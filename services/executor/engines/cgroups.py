@@ -10,6 +10,8 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from services.executor.engines.base import WorkerResources
 _PERIOD_MICROS = 100_000
 _PREFIX = "worker-"
 _REMOVAL_SECONDS = 5.0
+_FREEZE_SECONDS = 2.0
+_UNLIMITED_BYTES = 2**60
+"""Version 1 writes a huge number where there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,11 @@ class ControlGroups(ABC):
 
     @abstractmethod
     def set_frozen(self, worker_id: int, frozen: bool) -> None:
-        """Stops the processes of a group where they are, or lets them go on."""
+        """Stops the processes of a group where they are, or lets them go on; returns when they do.
+
+        Raises:
+            OSError: There is no such group.
+        """
 
     @abstractmethod
     def memory(self, worker_id: int) -> int:
@@ -91,7 +100,8 @@ class ControlGroups(ABC):
         deadline = time.monotonic() + _REMOVAL_SECONDS
         left = [directory for directory in self.directories(worker_id) if directory.exists()]
         if left and self.members(worker_id):
-            self.set_frozen(worker_id, False)
+            with suppress(FileNotFoundError):
+                self.set_frozen(worker_id, False)
         while left:
             for pid in self.members(worker_id):
                 _kill(pid)
@@ -145,7 +155,9 @@ class ControlGroupsV1(ControlGroups):
         """See `ControlGroups`."""
         if "freezer" in self.roots:
             state = self.roots["freezer"] / f"{_PREFIX}{worker_id}" / "freezer.state"
-            _write(state, "FROZEN" if frozen else "THAWED")
+            wanted = "FROZEN" if frozen else "THAWED"
+            _write(state, wanted)
+            _wait_until(lambda: state.read_text().strip() == wanted)
 
     def memory(self, worker_id: int) -> int:
         """See `ControlGroups`."""
@@ -201,7 +213,10 @@ class ControlGroupsV2(ControlGroups):
 
     def set_frozen(self, worker_id: int, frozen: bool) -> None:
         """See `ControlGroups`."""
-        _write(self._place(worker_id) / "cgroup.freeze", int(frozen))
+        place = self._place(worker_id)
+        _write(place / "cgroup.freeze", int(frozen))
+        if (place / "cgroup.events").exists():
+            _wait_until(lambda: f"frozen {int(frozen)}" in (place / "cgroup.events").read_text().splitlines())
 
     def memory(self, worker_id: int) -> int:
         """See `ControlGroups`."""
@@ -240,6 +255,39 @@ def find_control_groups(name: str) -> ControlGroups | None:
     if unified is None or "" not in own:
         return None
     return _delegated(_below(unified, own[""]), name)
+
+
+def own_limits() -> tuple[int, int]:
+    """Processor time (in thousandths of a core) and memory (in bytes) that this process's own groups allow.
+
+    Either is 0 when there is no limit, as on a host; in a container these are the container's.
+    """
+    own, mounts = _own_groups(), _mounts()
+    cpu: list[int] = []
+    memory: list[int] = []
+    for controller, group in own.items():
+        if controller not in mounts:
+            continue
+        mount = mounts[controller]
+        place = _below(mount, group)
+        while place.is_relative_to(mount[0]):
+            memory += [_number(place / "memory.limit_in_bytes"), _number(place / "memory.max")]
+            cpu.append(_cpu_limit(place))
+            place = place.parent
+    smallest_memory = min((value for value in memory if 0 < value < _UNLIMITED_BYTES), default=0)
+    return min((value for value in cpu if value > 0), default=0), smallest_memory
+
+
+def _cpu_limit(place: Path) -> int:
+    try:
+        if (place / "cpu.max").exists():
+            quota, period = (place / "cpu.max").read_text().split()
+        else:
+            quota = (place / "cpu.cfs_quota_us").read_text().strip()
+            period = (place / "cpu.cfs_period_us").read_text().strip()
+    except (OSError, ValueError):
+        return 0
+    return int(quota) * 1000 // int(period) if quota.isdecimal() else 0
 
 
 def _delegated(own: Path, name: str) -> ControlGroups | None:
@@ -344,6 +392,13 @@ def _remove_group(directory: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Gives the kernel time to do what it was told."""
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def _kill(pid: int) -> None:

@@ -2,7 +2,8 @@
 
 Limits of memory, processors and processes come from control groups where this process may make them.
 Elsewhere the supervisor watches memory and the number of processes, and processor limits become an affinity
-to as many whole processors.
+to as many whole processors. Shared memory counts as memory; limits of shared memory by itself and of disk
+need the Docker engine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import os
 import platform
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +37,7 @@ from services.executor.engines.base import (
     WorkerSpec,
     WorkerStats,
 )
-from services.executor.engines.cgroups import ControlGroups, WorkerGroup, find_control_groups
+from services.executor.engines.cgroups import ControlGroups, WorkerGroup, find_control_groups, own_limits
 from services.executor.engines.process_environ import WORKER_DIRECTORY, host_environ, worker_environ
 from services.executor.engines.worker_process import (
     EXIT,
@@ -55,6 +58,7 @@ from services.executor.sdk_layer import SdkLayer
 log = structlog.get_logger(__name__)
 
 _KILL_SECONDS = 10.0
+_FREEZE_SECONDS = 2.0
 _NO_GROUP = WorkerGroup((), "", "", "", "")
 
 
@@ -173,11 +177,14 @@ class ProcessEngine:
     # -- what there is -------------------------------------------------------------------------------------
 
     async def inventory(self) -> EngineCapacity:
-        """See `Engine`. Counts the processors that this process may use and the machine's memory."""
+        """See `Engine`. In a container this is what the container may use."""
+        cpu_millis, memory_bytes = await asyncio.to_thread(own_limits)
+        cpus = len(os.sched_getaffinity(0)) * 1000
+        memory = psutil.virtual_memory().total
         machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         return EngineCapacity(
-            cpu_millis=len(os.sched_getaffinity(0)) * 1000,
-            memory_bytes=psutil.virtual_memory().total,
+            cpu_millis=min(cpus, cpu_millis or cpus),
+            memory_bytes=min(memory, memory_bytes or memory),
             disk_bytes=shutil.disk_usage(self._options.state).free,
             platform=f"{platform.system().lower()}/{machine}",
         )
@@ -339,11 +346,15 @@ class ProcessEngine:
         if self._groups is not None and "freezer" in self._groups.controllers:
             self._groups.set_frozen(worker.worker_id, frozen)
             return
-        for process in _tree(worker.supervisor):
-            try:
+        processes = _tree(worker.supervisor)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
-            except psutil.NoSuchProcess:
-                continue
+        deadline = time.monotonic() + _FREEZE_SECONDS
+        while (
+            frozen and not all(_is_stopped(process) for process in processes) and time.monotonic() < deadline
+        ):
+            time.sleep(0.001)
 
     async def stats(self, worker_id: int) -> WorkerStats:
         """See `Engine`."""
@@ -418,6 +429,13 @@ def _tree(supervisor: int) -> list[psutil.Process]:
         return psutil.Process(supervisor).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _end_strays(directory: Path) -> None:

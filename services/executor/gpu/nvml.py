@@ -1,5 +1,7 @@
 """NVIDIA GPUs through the driver's management library."""
 
+import ctypes
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,20 +16,16 @@ log = structlog.get_logger(__name__)
 class NvmlGpus:
     """Devices as the driver reports them. A host without a driver has none.
 
-    The library is loaded and let go at every call, so that a driver that is restarted or installed later is
-    seen.
+    The driver is opened and let go at every call, so that one that is restarted or installed later is seen.
     """
 
     def fingerprint(self) -> list[Gpu]:
-        """Lists the devices in the driver's order.
-
-        One that the driver cannot read is listed with its fault.
-        """
-        with _session() as ready:
-            if not ready:
+        """Lists the devices in the driver's order. What the driver cannot read is listed with its fault."""
+        with _driver() as nvml:
+            if nvml is None:
                 return []
-            driver = _text(pynvml.nvmlSystemGetDriverVersion())
-            return [_gpu(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+            version = _text(nvml.nvmlSystemGetDriverVersion())
+            return [_gpu(nvml, index, version) for index in range(nvml.nvmlDeviceGetCount())]
 
     def reserve(self, uuids: list[str]) -> dict[str, str]:
         """Returns the environment variables that show exactly these devices to a worker.
@@ -39,62 +37,55 @@ class NvmlGpus:
 
     def stats(self) -> list[GpuStats]:
         """Measures the devices that answer."""
-        with _session() as ready:
-            if not ready:
+        with _driver() as nvml:
+            if nvml is None:
                 return []
-            readings = [_stats(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            readings = [_stats(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
             return [reading for reading in readings if reading is not None]
 
 
-@cache
-def _library() -> Any:
-    """Returns the bindings, None on a host without the driver: they are slow to import, and of no use there."""
+@contextmanager
+def _driver() -> Iterator[Any]:
+    """Opens the driver and gives the bindings, None where there is no driver that can be used."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return None
-    return importlib.import_module("pynvml")
-
-
-@contextmanager
-def _session() -> Iterator[Any]:
-    """Gives the bindings for as long as the driver is open, None when there is no usable driver."""
-    pynvml = _library()
-    if pynvml is None:
+        yield None
+        return
+    # Slow to import, and of no use on a host without the driver.
+    nvml = importlib.import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        log.warning("gpu.driver_unusable", reason=str(error), hint="the host offers no GPUs")
         yield None
         return
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        # Without a driver this is the normal case; with a broken one the reason is worth a line.
-        if error.value not in {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED}:
-            log.warning("gpu.driver_unusable", reason=str(error))
-        yield False
-        return
-    try:
-        yield True
+        yield nvml
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
 
 
-def _gpu(index: int, driver: str) -> Gpu:
+def _gpu(nvml: Any, index: int, version: str) -> Gpu:
     uuid, model, memory = f"index-{index}", "unknown", 0
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-        model = model_of(_text(pynvml.nvmlDeviceGetName(handle)))
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        fault = _pending_fault(handle)
-    except pynvml.NVMLError as error:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        model = model_of(_text(nvml.nvmlDeviceGetName(handle)))
+        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+        fault = _row_fault(nvml, handle)
+    except nvml.NVMLError as error:
         fault = str(error)
-    return Gpu(uuid, model, memory, driver, fault)
+    if fault:
+        log.warning("gpu.unhealthy", uuid=uuid, model=model, reason=fault)
+    return Gpu(uuid, model, memory, version, fault)
 
 
-def _pending_fault(handle: Any) -> str:
-    """Returns why a device that answers is unusable all the same: memory rows that could not be remapped."""
+def _row_fault(nvml: Any, handle: Any) -> str:
+    """Returns why a device that answers is unusable all the same: memory rows that need to be remapped."""
     try:
-        _, _, pending, failed = pynvml.nvmlDeviceGetRemappedRows(handle)
-    except pynvml.NVMLError:
+        _, _, pending, failed = nvml.nvmlDeviceGetRemappedRows(handle)
+    except nvml.NVMLError:
         return ""  # Not every model and driver counts them.
     if failed:
         return "memory rows failed to be remapped: the device needs to be replaced"
@@ -103,13 +94,13 @@ def _pending_fault(handle: Any) -> str:
     return ""
 
 
-def _stats(index: int) -> GpuStats | None:
+def _stats(nvml: Any, index: int) -> GpuStats | None:
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-        share = int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
-        return GpuStats(_text(pynvml.nvmlDeviceGetUUID(handle)), used, share)
-    except pynvml.NVMLError as error:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        used = int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        share = int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+        return GpuStats(_text(nvml.nvmlDeviceGetUUID(handle)), used, share)
+    except nvml.NVMLError as error:
         log.debug("gpu.no_reading", index=index, reason=str(error))
         return None
 

@@ -32,11 +32,15 @@ class Bench:
     async def start_without_session(self) -> None:
         """Starts an executor with a new engine."""
         self.engine = WorldEngine(self.world)
-        settings = Settings.load(
+        self.executor = ExecutorApp(self.settings, self.engine)
+        await self.executor.start()
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of its executors."""
+        return Settings.load(
             data_dir=self.directory, node="n1", scheduler=self.scheduler.address, **self.options
         )
-        self.executor = ExecutorApp(settings, self.engine)
-        await self.executor.start()
 
     @property
     def app(self) -> ExecutorApp:

@@ -1,4 +1,4 @@
-"""A scheduler for tests: a real gRPC server that says what the test tells it to say, and writes down what it hears."""
+"""A scheduler for tests: a real gRPC server that says what it is told to and writes down what it hears."""
 
 import asyncio
 import time
@@ -67,7 +67,7 @@ class SchedulerFake(node_service_pb2_grpc.NodeServiceServicer):
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
 
-    async def NodeSession(  # noqa: N802 - a gRPC method
+    async def NodeSession(
         self, requests: AsyncIterator[NodeSessionRequest], context: Any
     ) -> AsyncIterator[NodeSessionResponse]:
         """One session."""

@@ -9,7 +9,7 @@ from services.executor.tests.specs import POOL, assignment, frame, outcome, spec
 
 
 async def test_running_leases_go_on_under_the_next_executor(bench: Bench):
-    """Workers connect again, Hello says what they have, and their results arrive; nothing was started again."""
+    """Workers connect again, Hello says what they have, their results arrive, nothing is started again."""
     bench.scheduler.send(
         frame(
             start(1, concurrency=2),

@@ -76,6 +76,10 @@ class Process:
     async def start(self) -> None:
         """Starts the executor and waits for its session."""
         sessions = self.scheduler.sessions
+        self._spawn()
+        await self.scheduler.connected(sessions + 1)
+
+    def _spawn(self) -> None:
         log = (self.directory / "executor.log").open("ab")
         environ = {
             **os.environ,
@@ -86,7 +90,6 @@ class Process:
         }
         self.process = subprocess.Popen([sys.executable, "-m", "services.executor"], env=environ, stderr=log)
         log.close()
-        await self.scheduler.connected(sessions + 1)
 
     def end(self, number: int) -> None:
         """Ends the executor with a signal."""
@@ -253,7 +256,7 @@ async def test_an_aborted_action_is_gone_when_the_abort_is_confirmed(host: Proce
 
 
 async def test_a_killed_executor_loses_nothing(host: Process):
-    """kill -9: workers run on, the next executor adopts them, every action runs once and every result arrives."""
+    """After SIGKILL workers run on, the next executor adopts them, and every action has run once."""
     await host.pool(1, 2, concurrency=2)
     markers = {lease: host.directory / f"marker-{lease}" for lease in range(60, 67)}
 

@@ -73,7 +73,7 @@ async def test_a_coroutine_that_ends_on_a_kill_leaves_its_neighbours_alone(bench
 
 
 async def test_a_coroutine_that_ignores_a_kill_takes_its_worker_with_it(bench: Bench):
-    """After the grace period the worker is ended: the lease is killed, its neighbour is the platform's failure."""
+    """After the grace period the worker is ended, and the neighbour is the platform's failure."""
     await pool_with(bench, 10, 11)
     bench.scheduler.send(kill(10))
     result = await bench.scheduler.result(10)

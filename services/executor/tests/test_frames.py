@@ -4,7 +4,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.executor import frames
@@ -16,6 +16,7 @@ HEADERS = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=
 FRAMES = st.lists(st.tuples(HEADERS, st.binary(max_size=200)), max_size=6)
 
 
+@settings(deadline=None)
 @given(FRAMES, st.data())
 def test_any_split_of_the_stream_gives_the_same_frames(sent, data):
     """However the bytes are cut, the frames come out whole and in order, and nothing is left."""

@@ -13,7 +13,7 @@ EXITED = node_service_pb2.WORKER_STATE_EXITED
 
 
 async def test_a_lease_with_a_worker_of_its_own_runs_there(bench: Bench):
-    """A cold assignment starts its worker, which gets inputs, environment and paths, and the result comes back."""
+    """A cold assignment starts its worker, which gets all it needs, and the result comes back."""
     bench.scheduler.send(frame(assignment(7, worker_id=3, inputs=b'{"x":1}')), [spec()])
     worker = await bench.world.worker(3)
     run = await worker.has(7)
@@ -166,7 +166,7 @@ async def test_a_cancelled_child_is_withdrawn(bench: Bench):
 
 
 async def test_long_documents_go_through_the_blob_store(bench: Bench):
-    """Inputs and outputs beyond the inline limit travel by reference, below the attempt's prefix, and arrive whole."""
+    """Documents beyond the inline limit travel by reference, below the attempt's prefix, and arrive whole."""
     long = b'{"o0":"' + b"x" * 100_000 + b'"}'
     bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
     worker = await bench.world.worker(1)
@@ -194,7 +194,7 @@ async def test_long_documents_go_through_the_blob_store(bench: Bench):
 
 
 async def test_inputs_that_are_gone_fail_the_lease(bench: Bench):
-    """A reference to an object that does not exist is a failure of the platform, with the key in its message."""
+    """A reference to nothing is a failure of the platform, with the key in its message."""
     lost = assignment(10, pool=POOL)
     lost.inputs.reference.key = "runs/none.json"
     bench.scheduler.send(frame(start(1), lost), [spec()])
@@ -235,7 +235,7 @@ async def test_a_worker_that_cannot_be_launched_fails_its_lease(bench: Bench):
 
 
 async def test_a_stopped_worker_finishes_and_takes_nothing_new(bench: Bench):
-    """After WorkerStop what runs goes on, what waits goes elsewhere, and the worker is ended when it idles on."""
+    """After WorkerStop what runs goes on, what waits goes elsewhere, and an idle worker is ended."""
     bench.scheduler.send(
         frame(start(1), start(2), assignment(10, pool=POOL), assignment(11, pool=POOL)), [spec()]
     )
@@ -254,3 +254,27 @@ async def test_a_stopped_worker_finishes_and_takes_nothing_new(bench: Bench):
     assert not status.HasField("failure")
     assert 12 not in first.runs
     await until(lambda: 1 in bench.world.forgotten)
+
+
+async def test_many_long_outcomes_are_several_frames(bench: Bench):
+    """Outcomes that come together reach the worker whole, however large they are in sum."""
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.begin(10)
+    keys = [f"c{number}" for number in range(300)]
+    for key in keys:
+        worker.ask(10, key)
+    await until(lambda: len(bench.scheduler.all("children")) == len(keys))
+    message = NodeSessionResponse()
+    for key in keys:
+        message.child_outcomes.extend(outcome(10, key, key.encode() * 15_000).child_outcomes)
+    bench.scheduler.send(message)
+    await until(lambda: worker.outcomes.get(10) == len(keys))
+    received: dict[str, bytes] = {}
+    for each in worker.received:
+        position = 0
+        for entry in each.header.get("outcomes", ()):
+            received[entry["key"]] = each.body[position : position + entry["size"]]
+            position += entry["size"]
+    assert received == {key: key.encode() * 15_000 for key in keys}

@@ -74,7 +74,7 @@ async def test_the_log_of_a_dead_worker_is_complete(bench: Bench):
 
 
 async def test_a_large_log_is_many_chunks(bench: Bench):
-    """Chunks have a bounded size, and no line is lost or cut at their borders unless it is longer than a chunk."""
+    """Chunks have a bounded size, and only lines that are longer than one are cut at their borders."""
     worker = await running(bench)
     printed = [f"{number} " + "x" * (number % 500) for number in range(5000)]
     worker.print(10, "\n".join([*printed, "y" * 600_000, "end"]))

@@ -30,7 +30,7 @@ async def test_heartbeats_keep_coming(bench: Bench):
 
 
 async def test_a_scheduler_that_comes_back_hears_everything_unanswered_again(bench: Bench):
-    """Children without an outcome, cancellations, parks, unacknowledged results and log chunks are said again."""
+    """Children, cancellations, parks, starts, results and log chunks without an answer are said again."""
     scheduler = bench.scheduler
     scheduler.acknowledges = False
     leases = [assignment(lease, pool=POOL) for lease in (10, 11, 12)]
@@ -95,7 +95,7 @@ async def test_a_session_that_is_closed_is_opened_again(bench: Bench):
 
 
 async def test_an_older_scheduler_is_refused(bench: Bench):
-    """After a generation was seen, an older one gets no work done, also not after a restart of the executor."""
+    """A generation older than one that was seen is refused, also after a restart of the executor."""
     bench.scheduler.generation = 7
     bench.scheduler.end_session()
     await bench.scheduler.connected(2)
@@ -117,7 +117,7 @@ async def test_an_older_scheduler_is_refused(bench: Bench):
 
 
 async def test_frames_collect_what_is_queued():
-    """Everything between two writes is one frame; definitions go once per session, before their first child."""
+    """Everything between two writes is one frame; definitions go once per session, before their child."""
     outgoing = Outgoing()
     outgoing.open()
     for number in range(100):

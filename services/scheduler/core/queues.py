@@ -42,10 +42,13 @@ class Queue:
         if action.id not in self._members:
             self._members.add(action.id)
             heapq.heappush(self._heap, rank(action))
+            if self._heap[0].action_id == action.id:
+                self.blocked_at = None  # whether it could ever fit depends on the action, not on the request alone
 
     def discard(self, action_id: int) -> None:
         """Take an action out, wherever it stands."""
         self._members.discard(action_id)
+        self.blocked_at = None
 
     def head(self) -> Rank | None:
         """The next action's rank, None when empty."""

@@ -9,6 +9,7 @@ from services.ledger.queries.events import EventRecord
 from services.scheduler import feed as feed_module
 from services.scheduler.feed import EventFeed
 from services.scheduler.recorder import Change
+from services.scheduler.tests.backend import eventually
 
 RUN = RunIdentifier(project="p", domain="d", name="run")
 
@@ -52,8 +53,7 @@ async def test_a_watcher_that_fell_behind_catches_up_from_the_ledger(monkeypatch
     for _ in range(20):
         stream.commit(5)
     watching = asyncio.create_task(collect(stream, 0, 210))
-    while stream.reads < 3:
-        await asyncio.sleep(0)
+    await eventually(lambda: stream.reads >= 3)
     stream.commit(5)
     assert await watching == [each.cursor for each in stream.stored]
 

@@ -185,6 +185,14 @@ def test_waiting_beyond_the_queue_limit_times_out_with_the_reason() -> None:
     assert "needs 1 cores, 0 free" in moved[-1].failure.message
 
 
+def test_every_request_that_can_never_fit_is_refused_not_only_the_first_of_its_shape() -> None:
+    """A queue that is known to be blocked still looks at each new head."""
+    driver = Driver()
+    for name in ("one", "two"):
+        effects = driver.submit(Task("d", "e.t", Resources(64000, GIB)), name)
+        assert final_state(effects) is State.FAILED
+
+
 def test_gpus_are_booked_by_model_and_never_twice() -> None:
     """Two actions with a GPU each get different devices; a third waits and says for what."""
     gpus = tuple(Gpu(f"GPU-{i}", "A10G", 24 * GIB, healthy=i != 2) for i in range(3))
