@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,14 +162,15 @@ def string_list(what: str, values: Iterable[object]) -> list[str]:
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        raise ValueError(f"image: reading {path} needs Python 3.11 or later") from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"image: {path}: the script's header is no valid TOML: {error}") from None
+
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"image: {path}: the script's header is no valid TOML: {error}") from None
+    else:
+        raise ValueError(f"image: reading {path} needs Python 3.11 or later")
 
 
 def _digest(path: Path) -> str:

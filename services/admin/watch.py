@@ -26,17 +26,22 @@ Topic: TypeAlias = tuple[str, ...]
 
 Subscribe: TypeAlias = Callable[[int | None], AsyncIterator[WatchEventsResponse]]
 
-_INTERVAL = 0.05
+_SHORTEST, _LONGEST = 0.05, 1.0
+_REST = 4.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 2.0
 
 
 class Watcher:
-    """One who watches a topic. Wakes at most every 50 ms, but at once when a run ends."""
+    """One who watches a topic.
+
+    It wakes at most every 50 ms and rests four times as long as its work took, up to a second: many changes arrive
+    together, and watching stays cheap beside the work that is watched. When a run ends it wakes at once.
+    """
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._last = -_INTERVAL
+        self._last = asyncio.get_running_loop().time()
         self._closed = False
 
     async def wait(self) -> None:
@@ -45,23 +50,31 @@ class Watcher:
         Raises:
             Unavailable: The service is stopping.
         """
-        loop = asyncio.get_running_loop()
+        called = asyncio.get_running_loop().time()
         await self._changed.wait()
-        remaining = self._last + _INTERVAL - loop.time()
+        await self._rest(called)
+
+    async def wait_up_to(self, seconds: float) -> None:
+        """Waits like `wait`, but not much longer than some time."""
+        called = asyncio.get_running_loop().time()
+        if await _wait_for(self._changed, seconds):
+            await self._rest(called)
+        else:
+            self._last = asyncio.get_running_loop().time()
+
+    async def _rest(self, called: float) -> None:
+        """Rests for what was done until `called`."""
+        loop = asyncio.get_running_loop()
+        worked = called - self._last
+        remaining = max(self._last + _SHORTEST, called + min(_REST * worked, _LONGEST)) - loop.time()
         if remaining > 0 and not self._urgent.is_set():
             await _wait_for(self._urgent, remaining)
         if self._closed:
-            raise Unavailable(
-                "this service is stopping: connect again with the last cursor", reason="STOPPING"
-            )
+            message = "this service is stopping: connect again with the last cursor"
+            raise Unavailable(message, reason="STOPPING")
         self._changed.clear()
         self._urgent.clear()
         self._last = loop.time()
-
-    async def wait_up_to(self, seconds: float) -> None:
-        """Waits like `wait`, but not longer than some time."""
-        if await _wait_for(self._changed, seconds):
-            await self.wait()
 
     def wake(self, *, urgent: bool = False) -> None:
         """Ends the current or the next wait."""

@@ -40,8 +40,8 @@ class Registration(NamedTuple):
 class ServiceApp(Protocol):
     """A service as its process sees it: what it serves, and its beginning and end.
 
-    The order is: make it (no I/O), `start`, serve `registrations`, stop serving, `stop`. Connections to other
-    services are made in the background: `start` must not wait for another service to be there.
+    The order is: make it, `start`, serve `registrations`, stop serving, `stop`. Connections to other services are
+    made in the background: `start` must not wait for another service to be there.
     """
 
     @property

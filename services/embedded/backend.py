@@ -102,10 +102,14 @@ class Backend:
     async def _start_services(
         self, server: GrpcServer, address: str, listener: socket.socket, clock: _Timings
     ) -> AdminApp:
-        data_dir, shared = self._data_dir, self._shared()
-        scheduler = SchedulerApp(SchedulerSettings.load(**shared))
+        shared = self._shared()
+        scheduler_settings = SchedulerSettings.load(**shared)
+        # One ledger and one blob store for all: who needs one that is named for another service gets that.
+        ledger = scheduler_settings.database or None
+        admin_settings = AdminSettings.load(scheduler=address, ledger=ledger, **shared)
+        scheduler = SchedulerApp(scheduler_settings)
         self._stack.push_async_callback(scheduler.stop)
-        admin = AdminApp(AdminSettings.load(scheduler=address, **shared), listener)
+        admin = AdminApp(admin_settings, listener)
         self._stack.push_async_callback(admin.stop)
         await scheduler.start()
         clock.note("scheduler and ledger")
@@ -114,7 +118,7 @@ class Backend:
         server.add([*scheduler.registrations, *admin.registrations])
         executor = None
         if self._settings.executor:
-            settings = ExecutorSettings.load(scheduler=address, **shared)
+            settings = ExecutorSettings.load(scheduler=address, blobs=admin_settings.blobs or None, **shared)
             self.orphan_seconds = settings.orphan_ttl
             executor = ExecutorApp(settings, make_engine(settings))
             server.add(executor.registrations)
@@ -127,7 +131,6 @@ class Backend:
             await executor.start()
             await _wait_for_node(address, settings.node)
             clock.note("executor")
-        _log.debug("services started", data_dir=str(data_dir))
         return admin
 
     def _shared(self) -> dict[str, object]:

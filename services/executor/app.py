@@ -92,7 +92,9 @@ class ExecutorApp:
         assert self._host is not None
         await self._host.settle()
         async with connect(self._settings.scheduler) as channel:
-            self._session = Session(channel, self._host, LoadMeter().heartbeat, self._outgoing, generation)
+            self._session = Session(
+                channel, self._host.orders, LoadMeter().heartbeat, self._outgoing, generation
+            )
             await self._session.run()
 
     async def _inventory(self) -> Inventory:

@@ -1,4 +1,4 @@
-"""The host: brings together what the scheduler asks, what workers say, and what is held."""
+"""The host: puts the parts of an executor together and hands on what workers say."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from hangar.core.v1.resources_pb2 import Inventory
-from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionResponse, Welcome, WorkerStart
+from hangar.scheduler.v1.node_service_pb2 import WorkerStart
 from services.common.blobs import BlobStore
 from services.executor.adoption import Adoption
 from services.executor.children import Children
@@ -20,12 +20,12 @@ from services.executor.exits import Exits
 from services.executor.frames import Frame, FrameError
 from services.executor.gpu.plugin import GpuPlugin
 from services.executor.holdings import Holdings
-from services.executor.inventory import boot_id
 from services.executor.journal import Journal
 from services.executor.kills import Kills
 from services.executor.launches import Launches
 from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
+from services.executor.orders import Orders
 from services.executor.outbox import Restored
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class Host:
-    """Carries out the scheduler's wishes on one host. Listens to the session and to the workers.
+    """All that works on one host. Listens to its workers; `orders` listens to the session.
 
     Args:
         settings: Settings of the executor.
@@ -65,7 +65,6 @@ class Host:
         self._engine = engine
         self._journal = journal
         self._outgoing = outgoing
-        self._inventory = inventory
         self.holdings = holdings = Holdings()
         payloads = Payloads(blobs, settings.inline_bytes)
         self._code = CodeStore(settings.state_dir.absolute() / "code", payloads.get)
@@ -95,9 +94,23 @@ class Host:
             self._new_worker,
             self._launches.start,
         )
+        self.orders = Orders(
+            settings,
+            engine.name,
+            inventory,
+            holdings,
+            journal,
+            outgoing,
+            self._dispatch,
+            self._children,
+            self._kills,
+            self._results,
+            self._logs,
+            self._start_worker,
+        )
+        """What listens to the session with the scheduler."""
         self._reception = Reception(holdings, journal, outgoing, self._results, self._dispatch, self._kills)
         self._tasks: list[asyncio.Task[None]] = []
-        self._starts: dict[int, WorkerStart] = {}
         self._adoption: Adoption | None = None
 
     # -- beginning and end
@@ -129,6 +142,7 @@ class Host:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._launches.close()
+        await self._kills.close()
         await self._dispatch.close()
         await self._children.close()
         await self._exits.close()
@@ -138,7 +152,7 @@ class Host:
     def specs_in_use(self) -> set[str]:
         """Returns the digests of the definitions that something held names."""
         leases = {lease.assignment.spec_digest for lease in self.holdings.leases.values()}
-        return leases | {start.spec_digest for start in self._starts.values()}
+        return leases | {worker.spec_digest for worker in self.holdings.workers.values()}
 
     # -- workers
 
@@ -157,14 +171,15 @@ class Host:
             worker = Worker(
                 assignment.worker_id,
                 origin.spec,
+                assignment.spec_digest,
                 self._directory(assignment.worker_id),
                 gpu_uuids=tuple(assignment.gpu_uuids),
             )
         else:
-            self._starts[origin.worker_id] = origin
             worker = Worker(
                 origin.worker_id,
                 self.holdings.specs[origin.spec_digest],
+                origin.spec_digest,
                 self._directory(origin.worker_id),
                 pool_key=origin.pool_key,
                 concurrency=max(origin.concurrency, 1),
@@ -249,83 +264,6 @@ class Host:
         lease = self.holdings.leases.get(int(frame.header["lease"]))
         if lease is not None and lease.state is LeaseState.PARKED and lease.is_shared:
             self._dispatch.place(self.holdings.pool(lease.assignment.pool_key))
-
-    # -- session
-
-    async def hello(self) -> Hello:
-        """Returns what the host offers and holds now."""
-        return Hello(
-            node=self._settings.node,
-            boot_id=boot_id(),
-            inventory=await self._inventory(),
-            workers=self.holdings.worker_statuses(),
-            leases=self.holdings.held_leases(),
-            labels=self._settings.labels,
-            engine=self._engine.name,
-        )
-
-    def welcomed(self, welcome: Welcome) -> None:
-        """Drops what the scheduler does not know, and says again what it has not answered."""
-        self._journal.pending.generations.append((welcome.generation,))
-        self._journal.commit_soon()
-        for lease_id in welcome.dropped_leases:
-            lease = self.holdings.leases.get(lease_id)
-            if lease is not None:
-                self._kills.drop(lease)
-        for worker_id in welcome.dropped_workers:
-            worker = self.holdings.workers.get(worker_id)
-            if worker is not None:
-                self._kills.end(worker, "the scheduler does not know it any more")
-        self._say_again()
-
-    def _say_again(self) -> None:
-        out = self._outgoing
-        for status in (*self.holdings.exits.values(), *self.holdings.worker_statuses()):
-            out.worker(status)
-        for lease in self.holdings.leases.values():
-            if lease.dropped or lease.acknowledged:
-                continue
-            if lease.is_ended:
-                if lease.is_reported and lease.result is not None:
-                    out.result(lease.result)
-                continue
-            if lease.started_at:
-                out.started(lease.lease_id, lease.worker_id, lease.started_at)
-            self._children.ask_again(lease)
-            if lease.state is LeaseState.PARKED:
-                out.park(lease.lease_id, lease.awaiting)
-        for chunk in self.holdings.chunks.values():
-            out.log(chunk)
-
-    def received(self, frame: NodeSessionResponse) -> None:
-        """Does what a frame of the scheduler asks for, in the order of its fields."""
-        if frame.specs:
-            self._define(frame)  # Worker starts have a lower number, but name definitions too.
-        for start in frame.worker_starts:
-            self._start_worker(start)
-        if frame.assignments:
-            self._dispatch.assign(frame.assignments)
-        if frame.child_outcomes:
-            self._children.outcomes(frame.child_outcomes)
-        for kill in frame.kills:
-            self._kills.kill(kill)
-        for stop in frame.worker_stops:
-            worker = self.holdings.workers.get(stop.worker_id)
-            if worker is not None:
-                self._kills.retire(worker, stop.reason or "the scheduler wants no more of it")
-        if frame.acknowledged_results:
-            self._results.acknowledged(frame.acknowledged_results)
-        for key in frame.acknowledged_logs:
-            self._logs.acknowledged(key)
-        if frame.drain:
-            log.info("host.draining", hint="it gets no new work; what runs goes on")
-
-    def _define(self, frame: NodeSessionResponse) -> None:
-        for keyed in frame.specs:
-            if keyed.key not in self.holdings.specs:
-                self.holdings.specs[keyed.key] = keyed.spec
-                self._journal.pending.specs.append((keyed.key, keyed.spec.SerializeToString()))
-        self._journal.commit_soon()
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -17,6 +17,8 @@ from services.executor.workers import Worker, WorkerState
 
 log = structlog.get_logger(__name__)
 
+CLOSE_SECONDS = 3.0
+
 
 class Kills:
     """Stops what shall not go on. A kill is confirmed once nothing of the lease runs any more.
@@ -154,6 +156,8 @@ class Kills:
             log.debug("worker.already_ended", worker=worker.worker_id)
 
     async def close(self) -> None:
-        """Waits for workers that are being ended."""
+        """Waits a moment for workers that are being ended; the next executor ends the others."""
         if self._ending:
-            await asyncio.wait(list(self._ending.values()))
+            _, late = await asyncio.wait(list(self._ending.values()), timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()

@@ -54,6 +54,11 @@ class Reception:
         for lease in list(worker.leases.values()):
             entry = has.pop(lease.lease_id, None)
             lease.is_uncertain = False
+            if entry is None and lease.kill is not None and not lease.started_at:
+                self._results.fail(
+                    lease, failures.of_kill(lease.kill), killed=True
+                )  # It never got the lease.
+                continue
             if entry is None:
                 # It never got the lease, or has its result and sends that again.
                 self._dispatch.deliver(lease)

@@ -1,9 +1,8 @@
 """The session with the scheduler: one stream, opened again for ever, batched in both directions."""
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
@@ -122,7 +121,14 @@ class Session:
                 asyncio.create_task(self._write(call)),
                 asyncio.create_task(self._beat(first.welcome.heartbeat_interval_millis / 1000)),
             ]
-            await self._read(call, first, helpers)
+            for helper in helpers:
+                helper.add_done_callback(lambda _: call.cancel())  # Wakes the reader.
+            await self._read(call, first)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await _raise_failure(helpers)
         finally:
             self._outgoing.close()
             for helper in helpers:
@@ -143,11 +149,11 @@ class Session:
         self.generation = max(self.generation, first.welcome.generation)
         log.info("session.open", generation=self.generation)
 
-    async def _read(self, call: Any, first: Any, helpers: list[asyncio.Task[None]]) -> None:
+    async def _read(self, call: Any, first: Any) -> None:
         frame = first
         while frame is not grpc.aio.EOF:
             self._listener.received(frame)
-            frame = await _either(call.read(), helpers)
+            frame = await call.read()
         await _raise_status(call)
 
     async def _write(self, call: Any) -> None:
@@ -160,14 +166,11 @@ class Session:
             await asyncio.sleep(seconds or 2.0)
 
 
-async def _either(reading: Awaitable[Any], helpers: list[asyncio.Task[None]]) -> Any:
-    """Returns what was read. A helper that failed shows in the stream as well, which then ends."""
-    frame = await reading
+async def _raise_failure(helpers: list[asyncio.Task[None]]) -> None:
+    """Raises why writing or beating ended; they go on for ever otherwise."""
     for helper in helpers:
         if helper.done() and not helper.cancelled():
-            with contextlib.suppress(asyncio.InvalidStateError):
-                helper.result()
-    return frame
+            await helper
 
 
 async def _raise_status(call: Any) -> None:

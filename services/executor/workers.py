@@ -34,6 +34,7 @@ class Worker:
 
     worker_id: int
     spec: TaskSpec
+    spec_digest: str
     directory: Path
     pool_key: str = ""
     """Its pool, empty for a worker of one lease."""

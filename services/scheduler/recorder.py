@@ -425,7 +425,7 @@ class Recorder:
         change: Row = dict(zip(_CLOSED_PARAMETERS, values, strict=True))
         change["id_"] = effect.lease_id
         change["started_at_"] = effect.started_at or (start["started_at_"] if start else None)
-        change["worker_id_"] = effect.worker_id or (start["worker_id_"] if start else 0)
+        change["worker_id_"] = effect.worker_id or (start["worker_id_"] if start else None)
         rows.attempt_ends[effect.lease_id] = change
 
     # Workers and nodes

@@ -128,8 +128,8 @@ class Statements:
             index_elements=["id"], set_={"cursor": export.excluded.cursor}
         )
         self._run = _update(RUN, RUN_COLUMNS)
-        # What is written for every action goes to the driver as it is: preparing its rows would take longer than
-        # writing them. Their values are numbers, text and bytes only.
+        # What is written for every action goes to the driver as it is: preparing its rows would take
+        # longer than writing them. Their values are numbers, text and bytes only.
         self._action = _text(ACTION.insert(), dialect)
         self._input = _text(ACTION_INPUT.insert(), dialect)
         self._output = _text(ACTION_OUTPUT.insert(), dialect)
@@ -141,7 +141,9 @@ class Statements:
         self._attempt_start = _text(_update(ATTEMPT, ("phase", "started_at", "worker_id")), dialect)
         attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
             started_at=func.coalesce(bindparam("started_at_"), ATTEMPT.c.started_at),
-            worker_id=func.coalesce(func.nullif(bindparam("worker_id_"), literal_column("0")), ATTEMPT.c.worker_id),
+            worker_id=func.coalesce(
+                func.nullif(bindparam("worker_id_"), literal_column("0")), ATTEMPT.c.worker_id
+            ),
         )
         self._attempt_end = _text(attempt_end, dialect)
 
@@ -186,5 +188,5 @@ def _update(table: Any, columns: tuple[str, ...]) -> Update:
 
 def _text(statement: Insert | Update, dialect: str) -> str:
     """The text of a statement with the driver's own named parameters."""
-    target = sqlite.dialect(paramstyle="named") if dialect == "sqlite" else postgresql.dialect()
+    target = sqlite.dialect(paramstyle="named") if dialect == "sqlite" else postgresql.dialect()  # type: ignore[no-untyped-call]
     return str(statement.compile(dialect=target))

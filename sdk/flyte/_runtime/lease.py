@@ -68,7 +68,7 @@ class Lease:
         others: Those of them that do not wait for a child at this moment.
         busy_threads: User threads that run code of the lease.
         blocked_threads: Those of them that are blocked until a child ends.
-        threads_before: Threads that existed before the lease: not its own.
+        threads_before: Threads that existed before its code ran, such as those of modules: not its own.
         killed: The `kill` frame, when one came.
     """
 

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,6 +73,7 @@ class Supervisor:
         self._watch(wake)
         self._record()
         self._sweep()
+        self._remove_groups()
         self._say_exit()
 
     def _fork_worker(self, private: tuple[socket.socket, socket.socket]) -> int:
@@ -189,6 +191,17 @@ class Supervisor:
                 return
             time.sleep(0.002)
 
+    def _remove_groups(self) -> None:
+        """Removes the control groups of the worker; for an orphan also what held them, if it was the last."""
+        for file in self._order.cgroups:
+            group = Path(file).parent
+            for path, names, _ in os.walk(group, topdown=False):
+                for name in names:
+                    _remove_group(Path(path, name))
+            _remove_group(group)
+            if self._connection is None:
+                _remove_group(group.parent)
+
     def _say_exit(self) -> None:
         if self._connection is None:
             return
@@ -303,6 +316,12 @@ def _counter(path: str) -> int:
         return int(text)
     counts = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
     return int(counts.get("oom_kill", 0))
+
+
+def _remove_group(directory: Path) -> None:
+    """Removes a control group that has neither processes nor groups below it."""
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def _members(path: str) -> list[int]:

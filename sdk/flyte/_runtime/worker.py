@@ -221,7 +221,6 @@ class Worker:
         lease = Lease(number, header, body)
         self._leases[number] = lease
         try:
-            lease.threads_before = frozenset(threading.enumerate())
             self._environ.push(number, execution.lease_variables(header))
             self._capture.begin(lease)
         except (OSError, ValueError) as error:
@@ -239,6 +238,7 @@ class Worker:
         self._start(lease, task, context)
 
     def _start(self, lease: Lease, task: Any, context: Context) -> None:
+        lease.threads_before = frozenset(threading.enumerate())
         controller = LeaseController(lease, self, self._specs)
         limit = int(lease.header.get("max_inline_io_bytes") or task.max_inline_io_bytes)
         self._scopes[lease.id] = _context._Scope(execution.task_context(lease.header), controller)

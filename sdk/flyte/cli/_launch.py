@@ -91,19 +91,19 @@ def report(run: Run, settings: Settings) -> int:
     Returns:
         The exit code.
     """
-    from flyte._outcome import ending
     from flyte.remote._action import ROOT
+    from flyte.remote._convert import end_line
 
     error = run.error
     outputs = _plain_outputs(run) if error is None else {}
     if settings.as_json:
         _print_json(settings, run, outputs)
     elif error is None:
-        click.echo(ending(ROOT, run.known_phase, None))
+        click.echo(end_line(ROOT, run.pb, None))
         for name, value in outputs.items():
             click.echo(f"{name}: {shown_value(value)}" if len(outputs) > 1 else shown_value(value))
     if error is not None:
-        click.echo(ending(ROOT, run.known_phase, error), err=True)
+        click.echo(end_line(ROOT, run.pb, error), err=True)
         _explain(run, error)
     return _exit.of_run(error)
 

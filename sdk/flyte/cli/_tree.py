@@ -27,6 +27,7 @@ _MARKS = {
     ActionPhase.TIMED_OUT: ("✗", "red"),
 }
 _MOST_CHILDREN = 8
+_MOST_FAILED = 3
 
 
 class ActionTree:
@@ -63,8 +64,11 @@ class ActionTree:
             if budget[0] <= 0:
                 return
             if len(actions) > min(_MOST_CHILDREN, budget[0]):
-                tree.add(_summary(group, short_name, actions))
+                summary = tree.add(_summary(group, short_name, actions))
                 budget[0] -= 1
+                for action in [action for action in actions if action.error is not None][:_MOST_FAILED]:
+                    summary.add(_line(action))
+                    budget[0] -= 1
                 continue
             for action in actions:
                 branch = tree.add(_line(action))
@@ -93,8 +97,10 @@ def _line(action: Action) -> Text:
 
 def _summary(group: str, short_name: str, actions: list[Action]) -> Text:
     counts = Counter(action.known_phase for action in actions)
-    text = Text(f"{group} / " if group else "", "dim")
-    text.append(f"{short_name} × {len(actions)} ", "")
+    text = Text()
+    if group:
+        text.append(f"{group} / ", "dim")
+    text.append(f"{short_name} × {len(actions)} ")
     for phase, (mark, style) in _MARKS.items():
         if counts[phase]:
             text.append(f" {mark} {counts[phase]}", style)

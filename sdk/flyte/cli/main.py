@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -128,8 +129,10 @@ def main() -> None:
     code = invoke(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (
+        BrokenPipeError
+    ):  # the reader, such as `head`, has left: nothing more can be written at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flyte import errors
+from flyte._outcome import ending
 from flyte.models import ActionPhase
 from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2
 
@@ -84,6 +85,14 @@ def error_of(
         worker=failure.worker,
         user_traceback=failure.traceback,
     )
+
+
+def end_line(name: str, message: run_pb2.Run | run_pb2.Action, error: errors.BaseRuntimeError | None) -> str:
+    """The line that says how a run or an action ended, or that it goes on."""
+    phase = phase_of(message.phase)
+    if phase is ActionPhase.ABORTED:
+        return f"Run '{name}' was aborted: {message.abort_reason or 'nobody said why'}"
+    return ending(name, phase, error)
 
 
 def run_identifier(project: str, domain: str, name: str) -> identifiers_pb2.RunIdentifier:

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._initialize import Session, refuse, require_session
-from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte.models import ActionPhase
-from flyte.remote._action import (
-    DEFAULT_ABORT_REASON,
-    ROOT,
-    Action,
-    ActionDetails,
-    fetch_action,
-    is_reached,
-)
+from flyte.remote._action import ROOT, Action, ActionDetails, fetch_action
 from flyte.remote._convert import (
     duration_of,
+    end_line,
     error_of,
-    phase_of,
     phase_values,
     run_identifier,
-    time_of,
     timestamp,
 )
-from flyte.remote._data import ActionData
-from flyte.remote._logs import LogLine, followed_logs, stored_logs
-from flyte.remote._watch import Freshness, watch_run
+from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
+from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
 from hangar.core.v1 import identifiers_pb2
 
@@ -83,7 +72,7 @@ class RunUpdate:
     actions: tuple[Action, ...]
 
 
-class Run:
+class Run(Execution):
     """One run on the backend. `flyte.run` returns it at once; each method has an ``.aio`` twin.
 
     ``str(run)`` waits for its end and is the output value; ``repr(run)`` never waits.
@@ -96,11 +85,11 @@ class Run:
         ```
     """
 
+    _message: run_pb2.Run
+
     def __init__(self, session: Session, message: run_pb2.Run, interface: Interface | None = None) -> None:
-        self._session = session
+        super().__init__(session, interface)
         self._message = message
-        self._interface = interface
-        self._freshness = Freshness(self._refresh)
 
     # ------------------------------------------------------------------------------------ what is known
 
@@ -135,11 +124,6 @@ class Run:
         return self._message.url
 
     @property
-    def task_name(self) -> str:
-        """Fully qualified name of its task."""
-        return self._message.task_name
-
-    @property
     def task_version(self) -> str:
         """Version of the task's code."""
         return self._message.task_version
@@ -150,38 +134,6 @@ class Run:
         return dict(self._message.labels)
 
     @property
-    def phase(self) -> ActionPhase:
-        """Where its root action stands; asked from the backend when what is known is not recent."""
-        if not self.known_phase.is_terminal:
-            self._freshness.ensure()
-        return self.known_phase
-
-    @property
-    def known_phase(self) -> ActionPhase:
-        """Where it stood when it was last asked. Never waits."""
-        return phase_of(self._message.phase)
-
-    @property
-    def status(self) -> ActionPhase:
-        """The phase."""
-        return self.phase
-
-    @property
-    def created_at(self) -> datetime | None:
-        """When it was created."""
-        return time_of(self._message, "created_at")
-
-    @property
-    def start_time(self) -> datetime | None:
-        """When user code first ran, None before."""
-        return time_of(self._message, "started_at")
-
-    @property
-    def end_time(self) -> datetime | None:
-        """When it ended, None while it runs."""
-        return time_of(self._message, "ended_at")
-
-    @property
     def duration(self) -> timedelta | None:
         """Time from its creation to its end, or until now."""
         return duration_of(self.created_at, self.end_time)
@@ -189,7 +141,9 @@ class Run:
     @property
     def action(self) -> Action:
         """Its root action, as far as it is known."""
-        message = run_pb2.Action(id=self._root, task_name=self._message.task_name, phase=self._message.phase)
+        message = run_pb2.Action(
+            id=self._action_identifier, task_name=self._message.task_name, phase=self._message.phase
+        )
         return Action(self._session, message, self._interface)
 
     @property
@@ -198,17 +152,13 @@ class Run:
         failure = self._message.failure if self._message.HasField("failure") else None
         return error_of(self.known_phase, failure, self._message.abort_reason, f"Run {self.name!r}")
 
-    def done(self) -> bool:
-        """True when it has ended."""
-        return self.phase.is_terminal
-
     def __repr__(self) -> str:
         return f"Run(name={self.name!r}, phase={self.known_phase.value!r}, url={self.url!r})"
 
     def __str__(self) -> str:
         self.wait(quiet=True)
         if self.error is not None:
-            return ending(self.name, self.known_phase, self.error)
+            return end_line(self.name, self._message, self.error)
         return str(self.result())
 
     # ------------------------------------------------------------------------------------------ to find
@@ -314,21 +264,6 @@ class Run:
         await self._refresh()
         return self
 
-    @twin_method
-    async def wait(self, quiet: bool = False, wait_for: Literal["terminal", "running"] = "terminal") -> None:
-        """Waits until it has ended, or runs. Does not raise when it fails: see `error` and `result`.
-
-        Args:
-            quiet: False to print how it ended.
-            wait_for: "terminal" or "running".
-        """
-        async with aclosing(self._updates()) as updates:
-            async for _ in updates:
-                if is_reached(self.known_phase, wait_for):
-                    break
-        if not quiet:
-            print(ending(ROOT, self.known_phase, self.error), flush=True)  # noqa: T201 - documented
-
     @twin_iterator_method
     async def watch(self) -> AsyncGenerator[Run, None]:
         """Yields itself at every change of one of its actions until it has ended."""
@@ -353,7 +288,7 @@ class Run:
     async def details(self) -> RunDetails:
         """Its root action's attempts, times and errors."""
         await self._refresh()
-        action = await fetch_action(self._session, self._root)
+        action = await fetch_action(self._session, self._action_identifier)
         return RunDetails(
             name=self.name,
             task_name=self.task_name,
@@ -364,32 +299,6 @@ class Run:
             action_count=self._message.action_count,
             action_details=ActionDetails.from_message(action.pb),
         )
-
-    @twin_method
-    async def inputs(self) -> ActionInputs:
-        """Inputs of its root action by name."""
-        return (await self._data()).input_values(self._interface)
-
-    @twin_method
-    async def outputs(self) -> ActionOutputs:
-        """Waits for its end; its outputs in order, ``outputs.o0`` the first; ``(None,)`` when there are none.
-
-        Raises:
-            flyte.errors.BaseRuntimeError: When it did not succeed: the error that says why, such as
-                `flyte.errors.RuntimeUserError` with the exception's class name as its code.
-        """
-        await self._succeeded()
-        return (await self._data()).output_values(self._interface)
-
-    @twin_method
-    async def result(self) -> Any:
-        """Waits for its end; what the task returned.
-
-        Raises:
-            flyte.errors.BaseRuntimeError: As `outputs`.
-        """
-        await self._succeeded()
-        return (await self._data()).result(self._interface)
 
     @twin_method
     async def abort(self, reason: str = DEFAULT_ABORT_REASON) -> bool:
@@ -406,59 +315,23 @@ class Run:
         answer = await client.call(client.runs.AbortRun, request)
         return answer.accepted
 
-    @twin_method
-    async def show_logs(
-        self,
-        attempt: int | None = None,
-        max_lines: int = 30,
-        show_ts: bool = False,
-        raw: bool = True,
-        filter_system: bool = True,
-    ) -> None:
-        """Prints the last lines that its root action wrote.
-
-        Args:
-            attempt: Attempt, from 0; the newest unless given.
-            max_lines: Most lines.
-            show_ts: True to print the time of each line.
-            raw: Lines are printed as they were written in any case.
-            filter_system: Only user code writes to these logs in any case.
-        """
-        for line in await stored_logs(await self._session.client(), self._root, attempt, max_lines):
-            print(line.render(show_ts=show_ts), file=sys.stdout, flush=True)  # noqa: T201 - documented
-
-    @twin_iterator_method
-    async def get_logs(
-        self, attempt: int | None = None, max_lines: int | None = None, follow: bool = False
-    ) -> AsyncGenerator[LogLine, None]:
-        """The lines that its root action wrote.
-
-        Args:
-            attempt: Attempt, from 0; the newest unless given.
-            max_lines: Only so many of the last lines that are stored; without effect when following.
-            follow: True to go on with new lines until it has ended.
-        """
-        client = await self._session.client()
-        if follow:
-            async with aclosing(followed_logs(client, self._root, attempt)) as lines:
-                async for line in lines:
-                    yield line
-            return
-        for line in await stored_logs(client, self._root, attempt, max_lines):
-            yield line
-
     # ----------------------------------------------------------------------------------------- not public
 
     @property
-    def _root(self) -> identifiers_pb2.ActionIdentifier:
+    def _action_identifier(self) -> identifiers_pb2.ActionIdentifier:
         return identifiers_pb2.ActionIdentifier(run=self._message.id, name=ROOT)
 
     async def _refresh(self) -> None:
         self._message = await fetch_run(self._session, self._message.id)
         self._freshness.touch()
 
-    async def _data(self) -> ActionData:
-        return await ActionData.fetch(await self._session.client(), self._root)
+    async def _changes(self) -> AsyncGenerator[None, None]:
+        if self.known_phase.is_terminal:
+            yield
+            return
+        async with aclosing(self._updates()) as updates:
+            async for _ in updates:
+                yield
 
     async def _updates(
         self, on_reconnect: Callable[[], None] | None = None
@@ -470,16 +343,6 @@ class Run:
                     self._message = answer.run
                     self._freshness.touch()
                 yield RunUpdate(self, tuple(Action(self._session, message) for message in answer.actions))
-
-    async def _succeeded(self) -> None:
-        if not self.known_phase.is_terminal:
-            async with aclosing(self._updates()) as updates:
-                async for _ in updates:
-                    if self.known_phase.is_terminal:
-                        break
-        error = self.error
-        if error is not None:
-            raise error
 
 
 async def fetch_run(session: Session, identifier: identifiers_pb2.RunIdentifier) -> run_pb2.Run:

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -15,6 +16,12 @@ import pytest
 from sdk.tests.cli.conftest import command
 
 SECONDS = 40
+# Makes standard input the controlling terminal, so that Ctrl-C reaches the command, and becomes the command.
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:
@@ -23,14 +30,13 @@ class Terminal:
     def __init__(self, arguments, cwd, env) -> None:
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            command(*arguments),
+            [sys.executable, "-c", TAKE_TERMINAL, *command(*arguments)],
             cwd=cwd,
             env={**env, "TERM": "xterm"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 - this process forks before it has threads that matter
         )
         os.close(slave)
         self.text = ""
@@ -71,13 +77,6 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         os.close(self.master)
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture

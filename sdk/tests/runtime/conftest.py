@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from host import Host, RunningWorker
-from user_code import TASKS
+from user_code import TASKS, THREADED
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     made = Host(tmp_path_factory.mktemp("runtime"))
     made.module("tasks", TASKS)
     made.module("broken", "import nowhere_to_be_found\n")
+    made.module("threaded", THREADED)
     (made.code / "data.txt").write_text("bundled")
     yield made
     made.close()

@@ -84,3 +84,9 @@ def test_a_parked_lease_says_so_after_a_reconnect(host: Host, worker: RunningWor
     assert peer.expect("park")[0]["awaiting"] == 2
     respond(worker, [(child, echo(child)) for child in children])
     assert follow(worker).output == 1
+
+
+def test_threads_of_modules_do_not_keep_a_parent(host: Host, worker: RunningWorker) -> None:
+    """A thread that a module starts when it is imported belongs to no lease."""
+    story = play(host, worker, "chain", {"x": 1}, module="threaded")
+    assert [asked for asked, _ in story.parks] == [1, 2]

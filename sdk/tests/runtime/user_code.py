@@ -381,3 +381,17 @@ def daemon() -> int:
     os.wait()
     return int(os.read(reader, 100))
 """
+
+THREADED = """
+import threading
+import flyte
+from tasks import one
+
+env = flyte.TaskEnvironment(name="threaded")
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+@env.task
+async def chain(x: int) -> int:
+    return await one(await one(x))
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,13 +55,20 @@ def build_http_app(
         Route("/healthz", health),
         *api.routes,
         *(blobs.routes if blobs else ()),
-        Mount("/static", StaticFiles(directory=_STATIC)),
+        Mount("/static", _Static(directory=_STATIC)),
     ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, hosts=(*_HOSTS, *hosts))],
         exception_handlers={HangarError: on_hangar_error, 404: on_unknown_path, 500: on_hangar_error},
     )
+
+
+class _Static(StaticFiles):
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"  # pages of another version must not meet old scripts
+        return response
 
 
 def _page(name: str) -> Response:

@@ -105,7 +105,8 @@ async def test_both_shapes_of_a_runs_address_show_its_page(world):
     assert (await world.http("GET", "/nothing")).status == 404
     assert (await world.http("GET", "/healthz")).json == {"status": "ok"}
     for name in ("style.css", "common.js", "run.js", "runs.js", "tree.js", "panel.js"):
-        assert (await world.http("GET", f"/static/{name}")).status == 200
+        static = await world.http("GET", f"/static/{name}")
+        assert (static.status, static.headers["cache-control"]) == (200, "no-cache")
 
 
 async def test_pages_load_nothing_from_elsewhere():

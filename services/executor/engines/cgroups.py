@@ -128,7 +128,7 @@ class ControlGroupsV1(ControlGroups):
         """See `ControlGroups`."""
         places = {name: root / f"{_PREFIX}{worker_id}" for name, root in self.roots.items()}
         for place in places.values():
-            place.mkdir(exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
         memory = places.get("memory")
         if memory is not None and resources.memory_bytes:
             _write(memory / "memory.limit_in_bytes", resources.memory_bytes)

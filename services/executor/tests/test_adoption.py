@@ -2,6 +2,7 @@
 
 from hangar.core.v1 import failure_pb2
 from hangar.scheduler.v1 import node_service_pb2
+from hangar.scheduler.v1.node_service_pb2 import NodeSessionResponse
 from services.executor.engines.base import WorkerExit
 from services.executor.tests.conftest import Bench
 from services.executor.tests.scheduler_fake import until
@@ -166,3 +167,25 @@ async def test_the_scheduler_may_end_workers_in_its_welcome(bench: Bench):
         lambda: (seen := bench.scheduler.worker(1)) and seen.state == node_service_pb2.WORKER_STATE_EXITED
     )
     assert 1 not in bench.world.workers
+
+
+async def test_a_kill_before_the_worker_has_the_lease_is_confirmed_without_running_it(bench: Bench):
+    """After a restart, a worker that connects without the lease to be killed does not get it any more."""
+    bench.options["kill_grace"] = 60
+    bench.options["adoption_timeout"] = 0
+    await bench.stop()
+    await bench.start()
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.hold()
+    await bench.stop()
+    worker.runs.clear()
+    await bench.start()
+    message = NodeSessionResponse()
+    message.kills.add(lease_id=10, reason="enough")
+    bench.scheduler.send(message)
+    await until(lambda: bench.holdings.leases[10].kill)
+    worker.connect()
+    assert (await bench.scheduler.result(10)).killed
+    assert worker.run_count == 1

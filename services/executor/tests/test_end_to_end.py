@@ -106,15 +106,20 @@ class Process:
         made.max_inline_io_bytes = 10 << 20
         return made
 
-    def processes(self) -> list[psutil.Process]:
-        """All processes that belong to this host, the executor aside."""
-        found = []
+    def processes(self) -> dict[str, psutil.Process]:
+        """All processes that belong to this host, the executor aside, by name and number."""
+        found = {}
         for process in psutil.process_iter():
-            with suppress(psutil.Error):
+            with suppress(psutil.Error, OSError):
                 text = " ".join([*process.cmdline(), process.exe(), process.cwd()])
                 if str(self.directory) in text and process.pid != os.getpid():
-                    found.append(process)
+                    found[f"{process.name()} {process.pid}"] = process
         return found
+
+    def worker(self, worker_id: int) -> psutil.Process | None:
+        """The process of a worker, None when there is none."""
+        name = f"flyte-worker-{worker_id} "
+        return next((each for key, each in self.processes().items() if key.startswith(name)), None)
 
     async def pool(self, *worker_ids: int, concurrency: int = 4) -> None:
         """Starts workers of a pool and waits for them."""
@@ -142,18 +147,17 @@ async def host(tmp_path: Path) -> AsyncIterator[Process]:
     """A running executor process; afterwards nothing of it may be left."""
     made = Process(tmp_path)
     await made.scheduler.start()
-    await made.start()
-    yield made
-    pooled = {status.worker_id for status in made.scheduler.all("workers")}
-    await made.stop_pool(*pooled)
     try:
-        await until(
-            lambda: not [each for each in made.processes() if "worker" in each.name()], "workers to end"
-        )
+        await made.start()
+        yield made
+        await made.stop_pool(*{status.worker_id for status in made.scheduler.all("workers")})
+        await until(lambda: not [name for name in made.processes() if "worker" in name], "workers to end")
         made.end(signal.SIGTERM)
         await until(lambda: not made.processes(), "processes to end")
     finally:
-        for process in made.processes():
+        if made.process is not None:
+            made.end(signal.SIGKILL)
+        for process in made.processes().values():
             with suppress(psutil.Error):
                 process.kill()
         await made.scheduler.stop()
@@ -231,7 +235,8 @@ async def test_a_worker_that_dies_or_is_killed_is_told_apart(host: Process):
     waits = assignment(51, pool=POOL, task="waits", inputs=b'{"marker":"%s"}' % os.fsencode(marker))
     host.scheduler.send(frame(waits), [host.task("waits")])
     await until(lambda: Path(f"{marker}.runs").exists())
-    [victim] = [each for each in host.processes() if each.name() == "flyte-worker-2"]
+    victim = host.worker(2)
+    assert victim is not None
     victim.kill()
     result = await host.scheduler.result(51)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
@@ -252,7 +257,7 @@ async def test_an_aborted_action_is_gone_when_the_abort_is_confirmed(host: Proce
     host.scheduler.send(message)
     result = await host.scheduler.result(51)
     assert result.killed
-    assert not [each for each in host.processes() if each.name() == "flyte-worker-7"]
+    assert host.worker(7) is None
 
 
 async def test_a_killed_executor_loses_nothing(host: Process):

@@ -74,7 +74,7 @@ async def test_an_ended_worker_is_told_to_a_scheduler_that_was_away(bench: Bench
     await bench.scheduler.stop()
     host = bench.app._started()
     bench.world.image_failure = "no"
-    host.received(frame_with_spec())
+    host.orders.received(frame_with_spec())
     await until(lambda: host.holdings.exits)
     await bench.scheduler.start()
     status = await until(lambda: bench.scheduler.worker(1))
@@ -145,3 +145,27 @@ async def test_frames_stay_small_and_in_order():
         taken.append(await outgoing.take())
     assert max(each.ByteSize() for each in taken) < FRAME_BYTES + 70_000
     assert [each.lease_id for heard in taken for each in heard.results] == list(range(100))
+
+
+async def test_a_frame_that_cannot_be_handled_costs_its_session_only(bench: Bench):
+    """An assignment without a definition ends the session; the next one is as good as any."""
+    bench.scheduler.send(frame(assignment(10, pool=POOL, task="unknown")))
+    await bench.scheduler.connected(2)
+    bench.scheduler.send(frame(start(1), assignment(11, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(11)
+
+
+async def test_a_heartbeat_that_fails_ends_the_session_and_not_the_executor(bench: Bench, monkeypatch):
+    """Whatever goes wrong beside the stream, another session follows."""
+    session = bench.app._session
+    assert session is not None
+    beat = session._heartbeat
+
+    def broken():
+        monkeypatch.setattr(session, "_heartbeat", beat)
+        raise OSError("no more file descriptors")
+
+    monkeypatch.setattr(session, "_heartbeat", broken)
+    await bench.scheduler.connected(2)
+    await until(lambda: session.connected)

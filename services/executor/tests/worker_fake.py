@@ -37,9 +37,13 @@ class WorkerFake:
         """Lets it connect."""
         self._may_connect.set()
 
+    def hold(self) -> None:
+        """Does not let it connect again."""
+        self._may_connect.clear()
+
     async def _serve(self) -> None:
-        await self._may_connect.wait()
         while True:
+            await self._may_connect.wait()
             try:
                 reader, self._writer = await asyncio.open_unix_connection(self.directory / "executor.sock")
             except OSError:

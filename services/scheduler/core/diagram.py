@@ -41,7 +41,7 @@ def render() -> str:
     lines += [f"| `{state.name}` | `{PHASE_OF[state].name}` |" for state in State]
     lines += [
         "",
-        "A queued action that nothing can take right now is shown as `WAITING_FOR_RESOURCES`, with the reason per host.",
+        "A queued action that nothing can take now is shown as `WAITING_FOR_RESOURCES`, with the reason per host.",
         "",
         "## Retries",
         "",
@@ -49,8 +49,8 @@ def render() -> str:
     ]
     caps = ", ".join(f"`{kind.name}` {cap}" for kind, cap in SYSTEM_CAPS.items())
     lines.append(
-        f"The others use none; they are capped ({caps} in a row) and, but for pre-emption and a first loss, backed off: "
-        f"1 s, 2 s, 4 s … up to {MAX_BACKOFF // 1_000_000} s."
+        f"The others use none; they are capped ({caps} in a row) and, but for pre-emption and a first loss, "
+        f"backed off: 1 s, 2 s, 4 s … up to {MAX_BACKOFF // 1_000_000} s."
     )
     return "\n".join(lines) + "\n"
 

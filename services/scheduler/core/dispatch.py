@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 
 from . import effects as fx
 from .lifecycle import emit_moved, finish, move, send_outcome, unpark
@@ -36,6 +37,8 @@ def schedule(w: World) -> None:
     for node in w.nodes.values():
         if node.unparking:
             _unpark(w, node)
+    if w.scheduled_version != w.capacity_version:
+        w.stale_pools.update(key for key, pool in w.pools.items() if len(pool.queue))
     while w.stale_pools:
         pool = w.pools.get(w.stale_pools.pop())
         if pool is not None:
@@ -43,6 +46,7 @@ def schedule(w: World) -> None:
             _use_warm_slots(w, pool)
             _watch_idleness(w, pool)
     _place(w)
+    w.scheduled_version = w.capacity_version
 
 
 def _unpark(w: World, node: Node) -> None:
@@ -76,9 +80,20 @@ def _use_warm_slots(w: World, pool: Pool) -> None:
     heapq.heapify(free)
     while free and pool.queue.head() is not None:
         spare, name = heapq.heappop(free)
+        if not _has_cpu_for_one_more(pool, w.nodes[name]):
+            continue
         _grant(w, w.actions[pool.queue.pop()], w.nodes[name], pool)
         if spare + 1 < 0:
             heapq.heappush(free, (spare + 1, name))
+
+
+def _has_cpu_for_one_more(pool: Pool, node: Node) -> bool:
+    """Whether one more lease of the pool may run on the node; parents that wait for processor time come first."""
+    if node.unparking:
+        return False
+    in_use = pool.in_use.get(node.name, 0)
+    more = pool.busy_workers(node.name, in_use + 1) - pool.busy_workers(node.name, in_use)
+    return more * pool.task.resources.cpu <= node.free_cpu or not more
 
 
 def _recall_stranded(w: World, pool: Pool) -> None:
@@ -108,7 +123,7 @@ def _grant(w: World, action: Action, node: Node, pool: Pool | None) -> None:
     if pool is not None:
         lease.pool_key = pool.policy.key
         pool.leases += 1
-        pool.in_use[node.name] = pool.in_use.get(node.name, 0) + 1
+        w.change_in_use(pool, node.name, 1)
     else:
         lease.worker_id = w.next_worker_id
         w.next_worker_id += 1
@@ -192,7 +207,7 @@ def _start_pool_worker(w: World, pool: Pool) -> bool | None:
     if w.now < pool.retry_at or pool.active_workers >= pool.wanted_workers():
         return False
     warm = frozenset(worker.node for worker in pool.workers.values())
-    node = choose(pool.task.resources, w.nodes.values(), warm)
+    node = choose(pool.task.resources, _nodes_for_another(w, pool), warm)
     if node is None:
         return None if not pool.active_workers else False
     worker = Worker(
@@ -200,7 +215,7 @@ def _start_pool_worker(w: World, pool: Pool) -> bool | None:
         node=node.name,
         pool_key=pool.policy.key,
         spec_digest=pool.task.digest,
-        gpu_uuids=node.book(pool.task.resources),
+        gpu_uuids=node.book(pool.held_by_worker),
         started_at=w.now,
     )
     w.next_worker_id += 1
@@ -210,6 +225,13 @@ def _start_pool_worker(w: World, pool: Pool) -> bool | None:
     w.emit_worker(worker)
     send_worker_start(w, worker)
     return True
+
+
+def _nodes_for_another(w: World, pool: Pool) -> list[Node]:
+    """Nodes that have processor time for one more worker of the pool when all of them are busy."""
+    cpu = pool.task.resources.cpu
+    there = Counter(worker.node for worker in pool.workers.values())
+    return [node for node in w.nodes.values() if (there[node.name] + 1) * cpu <= node.inventory.cpu]
 
 
 def _handle_blocked(w: World, queue: Queue, pool: Pool | None) -> None:
@@ -234,7 +256,9 @@ def tell_wait_reason(w: World, queue: Queue, pool: Pool | None) -> None:
     reason = explain_wait(queue.resources, w.nodes.values())
     if pool is not None:
         slots = sum(pool.ready_on(name) for name in pool.in_use) * pool.policy.concurrency
-        if slots:
+        if slots > pool.busy:
+            reason = explain_wait(queue.resources._replace(memory=0, disk=0, gpu_count=0), w.nodes.values())
+        elif slots:
             reason = f"all {slots} slots of its workers are busy"
         elif pool.active_workers:
             reason = "its first worker is starting"
@@ -260,8 +284,8 @@ def _never_fits(w: World, action: Action, wanted: Resources) -> str | None:
     if any(node.could_ever_fit(wanted, *chain.get(node.name, (Resources(0, 0), ()))) for node in nodes):
         return None
     return (
-        f"{action.task.name} asks for {describe(wanted)}, but the tasks that wait for it hold so much memory or so many "
-        f"GPUs while they wait that no host can ever take it; the largest is {describe_largest(nodes)}. "
+        f"{action.task.name} asks for {describe(wanted)}, but the tasks that wait for it hold so much memory or "
+        f"so many GPUs while they wait that no host can ever take it; the largest is {describe_largest(nodes)}. "
         "Give the calling tasks less memory or no GPU, or add a host."
     )
 
@@ -315,10 +339,10 @@ def _fits_without(w: World, node: Node, wanted: Resources, workers: list[Worker]
     if not workers:
         return False
     for worker in workers:
-        node.release(w.pools[worker.pool_key].task.resources, worker.gpu_uuids)
+        node.release(w.pools[worker.pool_key].held_by_worker, worker.gpu_uuids)
     fits = node.fits(wanted)
     for worker in workers:
-        node.book(w.pools[worker.pool_key].task.resources, worker.gpu_uuids)
+        node.book(w.pools[worker.pool_key].held_by_worker, worker.gpu_uuids)
     return fits
 
 

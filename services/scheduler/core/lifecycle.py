@@ -229,8 +229,7 @@ def unpark(w: World, lease: Lease) -> None:
     lease.parked = False
     action = w.action_of(lease)
     if lease.pool_key:
-        pool = w.pools[lease.pool_key]
-        pool.in_use[lease.node] = pool.in_use.get(lease.node, 0) + 1
+        w.change_in_use(w.pools[lease.pool_key], lease.node, 1)
     else:
         w.nodes[lease.node].free_cpu -= action.task.resources.cpu
     if action.state is State.PARKED:
@@ -242,9 +241,7 @@ def park(w: World, lease: Lease) -> None:
     lease.parked = True
     action = w.action_of(lease)
     if lease.pool_key:
-        pool = w.pools[lease.pool_key]
-        pool.in_use[lease.node] -= 1
-        w.stale_pools.add(lease.pool_key)
+        w.change_in_use(w.pools[lease.pool_key], lease.node, -1)
     else:
         w.nodes[lease.node].free_cpu += action.task.resources.cpu
         w.capacity_changed()
@@ -261,9 +258,9 @@ def release_lease(w: World, lease: Lease) -> None:
     if lease.pool_key:
         pool = w.pools[lease.pool_key]
         pool.leases -= 1
-        if not lease.parked:
-            pool.in_use[lease.node] -= 1
         w.stale_pools.add(lease.pool_key)
+        if not lease.parked:
+            w.change_in_use(pool, lease.node, -1)
         return
     held = action.task.resources
     node.release(held._replace(cpu=0) if lease.parked else held, lease.gpu_uuids)

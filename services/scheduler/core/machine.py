@@ -289,6 +289,7 @@ def _worker_reported(w: World, event: ev.WorkerReported) -> None:
     if event.state is WorkerState.READY and worker.state is WorkerState.STARTING:
         worker.state = WorkerState.READY
         w.emit_worker(worker)
+        w.book_pool_cpu(pool, worker.node)
         w.stale_pools.add(worker.pool_key)
     elif event.state is WorkerState.EXITED:
         started = worker.state is not WorkerState.STARTING

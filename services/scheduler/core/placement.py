@@ -81,4 +81,5 @@ def describe_largest(nodes: Iterable[Node]) -> str:
     largest = max(nodes, key=lambda node: (node.inventory.cpu, node.inventory.memory, node.name))
     have = largest.inventory
     gpus = ", ".join(sorted({gpu.model for gpu in have.gpus if gpu.healthy})) or "none"
-    return f"{largest.name} with {have.cpu / 1000:g} cores, {have.memory / GIB:.3g} GiB memory, {len(have.gpus)} GPUs ({gpus})"
+    size = f"{have.cpu / 1000:g} cores, {have.memory / GIB:.3g} GiB memory"
+    return f"{largest.name} with {size}, {len(have.gpus)} GPUs ({gpus})"

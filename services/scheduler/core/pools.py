@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import SECOND, PoolPolicy, Task, Worker, WorkerState
+from .model import SECOND, PoolPolicy, Resources, Task, Worker, WorkerState
+from .nodes import Node
 from .queues import Queue
 
 PREFETCH_HORIZON = SECOND // 50  # how much work, in time, a node may hold ahead per slot: 20 ms
@@ -21,6 +22,9 @@ class Pool:
     queue: Queue
     workers: dict[int, Worker] = field(default_factory=dict)
     in_use: dict[str, int] = field(default_factory=dict)  # per node: leases that are not parked
+    cpu_shares: dict[str, int] = field(
+        default_factory=dict
+    )  # per node: workers whose processor time is booked
     leases: int = 0  # all leases, parked ones too
     mean_run: float = -1.0  # µs, exponentially weighted; negative while unknown
     start_failures: int = 0
@@ -28,12 +32,27 @@ class Pool:
     idle_since: int = 0
     spare_since: int = 0
 
+    @property
+    def held_by_worker(self) -> Resources:
+        """What a worker holds even when nothing runs in it: all but processor time."""
+        return self.task.resources._replace(cpu=0)
+
+    def busy_workers(self, node: str, leases: int) -> int:
+        """Workers of the node that have something to do with so many leases."""
+        return min(self.ready_on(node), -(-leases // self.policy.concurrency))
+
+    def book_cpu(self, node: Node) -> None:
+        """Make the booked processor time of the node fit the workers that are busy there."""
+        busy = self.busy_workers(node.name, self.in_use.get(node.name, 0))
+        node.free_cpu -= (busy - self.cpu_shares.get(node.name, 0)) * self.task.resources.cpu
+        self.cpu_shares[node.name] = busy
+
     def ready_on(self, node: str) -> int:
         """Ready workers on a node."""
         return sum(1 for w in self.workers.values() if w.node == node and w.state is WorkerState.READY)
 
     def credits(self, node: str) -> int:
-        """How many leases that are not parked the node may hold: slots, and a little work ahead when actions are short."""
+        """How many leases that are not parked the node may hold: slots, and a little ahead when actions are short."""
         slots = self.ready_on(node) * self.policy.concurrency
         if not slots or self.mean_run < 0:
             return slots

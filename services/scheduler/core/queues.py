@@ -43,7 +43,9 @@ class Queue:
             self._members.add(action.id)
             heapq.heappush(self._heap, rank(action))
             if self._heap[0].action_id == action.id:
-                self.blocked_at = None  # whether it could ever fit depends on the action, not on the request alone
+                self.blocked_at = (
+                    None  # whether it could ever fit depends on the action, not on the request alone
+                )
 
     def discard(self, action_id: int) -> None:
         """Take an action out, wherever it stands."""

@@ -89,7 +89,10 @@ def rebook(w: World, node: Node) -> None:
             node.book(wanted._replace(cpu=0) if lease.parked else wanted, lease.gpu_uuids)
     for worker_id in node.workers:
         worker = w.workers[worker_id]
-        node.book(w.pools[worker.pool_key].task.resources, worker.gpu_uuids)
+        node.book(w.pools[worker.pool_key].held_by_worker, worker.gpu_uuids)
+    for pool in w.pools.values():
+        pool.cpu_shares.pop(node.name, None)
+        pool.book_cpu(node)
 
 
 def send_assignment(w: World, lease: Lease) -> None:
@@ -125,7 +128,8 @@ def remove_worker(w: World, worker: Worker) -> None:
     pool.workers.pop(worker.id, None)
     node = w.nodes[worker.node]
     node.workers.discard(worker.id)
-    node.release(pool.task.resources, worker.gpu_uuids)
+    node.release(pool.held_by_worker, worker.gpu_uuids)
+    w.book_pool_cpu(pool, node.name)
     worker.state = WorkerState.EXITED
     w.emit_worker(worker)
     w.stale_pools.add(worker.pool_key)

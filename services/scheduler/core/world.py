@@ -1,4 +1,7 @@
-"""Everything that is live, and the effects of the step under way. The core's modules are functions over a `World`."""
+"""Everything that is live, and the effects of the step under way.
+
+The core's modules are functions over a `World`.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ class World:
         self.timers = Timers()
         self.quarantine = Quarantine()
         self.capacity_version = 0
+        self.scheduled_version = 0  # the capacity version that the last scheduling pass ended at
         self.explaining_waits = False  # a WAIT_REASON timer is set
         self.stale_pools: set[str] = set()  # pools to look at in the next scheduling pass
 
@@ -70,6 +74,19 @@ class World:
             pool = Pool(task.pool, task, Queue(task.resources))
             self.pools[task.pool.key] = pool
         return pool
+
+    def change_in_use(self, pool: Pool, node: str, by: int) -> None:
+        """Count a lease of a pool on a node that runs, or no longer does, and the processor time with it."""
+        pool.in_use[node] = pool.in_use.get(node, 0) + by
+        self.book_pool_cpu(pool, node)
+        self.stale_pools.add(pool.policy.key)
+
+    def book_pool_cpu(self, pool: Pool, node: str) -> None:
+        """Book processor time for the workers of a pool that are busy on a node now."""
+        before = self.nodes[node].free_cpu
+        pool.book_cpu(self.nodes[node])
+        if self.nodes[node].free_cpu > before:
+            self.capacity_changed()
 
     def enqueue(self, action: Action) -> None:
         """Make an action in state QUEUED available for placement."""

@@ -38,8 +38,9 @@ def drive(port: int, count: int, done: multiprocessing.Queue[float]) -> None:
         request.run.project, request.run.domain, request.run.name = "default", "development", "bench"
         started = time.perf_counter()
         await stub.CreateRun(request)
-        while len(executor.acknowledged) < count + 1:
-            await executor.next_frame.wait()
+        async with asyncio.timeout(300):
+            while len(executor.acknowledged) < count + 1:
+                await executor.next_frame.wait()
         done.put(time.perf_counter() - started)
         await executor.disconnect()
         await channel.close()

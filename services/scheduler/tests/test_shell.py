@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from hangar.core.v1.task_spec_pb2 import RunContext
 from services.common.errors import Unavailable
+from services.scheduler import shell as shell_module
 from services.scheduler.core import events as ev
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.documents import Document, Payloads
@@ -134,6 +135,22 @@ async def test_any_other_failure_ends_it(rig: Rig, error: Exception):
     assert rig.released == []
     with pytest.raises(Unavailable):
         await rig.create("two")
+
+
+async def test_a_ledger_that_is_behind_holds_up_who_brings_more(rig: Rig, monkeypatch: pytest.MonkeyPatch):
+    """While too much waits to be written nobody may bring more; once it is written they may."""
+    monkeypatch.setattr(shell_module, "_FULL", 1)
+    first = rig.create("one")
+    await eventually(rig.store.entered.is_set)
+    blocked = rig.create("two")
+    waiting = asyncio.create_task(rig.shell.has_room())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    assert len(rig.shell.scheduler.world.runs) == 1
+    rig.store.allowed.set()
+    await asyncio.gather(first, blocked, waiting)
+    assert len(rig.shell.scheduler.world.runs) == 2
 
 
 async def test_of_two_schedulers_on_one_ledger_the_older_one_ends(tmp_path: Path):

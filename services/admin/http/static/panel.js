@@ -1,6 +1,6 @@
 // The selected action: what happened to it, inputs, outputs, failure, attempts, logs.
 import {
-  badge, between, byId, bytesText, element, getJson, isEnded, phaseWord, prettyJson, timeText,
+  badge, between, byId, bytesText, durationText, element, getJson, isEnded, phaseWord, prettyJson, timeText,
 } from "/static/common.js";
 
 const MOST_LINES = 5000;
@@ -47,12 +47,14 @@ export class Panel {
 
   fill(action) {
     this.filled = this.name;
+    this.action = action;
+    this.duration = document.createTextNode(between(action.started_at, action.ended_at));
     const facts = [
       ["Action", element("code", {}, action.id.name)],
       ["Task", element("code", {}, action.task_name)],
       ["Enqueued", timeText(action.created_at)],
       ["Started", timeText(action.started_at)],
-      ["Duration", between(action.started_at, action.ended_at)],
+      ["Duration", action.started_at ? this.duration : ""],
       ["Group", action.group],
     ].filter(([, value]) => value);
     const attempts = action.attempts || [];
@@ -72,6 +74,12 @@ export class Panel {
       attempts.length > 1 ? this.attemptPicker(attempts) : null,
     ];
     this.body.replaceChildren(...parts.filter(Boolean));
+  }
+
+  // Once a second: only what time changes, so that nothing that is being read or selected is replaced.
+  tick() {
+    if (this.filled !== this.name || !this.action || isEnded(this.action.phase)) return;
+    this.duration.textContent = between(this.action.started_at, this.action.ended_at);
   }
 
   lineage(action) {
@@ -151,10 +159,12 @@ function documentBlock(document) {
 }
 
 function eventTable(events) {
+  const first = events.length ? Date.parse(events[0].occurred_at) : 0;
   const rows = events.map((event) => element("tr", {},
-    element("td", {}, timeText(event.occurred_at)), element("td", {}, phaseWord(event.phase)),
+    element("td", { class: "nowrap", title: timeText(event.occurred_at) },
+      `+${durationText(Date.parse(event.occurred_at) - first)}`), element("td", {}, phaseWord(event.phase)),
     element("td", {}, String(event.attempt)), element("td", {}, event.detail)));
-  return table(["When", "Phase", "Attempt", "Detail"], rows);
+  return table(["After", "Phase", "Attempt", "Detail"], rows);
 }
 
 function attemptTable(attempts) {

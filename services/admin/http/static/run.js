@@ -36,13 +36,13 @@ function showRun() {
   }
   const labels = Object.entries(run.labels || {}).map(([key, value]) => `${key}=${value}`).join(", ");
   const facts = [
-    ["Run", run.id.name],
+    ["Run", element("code", {}, run.id.name)],
     ["Duration", between(run.started_at || run.created_at, run.ended_at)],
     ["Created", timeText(run.created_at)],
     ["Started", timeText(run.started_at)],
     ["Version", run.task_version],
     ["Labels", labels],
-    ["Trace", run.trace_id],
+    ["Trace", run.trace_id ? element("code", {}, run.trace_id) : ""],
     ["Aborted because", run.abort_reason],
   ].filter(([, value]) => value);
   byId("facts").replaceChildren(...facts.map(([term, value]) =>
@@ -83,5 +83,5 @@ byId("abort-confirm").addEventListener("click", async () => {
   }
 });
 
-setInterval(() => { if (run && !isEnded(run.phase)) { showRun(); tree.render(); } }, 1000);
+setInterval(() => { if (run && !isEnded(run.phase)) { showRun(); tree.render(); panel.tick(); } }, 1000);
 watch();

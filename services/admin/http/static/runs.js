@@ -27,7 +27,7 @@ async function showRuns() {
   const runs = (await getJson(`/api/v1/runs?${chosen}`)).runs || [];
   byId("empty").hidden = runs.length > 0;
   byId("runs").replaceChildren(...runs.map((run) => element("tr", {},
-    element("td", {}, element("a", { href: path(run) }, run.id.name)),
+    element("td", {}, element("a", { class: "mono", href: path(run) }, run.id.name)),
     element("td", {}, run.task_name), element("td", {}, badge(run.phase)),
     element("td", {}, run.id.project), element("td", {}, run.id.domain), element("td", {}, String(run.action_count || 0)),
     element("td", {}, timeText(run.created_at)),

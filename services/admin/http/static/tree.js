@@ -128,6 +128,7 @@ export class Tree {
     mark.setAttribute("aria-label", phaseWord(action.phase));
     mark.setAttribute("role", "img");
     text(name, this.titleOf(action));
+    name.title = `${action.task_name} (${action.id.name})`;
     const hints = [];
     if (action.attempt_count > 1) hints.push(`${action.attempt_count} attempts`);
     const sources = new Set((action.lineage || []).map((edge) => edge.source));

@@ -301,3 +301,16 @@ def _stat(pid: int) -> list[str]:
 
 def _state(pid: int) -> str:
     return _stat(pid)[0]
+
+
+async def test_an_orphan_removes_its_groups(lab: Lab) -> None:
+    """A worker that ends without an executor leaves no control group, and the last one none at all."""
+    peer = await lab.launch()
+    groups, supervisor = lab.engine.control_groups, lab.supervisor()
+    await peer.close()
+    await lab.engine.close()
+    await until(lambda: start_time(supervisor) is None, "the orphan to end")
+    for directory in groups.directories(1) if groups is not None else ():
+        assert not directory.parent.exists()
+    lab.engine = ProcessEngine(lab.options)
+    await lab.engine.start()

@@ -178,9 +178,9 @@ class SimExecutor:
         boot, epoch = self.boot, lease.epoch
 
         def run() -> None:
-            if self.boot == boot and lease.epoch == epoch and self.leases.get(lease.assign.lease_id) is lease:
-                if lease.result is None:
-                    step(lease)
+            is_held = self.boot == boot and self.leases.get(lease.assign.lease_id) is lease
+            if is_held and lease.epoch == epoch and lease.result is None:
+                step(lease)
 
         self.sim.later(delay, run)
 

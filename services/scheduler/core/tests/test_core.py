@@ -68,10 +68,12 @@ class Driver:
 
 
 def of(effects: list[fx.Effect], kind: type[T]) -> list[T]:
+    """Those of the effects that are of a kind."""
     return [effect for effect in effects if isinstance(effect, kind)]
 
 
 def final_state(effects: list[fx.Effect]) -> State:
+    """State of the action that moved last."""
     return [e for e in effects if isinstance(e, fx.ActionMoved)][-1].state
 
 
@@ -113,7 +115,7 @@ def test_only_failures_of_the_user_use_up_retries(
     decision = decide(action, Failure(kind, "c", "m", non_recoverable=final))
     user = kind in {FailureKind.USER, FailureKind.OOM, FailureKind.GPU_OOM, FailureKind.TIMEOUT}
     assert decision.uses_user_retry == user
-    if final or (user and used >= retries) or system >= 100 and not user:
+    if final or (user and used >= retries) or (system >= 100 and not user):
         assert not decision.retry
     assert 0 <= decision.delay <= 30 * SECOND
 
@@ -225,6 +227,7 @@ POOL = PoolPolicy("pool", 1, 2, 2, 30 * SECOND, 40 * SECOND)
 
 
 def pooled(number: int) -> Task:
+    """A task of a reusable environment."""
     return Task(f"d{number}", "env.t", ONE_CORE, pool=POOL)
 
 
@@ -278,7 +281,7 @@ def test_a_pool_whose_workers_never_start_fails_what_waits_with_the_cause() -> N
 
 def test_idle_warm_workers_make_room_for_cold_work() -> None:
     """A pool that has nothing to do does not keep others waiting until its idle time is over."""
-    driver = Driver(Inventory(1000, 8 * GIB, 0))
+    driver = Driver(Inventory(1000, GIB, 0))
     ready(driver, driver.submit(pooled(0), "warm"))
     driver.end(1)
     effects = driver.submit(Task("cold", "e.cold", ONE_CORE), "cold")

@@ -17,19 +17,24 @@ POOL = PoolPolicy("pool", 1, 2, 2, 30 * SECOND, 30 * SECOND)
 
 
 def cold(name: str, retries: int = 0, resources: Resources = SMALL) -> Task:
+    """A task whose actions have a worker each."""
     return Task(f"digest-{name}-{resources}-{retries}", f"env.{name}", resources, retries)
 
 
 def warm(name: str, retries: int = 0) -> Task:
+    """A task of a reusable environment."""
     return Task(f"digest-{name}-{retries}", f"pooled.{name}", SMALL, retries, pool=POOL)
 
 
 def tree(make: Callable[[str], Task], depth: int, width: int, key: str = "r") -> Program:
+    """A tree of parents that wait for `width` children each."""
     children = tuple(tree(make, depth - 1, width, f"{key}{i}") for i in range(width)) if depth else ()
     return Program(key, make(f"t{depth}"), (children,) if children else ())
 
 
 def mixed(key: str = "m") -> Program:
+    """Eleven actions, cold and warm, some of which fail once."""
+
     def leaf(number: int) -> Program:
         return Program(f"{key}leaf{number}", warm("leaf", 1), user_failures=number % 2)
 
@@ -44,6 +49,7 @@ HOSTS = {
 
 
 def assert_all_succeeded(sim: Simulation, count: int) -> None:
+    """Every action of the ledger succeeded, once."""
     assert len(sim.ledger.actions) == count
     assert {row.state for row in sim.ledger.actions.values()} == {State.SUCCEEDED}
     for attempt in sim.ledger.attempts.values():
@@ -66,6 +72,17 @@ def test_a_tree_of_waiting_parents_finishes_on_little_hardware(
     sim.submit("run", tree(make, 3, 2))
     sim.run()
     assert_all_succeeded(sim, 15)
+
+
+def test_warm_workers_without_work_do_not_keep_a_waiting_parent_from_going_on() -> None:
+    """Processor time is booked for workers that are busy: a parent gets it as soon as its children are done."""
+    children = tuple(Program(f"c{i}", warm("leaf")) for i in range(20))
+    sim = Simulation(1, {"a": Inventory(2000, 8 * GIB, 0)})
+    sim.submit("run", Program("root", cold("root"), (children[:10], children[10:])))
+    begin = sim.now
+    sim.run()
+    assert_all_succeeded(sim, 21)
+    assert sim.now - begin < 2 * SECOND
 
 
 @pytest.mark.parametrize("seed", range(150))
