@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import secrets
-import string
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,23 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from flyte import errors
 from flyte._bundle._select import CopyStyle, checked_copy_style
 from flyte._client._twins import twin, twin_method
-from flyte._initialize import current_session, refuse, require_session
+from flyte._initialize import current_session, refuse
 
 if TYPE_CHECKING:
-    from flyte._bundle._bundle import Bundle
-    from flyte._client._client import Client
-    from flyte._initialize import Session
     from flyte._local import LocalRun
     from flyte._task import TaskTemplate
     from flyte.remote import Run
-    from hangar.core.v1 import payload_pb2, task_spec_pb2
 
 Mode = Literal["local", "remote", "hybrid"]
 
-INLINE_BYTES = 64 * 1024
-"""Largest inputs document that travels inside the request; larger ones are uploaded first."""
-
-_NAME_LENGTH = 20
 _NO_CACHE = "results are not cached yet; leave it out"
 
 
@@ -76,7 +63,9 @@ class RunContext:
             from flyte._local import start_local_run
 
             return await start_local_run(task, args, kwargs, name=self.name, env_vars=self.env_vars)
-        return await _run_remotely(self, task, args, kwargs)
+        from flyte._client._submit import submit
+
+        return await submit(self, task, args, kwargs)
 
 
 def with_runcontext(
@@ -203,159 +192,11 @@ async def run(task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Run | 
     return await RunContext().run.aio(task, *args, **kwargs)
 
 
-async def _run_remotely(
-    context: RunContext, task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Run:
-    from flyte.remote import Run
-
-    session = require_session()
-    document = _inputs_document(task, args, kwargs)
-    bundle, spec = await asyncio.to_thread(_packed, context, session, task)
-    client = await session.client()
-    project, domain = context.project or session.project, context.domain or session.domain
-    await _upload_bundle(client, project, domain, bundle)
-    inputs = await _payload(client, project, domain, document)
-    message = await _create(client, context, (project, domain), spec, inputs)
-    return Run(session, message, task.interface)
-
-
 def _check_task(task: object) -> None:
     from flyte._task import TaskTemplate
 
     if not isinstance(task, TaskTemplate):
         raise TypeError(f"flyte.run takes a task, a function decorated with @env.task, not {task!r}")
-
-
-def _inputs_document(task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    interface = task.interface
-    document = interface.dump_inputs(interface.bind(args, kwargs))
-    if len(document) > task.max_inline_io_bytes:
-        raise errors.InlineIOMaxBytesBreached(
-            f"The inputs of {task.name} are {len(document):,} bytes, more than its max_inline_io_bytes of "
-            f"{task.max_inline_io_bytes:,}. Pass a pathlib.Path on shared storage, or raise the limit."
-        )
-    return document
-
-
-def _packed(
-    context: RunContext, session: Session, task: TaskTemplate[..., Any]
-) -> tuple[Bundle, task_spec_pb2.TaskSpec]:
-    """The code of a task, and what the backend has to know of it."""
-    from google.protobuf import json_format
-
-    from flyte import _code
-    from flyte._bundle._bundle import make_bundle
-    from flyte._bundle._environments import included_paths, root_of
-    from flyte._bundle._modules import main_module, python_path
-    from hangar.core.v1 import task_spec_pb2
-
-    root = session.root_dir or root_of(task)
-    directories = python_path(root, mirrored=session.sync_local_sys_paths)
-    bundle = make_bundle(root, context.copy_style, included_paths(task))
-    identity = _code.CodeIdentity(
-        bundle_digest=bundle.digest,
-        python_path=directories,
-        version=context.version or _version(bundle.digest, directories, task),
-        main_module=main_module(root, directories),
-    )
-    with _code.using(identity):
-        spec = json_format.ParseDict(task.to_spec(), task_spec_pb2.TaskSpec())
-    _check_bundled(spec, root, bundle)
-    return bundle, spec
-
-
-def _check_bundled(spec: task_spec_pb2.TaskSpec, root: Path, bundle: Bundle) -> None:
-    """Refuses a task whose module a worker could not import, before anything is created."""
-    path = spec.code.module.replace(".", "/")
-    endings = (f"{path}.py", f"{path}/__init__.py")
-    if not any(name == ending or name.endswith(f"/{ending}") for name in bundle.names for ending in endings):
-        raise errors.CodeBundleError(
-            f"Module {spec.code.module} of task {spec.name} is not in the code bundle, whose root directory "
-            f"is {root}. Name the directory that holds all of the code with --root-dir "
-            "(flyte.init(root_dir=…))."
-        )
-
-
-def _version(digest: str, directories: tuple[str, ...], task: TaskTemplate[..., Any]) -> str:
-    """A version that is the same as long as code and image are."""
-    image = task.image.to_spec()
-    identity = "\n".join([digest, *directories, str(image.get("digest", image))])
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-async def _upload_bundle(client: Client, project: str, domain: str, bundle: Bundle) -> None:
-    from flyte._client._transfer import upload
-    from hangar.admin.v1 import data_service_pb2
-
-    await upload(client, project, domain, data_service_pb2.UPLOAD_KIND_CODE_BUNDLE, bundle.archive)
-
-
-async def _payload(client: Client, project: str, domain: str, document: bytes) -> payload_pb2.Payload:
-    from flyte._client._transfer import upload
-    from flyte._types import digest
-    from hangar.admin.v1 import data_service_pb2
-    from hangar.core.v1 import payload_pb2
-
-    identity = digest(document)
-    if len(document) <= INLINE_BYTES:
-        return payload_pb2.Payload(inline=document, digest=identity)
-    key = await upload(client, project, domain, data_service_pb2.UPLOAD_KIND_INPUTS, document)
-    reference = payload_pb2.BlobReference(key=key, size=len(document))
-    return payload_pb2.Payload(reference=reference, digest=identity)
-
-
-async def _create(
-    client: Client,
-    context: RunContext,
-    scope: tuple[str, str],
-    spec: task_spec_pb2.TaskSpec,
-    inputs: payload_pb2.Payload,
-) -> Any:
-    """Creates the run, once, however often the request has to be sent."""
-    from flyte.remote._convert import run_identifier
-    from hangar.admin.v1 import run_service_pb2
-    from hangar.core.v1 import task_spec_pb2
-
-    retried = False
-
-    def note_retry() -> None:
-        nonlocal retried
-        retried = True
-
-    name = context.name or random_name()
-    settings = task_spec_pb2.RunContext(
-        env_vars=context.env_vars, labels=context.labels, traceparent=current_traceparent()
-    )
-    request = run_service_pb2.CreateRunRequest(
-        id=run_identifier(*scope, name), task=spec, inputs=inputs, context=settings
-    )
-    answer = await client.call(client.runs.CreateRun, request, on_retry=note_retry)
-    if context.name is not None and not answer.created and not retried:
-        raise errors.RuntimeUserError(
-            "RunAlreadyExistsError",
-            f"Run {name!r} exists already in project {scope[0]!r}, domain {scope[1]!r}. Choose another "
-            f"name, or leave it out to have one generated. It is at {answer.run.url}",
-        )
-    return answer.run
-
-
-def random_name() -> str:
-    """A new name of a run."""
-    rest = string.ascii_lowercase + string.digits
-    return secrets.choice(string.ascii_lowercase) + "".join(
-        secrets.choice(rest) for _ in range(_NAME_LENGTH - 1)
-    )
-
-
-def current_traceparent() -> str:
-    """W3C traceparent of the caller's OpenTelemetry span, empty without one. Imports nothing."""
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return ""
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return ""
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
 
 
 def _texts(what: str, values: Mapping[str, str] | None) -> dict[str, str]:

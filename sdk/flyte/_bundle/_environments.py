@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flyte import errors
 from flyte._bundle._modules import file_of
 from flyte._bundle._root import detect_root
+from flyte._environment import walk
 
 if TYPE_CHECKING:
-    from flyte._environment import TaskEnvironment
     from flyte._task import TaskTemplate
 
 
@@ -46,9 +45,10 @@ def included_paths(task: TaskTemplate[..., Any]) -> list[Path]:
 
     Raises:
         flyte.errors.CodeBundleError: When a pattern matches nothing.
+        ValueError: When two of these environments have the same name.
     """
     paths: list[Path] = []
-    for environment in _with_dependencies(task.environment):
+    for environment in walk([task.environment]):
         base = Path(environment.declared_in).resolve().parent
         for pattern in environment.include:
             found = sorted(base.glob(pattern)) if any(c in pattern for c in "*?[") else [base / pattern]
@@ -58,14 +58,3 @@ def included_paths(task: TaskTemplate[..., Any]) -> list[Path]:
                 )
             paths.extend(found)
     return paths
-
-
-def _with_dependencies(environment: TaskEnvironment) -> Iterator[TaskEnvironment]:
-    seen: list[TaskEnvironment] = []
-    waiting = [environment]
-    while waiting:
-        current = waiting.pop()
-        if current not in seen:
-            seen.append(current)
-            waiting.extend(current.depends_on)
-            yield current

@@ -48,10 +48,8 @@ def may_park(
 
 
 def _has_timer(loop: asyncio.AbstractEventLoop, lease: Lease) -> bool:
-    for handle in getattr(loop, "_scheduled", ()):
-        if not handle.cancelled() and _lease_of(handle) is lease:
-            return True
-    return False
+    timers = getattr(loop, "_scheduled", ())
+    return any(not timer.cancelled() and _lease_of(timer) is lease for timer in timers)
 
 
 def _lease_of(handle: asyncio.Handle) -> Lease | None:

@@ -172,7 +172,11 @@ class Supervisor:
             "peak_memory": max(self._peak, _counter(self._order.peak_file)),
             "cpu_millis": round(self._cpu_seconds * 1000),
         }
-        write_atomically(self._directory / "exit.json", self._exit)
+        try:
+            write_atomically(self._directory / "exit.json", self._exit)
+        except OSError as error:
+            # Such as a directory that was removed: what is left of the worker has to end all the same.
+            os.write(2, f"the exit of worker {self._order.worker} is not recorded: {error}\n".encode())
 
     def _sweep(self) -> None:
         """Ends every process that is left below this one, however deep."""

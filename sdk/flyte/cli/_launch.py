@@ -36,7 +36,8 @@ def launch(
         from flyte.cli._local_launch import launch_locally
 
         return launch_locally(task, inputs, options, settings)
-    from flyte._run import random_name, with_runcontext
+    from flyte._client._submit import random_name
+    from flyte._run import with_runcontext
 
     session = settings.open_session(options.project, options.domain, starts_backend=True)
     session.root_dir = file.root

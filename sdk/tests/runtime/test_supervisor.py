@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -91,3 +92,13 @@ def test_directories_may_have_long_names(host: Host, long: str) -> None:
     """A worker connects to a socket whose path is too long for a socket address."""
     worker = host.launch_in(host.root / long / "workers" / "77")
     assert play(host, worker, "add", {"x": 1}).output == 2
+
+
+def test_the_tree_ends_although_its_directory_is_gone(host: Host) -> None:
+    """Daemons of a worker end with it when its directory was removed and the exit cannot be recorded."""
+    worker = host.launch()
+    daemon = play(host, worker, "daemon").output
+    shutil.rmtree(worker.directory)
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_for(lambda: not alive(worker.supervisor_pid), "the supervisor to end")
+    assert not alive(daemon)

@@ -20,7 +20,7 @@ class Collector(TraceServiceServicer):
     def __init__(self) -> None:
         self.requests: list[Any] = []
 
-    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Export(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
         return messages.ExportTraceServiceResponse()
 
