@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from flyte import errors
@@ -37,13 +36,6 @@ def user_traceback(error: BaseException) -> str:
     report = traceback.TracebackException.from_exception(error)
     _strip(report, set())
     return "".join(report.format())
-
-
-def trimmed(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without the SDK's frames at its start, for loggers and debuggers."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_SDK):
-        trace = trace.tb_next
-    return trace
 
 
 def _strip(report: traceback.TracebackException, seen: set[int]) -> None:

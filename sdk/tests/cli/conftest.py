@@ -137,6 +137,7 @@ def environment(tmp_path):
         **kept,
         "HOME": str(home),
         "HANGAR_DATA_DIR": str(tmp_path / "data"),
+        "TMPDIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[3]), *filter(None, sys.path)]),
         "COLUMNS": "120",
         "NO_COLOR": "1",
