@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from flyte import errors
@@ -36,6 +37,13 @@ def user_traceback(error: BaseException) -> str:
     report = traceback.TracebackException.from_exception(error)
     _strip(report, set())
     return "".join(report.format())
+
+
+def trimmed(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the SDK's frames at its start: what local mode shows its callers."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_SDK):
+        trace = trace.tb_next
+    return trace
 
 
 def _strip(report: traceback.TracebackException, seen: set[int]) -> None:

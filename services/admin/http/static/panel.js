@@ -124,6 +124,17 @@ export class Panel {
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) this.logState.textContent = "No log."; };
   }
 
+  pause() {
+    this.paused = Boolean(this.source) && this.source.readyState !== EventSource.CLOSED;
+    if (this.paused) this.source.close();
+  }
+
+  resume() {
+    if (this.paused) this.follow();
+    this.paused = false;
+    this.refresh();
+  }
+
   append(lines) {
     const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;
     const made = document.createDocumentFragment();

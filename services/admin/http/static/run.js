@@ -53,8 +53,11 @@ function showRun() {
   if (run.failure && !failure.childElementCount) failure.replaceWith(Object.assign(failureBlock(run.failure), { id: "run-failure" }));
 }
 
+let source = null;
+let complete = false;
+
 function watch() {
-  const source = new EventSource(`${base}/watch`);
+  source = new EventSource(`${base}/watch`);
   source.onopen = () => { byId("live").textContent = "live"; };
   source.onmessage = (event) => {
     const update = JSON.parse(event.data);
@@ -65,7 +68,7 @@ function watch() {
     if (!tree.selected) tree.select(tree.actions.has(wanted) ? wanted : "a0");
     if ((update.actions || []).some((action) => action.id.name === panel.name)) panel.refresh();
   };
-  source.addEventListener("end", () => { source.close(); byId("live").textContent = "complete"; });
+  source.addEventListener("end", () => { complete = true; source.close(); byId("live").textContent = "complete"; });
   source.onerror = () => {
     byId("live").textContent = source.readyState === EventSource.CLOSED ? "not connected" : "connecting again…";
   };
@@ -83,5 +86,17 @@ byId("abort-confirm").addEventListener("click", async () => {
   }
 });
 
+// Browsers open few connections to one host: a tab that nobody sees holds none.
+document.addEventListener("visibilitychange", () => {
+  if (complete) return;
+  if (document.hidden) {
+    if (source) source.close();
+    panel.pause();
+  } else {
+    watch();
+    panel.resume();
+  }
+});
+
 setInterval(() => { if (run && !isEnded(run.phase)) { showRun(); tree.render(); panel.tick(); } }, 1000);
-watch();
+if (!document.hidden) watch();
