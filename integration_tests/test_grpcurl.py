@@ -74,7 +74,7 @@ def test_a_run_its_actions_and_data(grpcurl, workspace):
     name = workspace.flyte("run", "hello.py", "hello", "--name", "World").lines[0]
     identifier = {"project": "default", "domain": "development", "name": name}
     run = json.loads(grpcurl("hangar.admin.v1.RunService/GetRun", data={"id": identifier}).stdout)["run"]
-    assert (run["phase"], run["taskName"], run["actionCount"]) == ("PHASE_SUCCEEDED", "env.hello", "1")
+    assert (run["phase"], run["task_name"], run["action_count"]) == ("PHASE_SUCCEEDED", "env.hello", "1")
     listed = json.loads(grpcurl("hangar.admin.v1.RunService/ListActions", data={"run": identifier}).stdout)
     assert [action["id"]["name"] for action in listed["actions"]] == ["a0"]
     missing = grpcurl(

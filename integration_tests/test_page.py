@@ -149,12 +149,12 @@ def test_abort_from_the_page(backend, workspace):
     until(lambda: phase_of(backend.api.run(run)) == "running", "it runs")
     url, body = address(backend, run) + "/abort", json.dumps({"reason": "from the page"}).encode()
     headers = {"Content-Type": "application/json"}
-    foreign = urllib.request.Request(url, body, {**headers, "Origin": "http://evil.example"}, method="POST")
+    foreign = urllib.request.Request(url, body, {**headers, "Sec-Fetch-Site": "cross-site"}, method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(foreign, timeout=20)
     refused.value.close()
     assert refused.value.code == 403
-    own = urllib.request.Request(url, body, {**headers, "Origin": backend.http}, method="POST")
+    own = urllib.request.Request(url, body, {**headers, "Sec-Fetch-Site": "same-origin"}, method="POST")
     with urllib.request.urlopen(own, timeout=20) as answer:
         assert json.load(answer) == {"accepted": True}
     assert backend.api.wait(run).abort_reason == "from the page"

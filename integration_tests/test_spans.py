@@ -41,7 +41,7 @@ def receiver(place):
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
-def test_one_span_per_attempt(make_backend, make_workspace, receiver, killed):
+def test_one_span_per_attempt(receiver, make_backend, make_workspace, killed):
     """Three actions with four attempts are four spans of one trace below each other, even after a kill."""
     backend = make_backend(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
     workspace = make_workspace(backend)

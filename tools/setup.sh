@@ -76,7 +76,8 @@ if ! "$venv/bin/uv" --version 2>/dev/null | grep -qxF "uv ${pinned_uv#uv==}"; th
 fi
 
 say "installing packages"
-"$venv/bin/uv" pip install --quiet --python "$python" --constraints constraints.txt --build-constraints constraints.txt \
+"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$python" --constraints constraints.txt --build-constraints constraints.txt \
     --group dev --editable protos --editable sdk --editable .
+"$python" -m compileall -q services sdk/flyte protos/gen # start-up time: not everybody lets Python write these files
 printf '%s\n' "$state" >"$stamp"
 say "ready: $venv/bin/flyte, $venv/bin/hangar"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._availability import refuse as not_available
-from flyte._client._twins import twin
+from flyte._client._twins import immediate_twin
+from flyte._loading import in_worker
 from flyte.config._load import auto
 from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, TaskConfig
 
@@ -122,7 +123,7 @@ def refuse(**parameters: tuple[Any, str]) -> None:
             raise not_available(f"{name}={value!r}", instead)
 
 
-@twin
+@immediate_twin
 async def init(
     org: str | None = None,
     project: str | None = None,
@@ -152,7 +153,7 @@ async def init(
     sync_local_sys_paths: bool = True,
     local_persistence: bool | None = None,
 ) -> None:
-    """Says which backend to use. Does not connect yet.
+    """Says which backend to use. Does not connect yet. In a worker, which needs none, it does nothing.
 
     Args:
         org: Refused: this platform has no organisations.
@@ -193,6 +194,8 @@ async def init(
         flyte.init(endpoint="localhost:8090", insecure=True, project="demo")
         ```
     """
+    if in_worker():
+        return
     refuse(
         org=(org, "this platform has no organisations; leave it out"),
         headless=(headless, _NO_AUTH),
@@ -227,7 +230,7 @@ async def init(
     install(Session(config, checked_root(root_dir), sync_local_sys_paths))
 
 
-@twin
+@immediate_twin
 async def init_from_config(
     path_or_config: str | Path | Config | None = None,
     root_dir: Path | str | None = None,
@@ -241,7 +244,7 @@ async def init_from_config(
     images: tuple[str, ...] | None = None,
     sync_local_sys_paths: bool = True,
 ) -> None:
-    """Says which backend to use, from a configuration file. Does not connect yet.
+    """Says which backend to use, from a configuration file. Does not connect yet; in a worker it does nothing.
 
     Args:
         path_or_config: File or configuration. Without one, the first file of the search order
@@ -268,6 +271,8 @@ async def init_from_config(
         run = flyte.run(greet, name="World")
         ```
     """
+    if in_worker():
+        return
     refuse(
         storage=(storage, _NO_STORAGE),
         batch_size=(batch_size, _NO_STORAGE),

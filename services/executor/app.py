@@ -101,11 +101,12 @@ class ExecutorApp:
         return await take_inventory(self._settings, self._engine.inventory, self._gpus)
 
     async def stop(self) -> None:
-        """Lets go of workers, which go on without it, and closes everything."""
+        """Ends idle workers, lets go of the others, which go on without it, and closes everything."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
         if self._host is not None:
+            await self._host.end_idle_workers()
             await self._host.close()
         if self._is_engine_started:
             await self._engine.close()

@@ -72,6 +72,11 @@ class Exits:
         ended = WorkerExit(worker.worker_id, None, reason=failure.message)
         self._start(worker.worker_id, lambda: self._settle(worker, ended, failure))
 
+    async def settle(self) -> None:
+        """Waits until nothing is left of the workers that have ended."""
+        if self._settling:
+            await asyncio.wait(list(self._settling.values()))
+
     def _start(self, worker_id: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if worker_id not in self._settling:
             task = self._settling[worker_id] = asyncio.create_task(work())

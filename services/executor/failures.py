@@ -113,10 +113,10 @@ def after_exit(
         elif stopping or ended.killed:
             why = stopping or _kills(killed_for) or ended.reason or "it was ended"
             failure = system("WorkerStopped", f"worker {worker} was stopped while it ran this: {why}", worker)
-        elif ended.signal in _FROM_OUTSIDE:
+        elif ended.signal in _FROM_OUTSIDE or (ended.code is None and ended.signal is None):
             failure = system(
                 "WorkerKilled",
-                f"worker {worker} {how}, sent by something else than Hangar{_reason(ended)}",
+                f"worker {worker} {how}, by something else than Hangar{_reason(ended)}",
                 worker,
             )
         elif running == {lease.lease_id}:

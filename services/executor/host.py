@@ -136,6 +136,21 @@ class Host:
         if self._adoption is not None:
             await self._adoption.wait(self._settings.adoption_timeout)
 
+    async def end_idle_workers(self) -> None:
+        """Ends the workers of pools that have no lease: without an executor nothing would give them one."""
+        workers = self.holdings.workers.values()
+        await asyncio.gather(
+            *(self._end(w) for w in workers if w.pool_key and w.is_launched and not w.leases)
+        )
+        await self._exits.settle()
+
+    async def _end(self, worker: Worker) -> None:
+        try:
+            ended = await self._engine.kill(worker.worker_id, "the executor stops")
+        except UnknownWorkerError:
+            return  # it ended by itself just now
+        self._exits.gone(worker, ended)
+
     async def close(self) -> None:
         """Lets go of everything. Workers go on, and wait for the next executor."""
         for task in self._tasks:

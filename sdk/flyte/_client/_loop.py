@@ -13,6 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from flyte._loading import check_client_use
+
 T = TypeVar("T")
 
 _CLOSE_TIMEOUT_SECONDS = 2.0
@@ -32,7 +34,16 @@ class LoopThread:
         self._closers.append(closer)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Runs a coroutine on the loop. Context variables of the caller are seen in it."""
+        """Runs a coroutine on the loop. Context variables of the caller are seen in it.
+
+        Raises:
+            flyte.errors.FeatureNotAvailableError: This process is a worker, which talks to no backend.
+        """
+        try:
+            check_client_use()
+        except BaseException:
+            coroutine.close()
+            raise
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:

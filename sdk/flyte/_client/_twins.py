@@ -42,6 +42,24 @@ class Twin(Generic[P, R]):
         return await LOOP.bridge(self._function(*args, **kwargs))
 
 
+class ImmediateTwin(Twin[P, R]):
+    """A twin of a function that never waits for anything: it runs where it is called."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs to the end at once."""
+        coroutine = self._function(*args, **kwargs)
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            return cast(R, end.value)
+        coroutine.close()
+        raise RuntimeError(f"{self._function.__name__} waits, so it cannot be an immediate twin")
+
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same, to be awaited."""
+        return await self._function(*args, **kwargs)
+
+
 class TwinMethod(Generic[S, P, R]):
     """A method whose instances are `Twin`."""
 
@@ -105,6 +123,11 @@ class TwinIteratorMethod(Generic[S, P, R]):
 def twin(function: Callable[P, Coroutine[Any, Any, R]]) -> Twin[P, R]:
     """Makes a coroutine function a blocking function with an ``.aio`` twin."""
     return Twin(function)
+
+
+def immediate_twin(function: Callable[P, Coroutine[Any, Any, R]]) -> ImmediateTwin[P, R]:
+    """Makes a coroutine function that never waits a plain function with an ``.aio`` twin."""
+    return ImmediateTwin(function)
 
 
 def twin_method(function: Callable[Concatenate[S, P], Coroutine[Any, Any, R]]) -> TwinMethod[S, P, R]:

@@ -11,7 +11,8 @@ from flyte import errors
 
 Failure = dict[str, Any]
 
-_SDK = str(Path(__file__).resolve().parents[1]) + "/"
+# Frames name files as they were found: perhaps through a symbolic link.
+_SDK = tuple({f"{path.parents[1]}/" for path in (Path(__file__), Path(__file__).resolve())})
 _GPU_MEMORY_ERRORS = frozenset({"OutOfMemoryError", "CudaOutOfMemoryError"})
 _MAX_TEXT = 64 * 1024
 
@@ -60,7 +61,7 @@ def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith((_SDK, "<frozen importlib"))
+    return filename.startswith((*_SDK, "<frozen importlib"))
 
 
 def _kind(error: BaseException) -> str:

@@ -17,8 +17,8 @@ class IdleSelector(selectors.BaseSelector):
 
     Attributes:
         on_iteration: Called at the end of each iteration of the loop; its argument says whether nothing is
-        ready
-            to run. It must not schedule anything on the loop. True makes the next iteration begin at once.
+            ready to run. True makes the next iteration begin at once: needed after it has scheduled
+            something on the loop.
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flyte import _code, errors
+from flyte import _code, _loading, errors
 from flyte._runtime.frames import Header
 
 _MAX_LINKS = 1000
@@ -43,6 +43,7 @@ class CodeLoader:
 
     def _enter(self, run: Header) -> None:
         """Makes the bundle importable, and its files readable in the working directory."""
+        _loading.set_worker()
         code_dir = str(run["code_dir"])
         python_path = [str(part) for part in run.get("python_path") or ["."]]
         if code_dir:
@@ -78,7 +79,7 @@ class CodeLoader:
 
     def _find(self, module_name: str, attribute: str) -> Any:
         try:
-            module = importlib.import_module(module_name)
+            module = _loading.load_module(module_name)
         except BaseException as error:
             raise errors.ModuleLoadError(
                 f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
@@ -93,8 +94,9 @@ class CodeLoader:
                 task = getattr(task, name)
             except AttributeError:
                 raise errors.ModuleLoadError(
-                    f"module {module_name!r} has no {attribute!r}: the task was renamed, "
-                    "or is defined conditionally"
+                    f"module {module_name!r} has no {attribute!r}: the task was renamed, is defined "
+                    "conditionally, or stands below a call of flyte.run (put that call below "
+                    '`if __name__ == "__main__":`)'
                 ) from None
         if not callable(getattr(task, "func", None)):
             raise errors.ModuleLoadError(f"{module_name}.{attribute} is no task but {type(task).__name__!r}")

@@ -187,11 +187,13 @@ class Worker:
         self._send_asked()
         if idle:
             self._park()
+        was_connected = self._channel.connected
         self._channel.flush()
         finished = self._finished()
         if finished:
             self._loop.stop()
-        return finished
+        # A connection that broke while it was written to has scheduled the next attempt on the loop.
+        return finished or was_connected != self._channel.connected
 
     def _park(self) -> None:
         waiting = [lease for lease in self._leases.values() if not lease.parked and lease.awaiting]

@@ -21,6 +21,7 @@ NOT_FOUND = 7
 INTERRUPTED = 130
 
 _INTERNAL = (
+    str(Path(__file__).parent.parent),  # as it was found: perhaps through a symbolic link
     str(Path(__file__).resolve().parent.parent),
     str(Path(importlib.__file__).parent),
     str(Path(click.__file__).parent),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ def load_file(name: str, root_dir: str | None) -> LoadedFile:
     """
     from flyte._bundle._modules import module_name
     from flyte._bundle._root import check_root, detect_root
+    from flyte._loading import load_module
     from flyte._task import TaskTemplate
     from flyte.errors import BaseRuntimeError
 
@@ -60,7 +60,7 @@ def load_file(name: str, root_dir: str | None) -> LoadedFile:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     try:
-        module = importlib.import_module(module_path)
+        module = load_module(module_path)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever the user's module raises, SystemExit too

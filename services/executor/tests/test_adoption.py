@@ -157,9 +157,10 @@ async def test_a_worker_that_drops_its_connection_gets_what_it_missed(bench: Ben
 
 async def test_the_scheduler_may_end_workers_in_its_welcome(bench: Bench):
     """Workers that the scheduler does not know are ended when a session opens."""
-    bench.scheduler.send(frame(start(1)), [spec()])
-    await bench.world.worker(1)
-    await until(lambda: bench.scheduler.worker(1))
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.hold()
     await bench.stop()
     bench.scheduler.dropped_workers = [1]
     await bench.start()
@@ -167,6 +168,18 @@ async def test_the_scheduler_may_end_workers_in_its_welcome(bench: Bench):
         lambda: (seen := bench.scheduler.worker(1)) and seen.state == node_service_pb2.WORKER_STATE_EXITED
     )
     assert 1 not in bench.world.workers
+
+
+async def test_a_clean_stop_ends_idle_workers_and_leaves_busy_ones(bench: Bench):
+    """Without an executor nothing would give an idle worker a lease; what runs goes on."""
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.hold()
+    bench.scheduler.send(frame(start(2)))
+    await until(lambda: bench.scheduler.worker(2))
+    await bench.stop()
+    assert set(bench.world.workers) == {1}
 
 
 async def test_a_kill_before_the_worker_has_the_lease_is_confirmed_without_running_it(bench: Bench):

@@ -285,7 +285,7 @@ def end_attempt(w: World, lease: Lease, failure: Failure | None, event: LeaseEnd
             lease.id,
             phase,
             w.now,
-            failure=failure,
+            failure=None if aborting else failure,
             started_at=event.started_at if event else lease.started_at,
             worker_id=(event.worker_id if event else 0) or lease.worker_id,
             peak_memory=event.peak_memory if event else 0,
