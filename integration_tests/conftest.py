@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from integration_tests.workspace import Workspace
 ORPHAN_SECONDS = 20
 _SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
 
+_numbers = itertools.count()
 _MADE = pytest.StashKey[list[Backend]]()
 
 MakeBackend = Callable[..., Backend]
@@ -76,7 +78,7 @@ def make_backend(
     made: list[Backend] = []
 
     def make(*, apart: bool = False, **settings: str) -> Backend:
-        data = place / f"{request.node.originalname.removeprefix('test_')[:24]}-{len(closed)}-{len(made)}"
+        data = place / f"{request.node.originalname.removeprefix('test_')[:24]}-{next(_numbers)}"
         backend = Backend(data, environments, {**_SETTINGS, **settings}, apart=apart)
         made.append(backend)
         return backend.start()
@@ -97,12 +99,9 @@ def make_backend(
 @pytest.fixture
 def make_workspace(place: Path, request: pytest.FixtureRequest) -> MakeWorkspace:
     """Makes a user's directory whose configuration names a backend, or none."""
-    count = 0
 
     def make(backend: Backend | None) -> Workspace:
-        nonlocal count
-        count += 1
-        name = f"{request.node.name.replace('/', '-')}-{count}"
+        name = f"{request.node.originalname}-{next(_numbers)}"
         return Workspace(place / "users" / name, backend.grpc if backend is not None else "")
 
     return make

@@ -31,7 +31,7 @@ TASKS = """
         return {"lock": threading.Lock()}
 """
 
-_FRAME = re.compile(r'File "([^"]+)", line')
+_FRAME = re.compile(r'File "(.+)", line \d')
 
 
 def check_message(done, *texts: str) -> None:
@@ -140,7 +140,7 @@ def test_an_input_that_cannot_be_serialised(user):
     """,
     )
     done = user.python("call.py")
-    check_message(done, "x", "lock", "env.double")
+    check_message(done, "double", "'x'", "lock", "int")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_outputs_that_do_not_fit(backend, workspace, task, texts):
     """An output that cannot be written as its type fails the task, once, with the output's name and value."""
     workspace.write("tasks.py", TASKS)
     done = workspace.flyte("run", "tasks.py", task, code=1)
-    check_message(done, "RuntimeDataValidationError", "o0", *texts)
+    check_message(done, "RuntimeDataValidationError", "return value", *texts)
     assert phase_of(backend.api.run(done.lines[0])) == "failed"
 
 
@@ -206,7 +206,8 @@ def test_a_name_that_is_taken(backend, workspace):
     arguments = ["run", "--name", "taken", "tasks.py", "double", "--x"]
     first = workspace.flyte(*arguments, 1)
     before = backend.api.run_names()
-    check_message(workspace.flyte(*arguments, 2, code=2), "taken", first.lines[1])
+    check_message(workspace.flyte(*arguments, 2, code=2), "taken", "other inputs", "choose another name")
+    check_message(workspace.flyte(*arguments, 1, code=2), "taken", first.lines[1])
     assert backend.api.run_names() == before
     assert backend.api.outputs("taken") == {"o0": 2}
 
@@ -237,8 +238,9 @@ def test_wrong_configurations(make_workspace):
 
 def hangar_up(data, **settings: str) -> subprocess.CompletedProcess[str]:
     """`hangar up` that is expected to end by itself."""
-    environ = clean_environ(HANGAR_DATA_DIR=str(data), HANGAR_EMBEDDED_GRPC_PORT="0", **settings)
-    command = [str(BIN / "hangar"), "up", "--http-port", "0"]
+    ports = {"HANGAR_EMBEDDED_GRPC_PORT": "0", "HANGAR_EMBEDDED_HTTP_PORT": "0"}
+    environ = clean_environ(**{"HANGAR_DATA_DIR": str(data), **ports, **settings})
+    command = [str(BIN / "hangar"), "up"]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 

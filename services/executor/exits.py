@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 LAST_WORDS_SECONDS = 2.0
 """How long a connection may outlive its worker: what it sent last is still to be read."""
 REMEMBERED_EXITS = 256
+_NOTE_BYTES = 8
 
 
 class Exits:
@@ -109,7 +111,8 @@ class Exits:
 
     def _fail_leases(self, worker: Worker, ended: WorkerExit, failure: Failure | None) -> None:
         leases = [lease for lease in worker.leases.values() if not lease.is_delivered]
-        reasons = failures.after_exit(ended, leases, worker.stopping, worker.killed_for)
+        stepped = _stepped(worker.directory)
+        reasons = failures.after_exit(ended, leases, worker.stopping, worker.killed_for, stepped)
         for lease in leases:
             why = failure or reasons.get(lease.lease_id)
             if lease.kill is not None:
@@ -171,3 +174,12 @@ def _failure(worker: Worker, ended: WorkerExit, *, was_ready: bool) -> Failure |
     return failures.system(
         "WorkerDied", f"worker {worker.worker_id} {failures.in_words(ended)}{when}{detail}"
     )
+
+
+def _stepped(directory: Path) -> int:
+    """Returns the lease whose code the worker ran when it ended, as its note says; 0 when there is none."""
+    try:
+        note = (directory / "current").read_bytes()
+    except OSError:
+        return 0
+    return int.from_bytes(note, "little") if len(note) == _NOTE_BYTES else 0

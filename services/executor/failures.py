@@ -87,7 +87,11 @@ def in_words(ended: WorkerExit) -> str:
 
 
 def after_exit(
-    ended: WorkerExit, leases: Iterable[Lease], stopping: str = "", killed_for: Iterable[int] = ()
+    ended: WorkerExit,
+    leases: Iterable[Lease],
+    stopping: str = "",
+    killed_for: Iterable[int] = (),
+    stepped: int = 0,
 ) -> dict[int, Failure]:
     """Returns why each unfinished lease of an ended worker failed, those with a kill left out.
 
@@ -96,6 +100,7 @@ def after_exit(
         leases: Its unfinished leases.
         stopping: Why the scheduler wanted the worker to end, empty when it did not.
         killed_for: Leases whose kill made the host end the worker.
+        stepped: The lease whose code ran when the worker ended, 0 when that is not known.
     """
     unfinished = [lease for lease in leases if lease.kill is None]
     running = {lease.lease_id for lease in unfinished if lease.state is LeaseState.RUNNING}
@@ -119,7 +124,7 @@ def after_exit(
                 f"worker {worker} {how}, by something else than Hangar{_reason(ended)}",
                 worker,
             )
-        elif running == {lease.lease_id}:
+        elif stepped == lease.lease_id or running == {lease.lease_id}:
             failure = Failure(
                 kind=failure_pb2.FAILURE_KIND_USER,
                 code="WorkerDied",

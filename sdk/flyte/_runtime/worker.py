@@ -24,6 +24,7 @@ from flyte._runtime.lease import Child, Lease, Outcome, current_lease
 from flyte._runtime.modules import CodeLoader
 from flyte._runtime.order import WorkerOrder
 from flyte._runtime.parking import may_park
+from flyte._runtime.stepping import Note
 from flyte._runtime.threads import LeaseThreadPool, SlotThreads, raise_in_thread
 from flyte._types import digest
 
@@ -49,6 +50,7 @@ class Worker:
         self._sent_specs: set[str] = set()
         self._specs = SpecBook()
         self._loader = CodeLoader(Path(order.directory))
+        self._note = Note(Path(order.directory))
         self._environ = EnvironOverlay()
         self._capture = Capture()
         self._slots = SlotThreads()
@@ -71,7 +73,7 @@ class Worker:
     def serve(self) -> None:
         """Works until the executor says `stop` and everything is acknowledged."""
         self._capture.install()
-        self._loop.set_task_factory(_new_task)
+        self._loop.set_task_factory(self._new_task)
         self._loop.set_default_executor(self._pool)
         self._selector.on_iteration = self._end_iteration
         asyncio.set_event_loop(self._loop)
@@ -331,6 +333,17 @@ class Worker:
 
     # -- the process ---------------------------------------------------------------------------------------
 
+    def _new_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        """The loop's task factory: knows which lease a task belongs to."""
+        context: Context | None = options.get("context")
+        lease = current_lease.get() if context is None else context.get(current_lease)
+        if lease is not None:
+            coroutine = self._note.around(lease.id, coroutine)
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+        if lease is not None and not task.done():
+            lease.track(task)
+        return task
+
     def _focus(self) -> None:
         """Gives what a process has only once to the lease that runs, if it is the only one."""
         active = [lease for lease in self._leases.values() if not lease.parked]
@@ -339,16 +352,6 @@ class Worker:
 
     def _finished(self) -> bool:
         return self._stopping and not self._leases and not self._results and self._channel.empty
-
-
-def _new_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """The loop's task factory: knows which lease a task belongs to."""
-    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-    context: Context | None = options.get("context")
-    lease = current_lease.get() if context is None else context.get(current_lease)
-    if lease is not None and not task.done():
-        lease.track(task)
-    return task
 
 
 def _child_header(lease: Lease, child: Child) -> Header:

@@ -53,17 +53,28 @@ def play(
     /,
     inputs: Any = None,
     answer: Callable[[dict[str, Any]], Outcome | None] = echo,
+    *,
+    once_parked: bool = False,
     **fields: Any,
 ) -> Story:
-    """Runs a parent to its end. `answer` gives the outcome of a child, or None to leave it without one."""
+    """Runs a parent to its end. `answer` gives the outcome of a child, or None to leave it without one.
+
+    With `once_parked` outcomes are held back until the parent has parked.
+    """
     header = host.run_header(attribute, **fields)
     worker.peer.send(header, json.dumps(inputs or {}).encode())
-    return follow(worker, answer)
+    return follow(worker, answer, once_parked=once_parked)
 
 
-def follow(worker: RunningWorker, answer: Callable[[dict[str, Any]], Outcome | None] = echo) -> Story:
+def follow(
+    worker: RunningWorker,
+    answer: Callable[[dict[str, Any]], Outcome | None] = echo,
+    *,
+    once_parked: bool = False,
+) -> Story:
     """Answers the children of a parent until it ends."""
     story = Story()
+    held: list[tuple[dict[str, Any], Outcome]] = []
     while True:
         header, body = worker.peer.receive()
         if header["type"] == "spec":
@@ -72,10 +83,15 @@ def follow(worker: RunningWorker, answer: Callable[[dict[str, Any]], Outcome | N
             story.cancels.append(header["key"])
         elif header["type"] == "park":
             story.parks.append((len(story.children), header))
+            respond(worker, held)
+            held = []
         elif header["type"] == "children":
             story.frames += 1
             answers = [(child, answer(child)) for child in take(header, body, story)]
-            respond(worker, [(child, outcome) for child, outcome in answers if outcome is not None])
+            held += [(child, outcome) for child, outcome in answers if outcome is not None]
+            if not once_parked:
+                respond(worker, held)
+                held = []
         elif header["type"] == "result":
             story.result = header
             story.output = json.loads(body).get("o0") if body else None

@@ -24,7 +24,7 @@ def test_parents_that_only_wait_are_parked(
     host: Host, worker: RunningWorker, attribute: str, inputs: dict, children: list[int]
 ) -> None:
     """Each time a parent has nothing to do but wait it is parked, behind the children that it waits for."""
-    story = play(host, worker, attribute, inputs)
+    story = play(host, worker, attribute, inputs, once_parked=True)
     assert [asked for asked, _ in story.parks] == children
     assert all(park["awaiting"] > 0 for _, park in story.parks)
 

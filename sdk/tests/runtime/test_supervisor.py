@@ -81,6 +81,7 @@ def test_the_watchdog_leaves_a_modest_worker_alone(host: Host) -> None:
 def test_records_are_there_from_the_start(host: Host, worker: RunningWorker) -> None:
     """Supervisor and worker are on record, with the start time that makes a process id unique."""
     supervisor = json.loads((worker.directory / "supervisor.json").read_text())
+    wait_for((worker.directory / "process.json").exists, "the record of the worker")
     process = json.loads((worker.directory / "process.json").read_text())
     assert (supervisor["pid"], process["pid"]) == (worker.supervisor_pid, worker.pid)
     assert supervisor["start_time"] > 0

@@ -188,6 +188,21 @@ def test_stop_waits_for_what_runs(host: Host, worker: RunningWorker) -> None:
     assert (ended["code"], ended["signal"], ended["killed"]) == (0, None, False)
 
 
+def test_a_note_says_whose_code_ended_the_process(host: Host, worker: RunningWorker) -> None:
+    """Of several leases the one whose coroutine was being stepped is named in a file that outlives the process."""
+    neighbour, culprit = host.run_header("chain"), host.run_header("end_process_after_child")
+    worker.peer.send(neighbour, b'{"x":1}')
+    worker.peer.until("children")
+    worker.peer.send(culprit, b"{}")
+    child = worker.peer.until("children")[0]["children"][0]
+    note = worker.directory / "current"
+    assert int.from_bytes(note.read_bytes(), "little") == 0
+    outcome = {"lease": child["lease"], "key": child["key"], "action": "c", "phase": "succeeded", "size": 8}
+    worker.peer.send({"type": "outcomes", "outcomes": [outcome]}, b'{"o0":4}')
+    assert worker.wait_exit()["code"] == 9
+    assert int.from_bytes(note.read_bytes(), "little") == culprit["lease"]
+
+
 def test_several_leases_run_at_once(host: Host, worker: RunningWorker) -> None:
     """Coroutines of several leases take turns, and each result names its own lease."""
     headers = [host.run_header("chain", action=f"a{number}") for number in range(3)]

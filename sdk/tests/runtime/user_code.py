@@ -88,6 +88,12 @@ async def leave(code: int) -> None:
 
 
 @env.task
+async def end_process_after_child() -> None:
+    await one(1)
+    os._exit(9)
+
+
+@env.task
 def interrupt() -> None:
     raise KeyboardInterrupt
 

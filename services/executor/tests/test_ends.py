@@ -130,6 +130,16 @@ async def test_the_only_lease_of_a_worker_that_died_by_itself_is_to_blame(bench:
     assert "exited with code 3" in result.failure.message
 
 
+async def test_the_lease_whose_code_ran_is_to_blame_and_its_neighbours_are_not(bench: Bench):
+    """With several leases in a worker its note tells them apart."""
+    await pool_with(bench, 10, 11)
+    (bench.directory / "executor" / "workers" / "1" / "current").write_bytes((11).to_bytes(8, "little"))
+    bench.engine.exit(WorkerExit(1, 3))
+    neighbour, culprit = await bench.scheduler.result(10), await bench.scheduler.result(11)
+    assert culprit.failure.kind == failure_pb2.FAILURE_KIND_USER
+    assert neighbour.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+
+
 async def test_a_crash_is_named_by_its_signal(bench: Bench):
     """A segmentation fault is a failure of the task."""
     await pool_with(bench, 10)
