@@ -41,8 +41,8 @@ def writer_engine(where: str | Path) -> Engine:
     """
     url = database_url(where)
     if url.get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(url, pool_pre_ping=True)
-    engine = sqlalchemy.create_engine(url)
+        return sqlalchemy.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = sqlalchemy.create_engine(url, hide_parameters=True)
     pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MILLIS}")
     _prepare_sqlite(engine, pragmas, "BEGIN IMMEDIATE")
     return engine
@@ -52,14 +52,17 @@ def reader_engine(where: str | Path) -> Engine:
     """Returns an engine that cannot write. A transaction sees one snapshot of the database."""
     url = database_url(where)
     if url.get_backend_name() != "sqlite":
-        engine = sqlalchemy.create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+        engine = sqlalchemy.create_engine(
+            url, pool_pre_ping=True, isolation_level="REPEATABLE READ", hide_parameters=True
+        )
         event.listen(
             engine, "begin", lambda connection: connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         )
         return engine
     path = Path(url.database or "").absolute()
     engine = sqlalchemy.create_engine(
-        URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+        URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"}),
+        hide_parameters=True,
     )
     _prepare_sqlite(engine, ("query_only=ON", f"busy_timeout={_BUSY_MILLIS}"), "BEGIN")
     return engine

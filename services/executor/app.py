@@ -85,7 +85,7 @@ class ExecutorApp:
             settings, self._engine, self._gpus, blobs, self._journal, self._outgoing, self._inventory
         )
         await self._host.start(restored)
-        self._outbox.forget_specs(set(restored.specs) - set(self._host.specs_in_use()))
+        self._outbox.forget_specs(self._host.drop_unused_specs())
         self._running = asyncio.create_task(self._hold_session(restored.generation), name="session")
 
     async def _hold_session(self, generation: int) -> None:

@@ -164,10 +164,17 @@ class Host:
         await self._results.close()
         await self._server.close()
 
-    def specs_in_use(self) -> set[str]:
-        """Returns the digests of the definitions that something held names."""
-        leases = {lease.assignment.spec_digest for lease in self.holdings.leases.values()}
-        return leases | {worker.spec_digest for worker in self.holdings.workers.values()}
+    def drop_unused_specs(self) -> set[str]:
+        """Forgets the definitions that nothing held names, and returns their digests.
+
+        One that is needed again is journaled again when it comes.
+        """
+        used = {lease.assignment.spec_digest for lease in self.holdings.leases.values()}
+        used |= {worker.spec_digest for worker in self.holdings.workers.values()}
+        unused = self.holdings.specs.keys() - used
+        for digest in unused:
+            del self.holdings.specs[digest]
+        return unused
 
     # -- workers
 

@@ -85,10 +85,10 @@ class Kills:
         if worker is None or not self._is_with_worker(lease):
             assert lease.kill is not None
             self._results.fail(lease, failures.of_kill(lease.kill), killed=True)
-        elif not lease.is_shared or not (lease.spec.is_async or len(worker.leases) > 1):
+        elif not (lease.spec.is_async or len(worker.leases) > 1):
             self._end_for(worker, lease)
         else:
-            # Its neighbours may go on if it ends by itself.
+            # A coroutine may clean up, and its neighbours go on if it ends by itself.
             self.tell(lease)
             asyncio.get_running_loop().call_later(self._grace, self._overdue, lease)
 

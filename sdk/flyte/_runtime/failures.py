@@ -34,10 +34,11 @@ def platform_failure(code: str, message: str) -> Failure:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames of the SDK that called user code."""
+    """The traceback as Python prints it, without the frames of the SDK. Empty when no user code took part."""
     report = traceback.TracebackException.from_exception(error)
     _strip(report, set())
-    return "".join(report.format())
+    others = (report.__cause__, report.__context__, getattr(report, "exceptions", None))
+    return "".join(report.format()) if report.stack or any(others) else ""
 
 
 def trimmed(trace: TracebackType | None) -> TracebackType | None:
@@ -54,14 +55,20 @@ def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
     report.stack = traceback.StackSummary.from_list(
         [frame for frame in report.stack if not _is_ours(frame.filename)]
     )
-    nested = [report.__cause__, report.__context__, *(getattr(report, "exceptions", None) or [])]
-    for other in nested:
-        if other is not None:
-            _strip(other, seen)
+    for other in getattr(report, "exceptions", None) or []:
+        _strip(other, seen)
+    for link in ("__cause__", "__context__"):
+        other = getattr(report, link)
+        if other is None:
+            continue
+        was_raised = bool(other.stack)
+        _strip(other, seen)
+        if was_raised and not other.stack:  # all of it happened in our code: our error says what was wrong
+            setattr(report, link, None)
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith((*_SDK, "<frozen importlib"))
+    return filename.startswith((*_SDK, "<frozen importlib", "<string>")) or "/cloudpickle/" in filename
 
 
 def _kind(error: BaseException) -> str:

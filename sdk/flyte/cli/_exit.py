@@ -26,6 +26,7 @@ _INTERNAL = (
     str(Path(importlib.__file__).parent),
     str(Path(click.__file__).parent),
     "<frozen ",
+    "<string>",  # methods that dataclasses generate
 )
 
 _BY_CODE = {

@@ -170,6 +170,26 @@ async def test_the_scheduler_may_end_workers_in_its_welcome(bench: Bench):
     assert 1 not in bench.world.workers
 
 
+async def test_a_definition_that_comes_again_after_a_restart_survives_the_next_one(bench: Bench):
+    """What a restart forgets is forgotten in memory and on disk alike, and journaled anew."""
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
+    worker = await bench.world.worker(5)
+    await worker.has(10)
+    worker.begin(10)
+    worker.succeed(10)
+    await bench.scheduler.result(10)
+    await until(lambda: not bench.holdings.leases)
+    await bench.stop()
+    await bench.start()
+    bench.scheduler.send(frame(assignment(11, worker_id=6)), [spec()])
+    again = await bench.world.worker(6)
+    await again.has(11)
+    again.hold()
+    await bench.stop()
+    await bench.start()
+    assert 11 in bench.holdings.leases
+
+
 async def test_a_clean_stop_ends_idle_workers_and_leaves_busy_ones(bench: Bench):
     """Without an executor nothing would give an idle worker a lease; what runs goes on."""
     bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])

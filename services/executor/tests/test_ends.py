@@ -57,6 +57,22 @@ async def test_a_kill_of_a_cold_lease_is_confirmed_when_its_worker_is_gone(bench
     await until(lambda: 5 in bench.world.forgotten)
 
 
+async def test_a_coroutine_in_a_worker_of_its_own_may_clean_up(bench: Bench):
+    """It is asked to end first, as in a shared worker, and its own end confirms the kill."""
+    bench.options["kill_grace"] = 60
+    await bench.stop()
+    await bench.start()
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec(is_async=True)])
+    worker = await bench.world.worker(5)
+    await worker.has(10)
+    worker.begin(10)
+    bench.scheduler.send(kill(10))
+    await until(lambda: any(each.header["type"] == "kill" for each in worker.received))
+    assert 10 not in bench.scheduler.results
+    worker.fail(10, killed=True)
+    assert (await bench.scheduler.result(10)).killed
+
+
 async def test_a_coroutine_that_ends_on_a_kill_leaves_its_neighbours_alone(bench: Bench):
     """In a shared worker the lease is asked to end; its own end confirms the kill."""
     worker = await pool_with(bench, 10, 11)

@@ -272,7 +272,7 @@ def tell_wait_reason(w: World, queue: Queue, pool: Pool | None) -> None:
 
 def _never_fits(w: World, action: Action, wanted: Resources) -> str | None:
     """Why no host could ever take the action, None when one could (or none is known yet)."""
-    nodes = [node for node in w.nodes.values() if node.state is not NodeState.LOST]
+    nodes = [node for node in w.nodes.values() if node.state is not NodeState.LOST or node.is_missed]
     if not nodes:
         return None
     if not any(node.could_ever_fit(wanted, Resources(0, 0), ()) for node in nodes):
@@ -400,7 +400,7 @@ def _watch_idleness(w: World, pool: Pool) -> None:
     elif not pool.idle_since:
         pool.idle_since = w.now
         w.timers.set(w.now + pool.policy.idle_ttl, TimerKind.POOL_IDLE, pool.policy.key, w.now)
-    if pool.active_workers > max(pool.policy.min_replicas, pool.wanted_workers()):
+    if _has_spare(pool):
         if not pool.spare_since:
             pool.spare_since = w.now
             w.timers.set(w.now + pool.policy.scaledown_ttl, TimerKind.POOL_SPARE, pool.policy.key, w.now)
@@ -423,21 +423,37 @@ def shrink_spare(w: World, key: str, since: int) -> None:
     if pool is None or pool.spare_since != since:
         return
     pool.spare_since = 0
-    ready = [worker for worker in pool.workers.values() if worker.state is WorkerState.READY]
-    if ready and pool.active_workers > max(pool.policy.min_replicas, pool.wanted_workers()):
-        stop_worker(w, max(ready, key=lambda worker: worker.id), "not needed for the scale-down time to live")
+    # A worker with a waiting parent in it stays: the parent's next children would have to find room beside it.
+    used = {lease.worker_id for lease in w.leases.values() if lease.pool_key == key}
+    spare = [
+        worker
+        for worker in pool.workers.values()
+        if worker.state is WorkerState.READY and worker.id not in used
+    ]
+    if spare and _has_spare(pool):
+        stop_worker(w, max(spare, key=lambda worker: worker.id), "not needed for the scale-down time to live")
     w.stale_pools.add(key)
 
 
+def _has_spare(pool: Pool) -> bool:
+    """Whether the pool has more workers than it needs; with parked leases in it, it needs at least one."""
+    needed = max(pool.policy.min_replicas, pool.wanted_workers(), 1 if pool.leases else 0)
+    return pool.active_workers > needed
+
+
 def pool_start_failed(w: World, pool: Pool, failure: Failure | None) -> None:
-    """A worker ended before it was ready: back off, and after several in a row fail what waits."""
+    """A worker ended before it was ready: back off, and after several in a row fail what waits.
+
+    What waits goes on waiting while another worker of the pool works.
+    """
     pool.start_failures += 1
     cause = failure or Failure(
         FailureKind.SYSTEM, "WorkerStartFailed", "The worker ended before it was ready."
     )
     permanent = cause.kind is FailureKind.IMAGE or cause.non_recoverable
-    if not permanent and pool.start_failures < START_FAILURES:
-        pool.retry_at = w.now + (SECOND << (pool.start_failures - 1))
+    works = any(worker.state is WorkerState.READY for worker in pool.workers.values())
+    if works or (not permanent and pool.start_failures < START_FAILURES):
+        pool.retry_at = w.now + (SECOND << min(pool.start_failures - 1, 5))
         w.timers.set(pool.retry_at, TimerKind.POOL_BACKOFF, pool.policy.key)
         return
     pool.start_failures = 0

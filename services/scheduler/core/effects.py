@@ -180,6 +180,14 @@ class Welcome:
 
 
 @dataclass(slots=True)
+class CloseSession:
+    """End a session whose host was given up while it was silent: it has to say Hello to be of use again."""
+
+    node: str
+    session: int
+
+
+@dataclass(slots=True)
 class Assign:
     """Send an assignment. The shell adds inputs, definition, run and context of the action."""
 
@@ -257,6 +265,7 @@ Effect = (
     | NodeChanged
     | Reply
     | Welcome
+    | CloseSession
     | Assign
     | SendOutcome
     | Kill

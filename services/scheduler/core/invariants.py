@@ -51,12 +51,14 @@ def _validate_action(w: World, action: Action) -> None:
     if action.lease_id is not None:
         _hold(action.lease_id in w.leases, f"{name} names a lease that exists")
     _hold(action.is_live or action.live_children > 0, f"{name} is kept only while something below it lives")
-    open_children = sum(1 for child in action.children.values() if isinstance(child, Action))
+    open_children = sum(1 for child in w.actions.values() if child.parent_id == action.id)
     _hold(action.live_children == open_children, f"{name} counts its open children")
     if action.parent_id is not None:
         _hold(action.parent_id in w.actions, f"{name} has its parent")
         parent = w.actions[action.parent_id]
-        _hold(parent.children.get(action.key) is action, f"{name} is a child of its parent")
+        newest = parent.children.get(action.key)
+        superseded = newest is not None and newest.incarnation > action.incarnation and not action.is_live
+        _hold(newest is action or superseded, f"{name} is a child of its parent")
         dead = {State.FAILED, State.ABORTED, State.TIMED_OUT}
         if parent.state in dead:
             _hold(

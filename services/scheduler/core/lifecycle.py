@@ -174,9 +174,10 @@ def collapse(w: World, action: Action) -> None:
             w.remember_ended_run(w.runs[current.run_id])
             return
         parent = w.actions[current.parent_id]
-        parent.children[current.key] = Child(
-            current.id, current.name, current.state, current.round, current.incarnation
-        )
+        if parent.children.get(current.key) is current:  # else it was asked for again while it waited for this
+            parent.children[current.key] = Child(
+                current.id, current.name, current.state, current.round, current.incarnation
+            )
         parent.live_children -= 1
         current = parent
 
@@ -315,8 +316,8 @@ def follow_up(w: World, action: Action, failure: Failure) -> None:
         finish(w, action, trigger, failure=failure)
         return
     detail = f"attempt {action.attempts - 1} failed ({failure.kind.value}): {failure.code}"
+    action.ready_at = w.now + decision.delay
     if decision.delay:
-        action.ready_at = w.now + decision.delay
         move(w, action, Trigger.BACKED_OFF, detail=detail, failure=failure)
         w.timers.set(action.ready_at, TimerKind.BACKOFF, action.id, action.attempts)
     else:
@@ -326,22 +327,29 @@ def follow_up(w: World, action: Action, failure: Failure) -> None:
 
 def abort(w: World, action: Action, reason: str) -> None:
     """Abort a live action and everything below it. What is leased ends once its kill is confirmed."""
-    abort_children(w, action, reason)
-    _abort_one(w, action, reason)
+    _abort_all(w, [action], reason)
 
 
 def abort_children(w: World, action: Action, reason: str) -> None:
-    """Abort every live action below `action`, the deepest first."""
-    below: list[Action] = []
-    pending = [action]
+    """Abort every live action below `action`."""
+    children = [child for child in action.children.values() if not isinstance(child, Child)]
+    _abort_all(w, children, reason)
+
+
+def _abort_all(w: World, tops: list[Action], reason: str) -> None:
+    """Abort actions and all below them: what is leased first, so that it gets no outcomes of what ends with it."""
+    below = list(tops)
+    pending = list(tops)
     while pending:
         for child in pending.pop().children.values():
             if not isinstance(child, Child):
                 below.append(child)
                 pending.append(child)
-    for descendant in reversed(below):
-        if descendant.is_live:
-            _abort_one(w, descendant, reason)
+    for leased in [each for each in below if each.lease_id is not None]:
+        _abort_one(w, leased, reason)
+    for unleased in reversed(below):
+        if unleased.is_live:
+            _abort_one(w, unleased, reason)
 
 
 def _abort_one(w: World, action: Action, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from . import dispatch, reconcile
@@ -53,6 +54,7 @@ class Scheduler:
         for event in events:
             _HANDLERS[type(event)](w, event)
         dispatch.schedule(w)
+        w.timers.prune(partial(_is_wanted, w))
         out, w.out = w.out, []
         return out
 
@@ -82,7 +84,10 @@ class Scheduler:
         for record in snapshot.nodes:
             node = Node(record.name, record.boot_id, record.inventory, record.state, dict(record.labels))
             w.nodes[node.name] = node
-            if record.state is not NodeState.LOST:
+            if record.state is NodeState.LOST:
+                node.suspect_since = now
+                w.timers.set(now + reconcile.LOST_GRACE, TimerKind.NODE_GRACE, node.name, now)
+            else:
                 node.state = NodeState.READY
                 reconcile.suspect(w, node)
         _restore_workers(w, snapshot)
@@ -104,9 +109,8 @@ def _restore_actions(w: World, snapshot: Snapshot) -> None:
         if action.parent_id is not None:
             parent = w.actions[action.parent_id]
             recorded = parent.children.get(action.key)
-            if isinstance(recorded, Action) and recorded.incarnation > action.incarnation:
-                continue
-            parent.children[action.key] = action
+            if recorded is None or recorded.incarnation < action.incarnation:
+                parent.children[action.key] = action
             parent.live_children += 1
 
 
@@ -142,9 +146,8 @@ def _restore_timers(w: World, action: Action) -> None:
     elif action.state is State.BACKOFF:
         w.timers.set(action.ready_at, TimerKind.BACKOFF, action.id, action.attempts)
     if action.state in (State.QUEUED, State.BACKOFF) and action.task.max_queued:
-        w.timers.set(
-            action.created_at + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts
-        )
+        since = max(action.created_at, action.ready_at)
+        w.timers.set(since + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
     lease = w.lease_of(action)
     if lease is not None and lease.started_at and action.task.max_runtime:
         w.timers.set(lease.started_at + action.task.max_runtime, TimerKind.RUN_LIMIT, lease.id)
@@ -328,12 +331,29 @@ def _fire(w: World, timer: Timer) -> None:
         reconcile.check_silence(w, key, guard)
     elif timer.kind is TimerKind.NODE_TTL:
         reconcile.check_ttl(w, key, guard)
+    elif timer.kind is TimerKind.NODE_GRACE:
+        reconcile.check_grace(w, key, guard)
     elif timer.kind is TimerKind.POOL_IDLE:
         dispatch.shrink_idle(w, key, guard)
     elif timer.kind is TimerKind.POOL_SPARE:
         dispatch.shrink_spare(w, key, guard)
     elif timer.kind is TimerKind.WAIT_REASON:
         dispatch.explain_waits(w)
+
+
+def _is_wanted(w: World, timer: Timer) -> bool:
+    """Whether what a timer was set for may still come."""
+    match timer:
+        case Timer(kind=TimerKind.RUN_LIMIT, key=int(key)):
+            return key in w.leases
+        case Timer(kind=TimerKind.BACKOFF | TimerKind.QUEUE_LIMIT, key=int(key), guard=guard):
+            action = w.actions.get(key)
+            return action is not None and action.attempts == guard
+        case Timer(kind=TimerKind.POOL_IDLE, key=str(key), guard=guard):
+            return key in w.pools and w.pools[key].idle_since == guard
+        case Timer(kind=TimerKind.POOL_SPARE, key=str(key), guard=guard):
+            return key in w.pools and w.pools[key].spare_since == guard
+    return True
 
 
 def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:

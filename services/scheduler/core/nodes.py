@@ -20,6 +20,7 @@ class Node:
     session: int | None = None
     last_seen: int = 0
     suspect_since: int = 0
+    is_missed: bool = True  # of a lost host: what only it could take still waits for it
     free_cpu: int = 0
     free_memory: int = 0
     free_disk: int = 0

@@ -13,6 +13,7 @@ from .world import World
 SILENCE = 10 * SECOND  # without a frame for so long a node is suspect although its stream is open
 WARM_TTL = 10 * SECOND  # leases in pools are given up so long after their node became suspect
 COLD_TTL = 60 * SECOND  # leases with a worker of their own, and the node itself
+LOST_GRACE = 600 * SECOND  # a host that restarts comes back: so long nothing fails because it is away
 
 
 def connect(w: World, event: NodeConnected) -> None:
@@ -23,6 +24,7 @@ def connect(w: World, event: NodeConnected) -> None:
     rebooted = node.boot_id != event.boot_id
     node.boot_id, node.inventory, node.labels = event.boot_id, event.inventory, dict(event.labels)
     node.state, node.session, node.suspect_since = NodeState.READY, event.session, 0
+    node.is_missed = True
     node.last_seen = w.now
     node.unparking.clear()
     w.timers.set(w.now + SILENCE, TimerKind.NODE_SILENCE, node.name, event.session)
@@ -73,7 +75,7 @@ def _settle_lease(w: World, lease: Lease, held: HeldLease | None, *, rebooted: b
         return
     lease.awaiting.clear()  # what it still waits for is asked for again in this session
     lease.held_outcomes.clear()
-    if held.started and not lease.started_at:
+    if (held.started or held.parked) and not lease.started_at:  # only what runs can park
         start(w, lease, held.worker_id, w.now)
     if lease.parked != held.parked:
         (park if held.parked else unpark)(w, lease)  # processor time is counted anew afterwards
@@ -189,12 +191,30 @@ def check_ttl(w: World, name: str, suspect_since: int) -> None:
     for lease_id in sorted(node.leases):
         lease = w.leases[lease_id]
         if age >= (WARM_TTL if lease.pool_key else COLD_TTL):
+            _close_session(w, node)
             lose_lease(w, lease, f"its host {name} has not been heard from for {age // SECOND} s")
     if age >= COLD_TTL:
-        node.state, node.session = NodeState.LOST, None
+        _close_session(w, node)
+        node.state = NodeState.LOST
+        w.timers.set(w.now + LOST_GRACE, TimerKind.NODE_GRACE, node.name, suspect_since)
         for worker_id in sorted(node.workers):
             remove_worker(w, w.workers[worker_id])
         w.emit_node(node)
+
+
+def check_grace(w: World, name: str, suspect_since: int) -> None:
+    """Timer: what only a lost host could take is given up when the host stays away."""
+    node = w.nodes.get(name)
+    if node is not None and node.state is NodeState.LOST and node.suspect_since == suspect_since:
+        node.is_missed = False
+        w.capacity_changed()
+
+
+def _close_session(w: World, node: Node) -> None:
+    """What the host holds is no longer what is known of it: a Hello has to settle that."""
+    if node.session is not None:
+        w.emit(fx.CloseSession(node.name, node.session))
+        node.session = None
 
 
 def lose_lease(w: World, lease: Lease, why: str) -> None:

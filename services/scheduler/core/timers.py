@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
+
+PRUNE_AT = 4096  # pending timers; more than twice those that were wanted last are looked through
 
 
 class TimerKind(Enum):
@@ -15,6 +18,7 @@ class TimerKind(Enum):
     RUN_LIMIT = "run limit"
     NODE_SILENCE = "node silence"
     NODE_TTL = "node time to live"
+    NODE_GRACE = "lost node's grace"
     POOL_IDLE = "pool idle"
     POOL_SPARE = "pool spare"
     POOL_BACKOFF = "pool backoff"
@@ -37,6 +41,18 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[Timer] = []
         self._order = 0
+        self._prune_at = PRUNE_AT
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def prune(self, is_wanted: Callable[[Timer], bool]) -> None:
+        """Drop timers whose reason is past, when there are many: limits may be due long after what they limit."""
+        if len(self._heap) < self._prune_at:
+            return
+        self._heap = [timer for timer in self._heap if is_wanted(timer)]
+        heapq.heapify(self._heap)
+        self._prune_at = max(PRUNE_AT, 2 * len(self._heap))
 
     def set(self, due: int, kind: TimerKind, key: int | str, guard: int = 0) -> None:
         """Add a timer. Equal ones may be set more than once; handlers check their guard."""
