@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ ORPHAN_SECONDS = 20
 _SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
 
 _numbers = itertools.count()
-_MADE = pytest.StashKey[list[Backend]]()
+_open: list[Backend] = []
 
 MakeBackend = Callable[..., Backend]
 MakeWorkspace = Callable[..., Workspace]
@@ -55,11 +57,13 @@ def environments(place: Path, closed: list[Backend]) -> Path:
 def shared_backend(place: Path, environments: Path, closed: list[Backend]) -> Iterator[Backend]:
     """The backend of all tests that need nothing special: the machine's own capacity."""
     backend = Backend(place / "shared", environments, _SETTINGS)
+    _open.append(backend)
     try:
         yield backend.start()
         backend.check_ledger()
     finally:
         backend.close()
+        _open.remove(backend)
         closed.append(backend)
 
 
@@ -70,20 +74,21 @@ def backend(shared_backend: Backend) -> Iterator[Backend]:
     check_no_orphans(shared_backend)
 
 
-@pytest.fixture
-def make_backend(
+@contextmanager
+def backends_of(
     place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
 ) -> Iterator[MakeBackend]:
-    """Makes and starts backends of a test's own, with settings by their environment variables."""
+    """Makes and starts backends; at the end their ledgers are in order, they have no orphan, and are closed."""
     made: list[Backend] = []
+    name = re.sub(r"^.*test_|\W.*$", "", request.node.name)[:24]
 
     def make(*, apart: bool = False, **settings: str) -> Backend:
-        data = place / f"{request.node.originalname.removeprefix('test_')[:24]}-{next(_numbers)}"
+        data = place / f"{name}-{next(_numbers)}"
         backend = Backend(data, environments, {**_SETTINGS, **settings}, apart=apart)
         made.append(backend)
+        _open.append(backend)
         return backend.start()
 
-    request.node.stash[_MADE] = made
     yield make
     try:
         for backend in made:
@@ -93,7 +98,26 @@ def make_backend(
     finally:
         for backend in made:
             backend.close()
+            _open.remove(backend)
             closed.append(backend)
+
+
+@pytest.fixture
+def make_backend(
+    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+) -> Iterator[MakeBackend]:
+    """Makes and starts backends of a test's own, with settings by their environment variables."""
+    with backends_of(place, environments, closed, request) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_backend(
+    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+) -> Iterator[MakeBackend]:
+    """Makes and starts backends that the tests of one module share."""
+    with backends_of(place, environments, closed, request) as make:
+        yield make
 
 
 @pytest.fixture
@@ -123,7 +147,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Shows the end of the backends' logs with a failure."""
     report = yield
     if report.failed:
-        shared = getattr(item, "funcargs", {}).get("backend")
-        for backend in [*item.stash.get(_MADE, []), *([shared] if shared else [])]:
+        for backend in _open:
             report.sections.append((f"log of {backend.data}", backend.log_tail()))
     return report

@@ -57,10 +57,10 @@ CHAIN = """
 """
 
 
-@pytest.fixture
-def one_core(make_backend):
+@pytest.fixture(scope="module")
+def one_core(make_module_backend):
     """A host with one core and 1 GiB."""
-    return make_backend(HANGAR_EXECUTOR_CPU="1", HANGAR_EXECUTOR_MEMORY="1Gi")
+    return make_module_backend(HANGAR_EXECUTOR_CPU="1", HANGAR_EXECUTOR_MEMORY="1Gi")
 
 
 @pytest.fixture

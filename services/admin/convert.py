@@ -173,4 +173,4 @@ def run_filter(message: RunFilterMessage) -> RunFilter:
 
 def action_filter(message: ActionFilterMessage) -> ActionFilter:
     """Returns a filter of actions for the ledger."""
-    return ActionFilter(phases=tuple(message.phases), parent=message.parent)
+    return ActionFilter(phases=tuple(message.phases), parent=message.parent, names=tuple(message.names))

@@ -94,6 +94,12 @@ class Children:
             self._ask(request)
             if request.key in lease.cancellations:
                 self._outgoing.cancellation(lease.lease_id, request.key)
+            self._park_again(lease)  # The scheduler could not count this child when the lease parked.
+
+    def _park_again(self, lease: Lease) -> None:
+        """Says that a lease is parked, in case that the scheduler believes that it runs."""
+        if lease.state is LeaseState.PARKED:
+            self._outgoing.park(lease.lease_id, lease.awaiting)
 
     def _ask(self, request: ChildRequest) -> None:
         self._outgoing.child(request, self._holdings.child_specs[request.spec_key])
@@ -127,7 +133,10 @@ class Children:
         ready: dict[WorkerConnection, list[tuple[ChildOutcome, bytes]]] = defaultdict(list)
         for outcome in outcomes:
             lease = self._holdings.leases.get(outcome.parent_lease_id)
-            if lease is None or lease.is_ended or outcome.key not in lease.requests:
+            if lease is None or lease.is_ended:
+                continue
+            if outcome.key not in lease.requests:
+                self._park_again(lease)  # Nothing goes on with it here, as the scheduler believes it does.
                 continue
             if outcome.outputs.WhichOneof("data") == "reference":
                 self._in_background(self._fetch_and_deliver(lease, outcome))

@@ -84,6 +84,8 @@ class Dispatch:
                 continue
             lease.is_journaled = True
             if not lease.is_shared:
+                if lease.kill is not None:
+                    continue  # It was stopped before its worker was started; that ends without one.
                 self._start_worker(lease.worker)
             self.deliver(lease)
 

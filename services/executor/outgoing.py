@@ -29,6 +29,7 @@ class Outgoing:
         self._full: deque[NodeSessionRequest] = deque()
         self._frame = NodeSessionRequest()
         self._bytes = 0
+        self._parked: set[int] = set()
         self._specs: set[str] = set()
         self._is_open = False
         self._ready = asyncio.Event()
@@ -44,6 +45,7 @@ class Outgoing:
         self._full.clear()
         self._frame = NodeSessionRequest()
         self._bytes = 0
+        self._parked.clear()
         self._specs.clear()
         self._is_open = False
         self._ready.clear()
@@ -55,6 +57,7 @@ class Outgoing:
             frame = self._full.popleft()
         else:
             frame, self._frame, self._bytes = self._frame, NodeSessionRequest(), 0
+            self._parked.clear()
         if not self._full and not self._bytes:
             self._ready.clear()
         return frame
@@ -66,8 +69,20 @@ class Outgoing:
         elif not self._ready.is_set() and self._lazy is None:
             self._lazy = asyncio.get_running_loop().call_later(LAZY_SECONDS, self._send_lazily)
         if self._bytes > FRAME_BYTES:
-            self._full.append(self._frame)
-            self._frame, self._bytes = NodeSessionRequest(), 0
+            self._begin_frame()
+
+    def _begin_frame(self) -> None:
+        self._full.append(self._frame)
+        self._frame, self._bytes = NodeSessionRequest(), 0
+        self._parked.clear()
+
+    def _keep_behind_park(self, lease_id: int) -> None:
+        """Begins a new frame when this one has a park of the lease.
+
+        Within a frame children and cancellations are looked at first: the park would count those of later.
+        """
+        if lease_id in self._parked:
+            self._begin_frame()
 
     def _send_lazily(self) -> None:
         self._lazy = None
@@ -85,6 +100,7 @@ class Outgoing:
     def child(self, request: ChildRequest, spec: TaskSpec) -> None:
         """Asks for a child; its definition goes along when the session does not know it yet."""
         if self._is_open:
+            self._keep_behind_park(request.parent_lease_id)
             size = request.ByteSize()
             if request.spec_key not in self._specs:
                 self._specs.add(request.spec_key)
@@ -96,6 +112,7 @@ class Outgoing:
     def cancellation(self, lease_id: int, key: str) -> None:
         """Withdraws a child."""
         if self._is_open:
+            self._keep_behind_park(lease_id)
             self._frame.cancellations.add(parent_lease_id=lease_id, key=key)
             self._added(_SMALL_MESSAGE_BYTES)
 
@@ -103,6 +120,7 @@ class Outgoing:
         """Says that a lease waits for children only, and for how many."""
         if self._is_open:
             self._frame.parks.add(lease_id=lease_id, awaiting=awaiting)
+            self._parked.add(lease_id)
             self._added(_SMALL_MESSAGE_BYTES)
 
     def result(self, result: LeaseResult) -> None:

@@ -18,6 +18,7 @@ from services.scheduler.shell import Assignment
 from services.scheduler.specs import Specs
 
 _FRAME_BYTES = 4 * 1024 * 1024
+_OF_SESSIONS = frozenset({fx.Welcome, fx.CloseSession})
 _SUCCEEDED = PHASE_NUMBER[Phase.SUCCEEDED]
 
 
@@ -96,7 +97,7 @@ class Frames:
 
     async def release(self, effects: Iterable[Any]) -> None:
         """Puts out what is for nodes; other effects are left alone."""
-        for_nodes = [each for each in effects if type(each) in self._handlers or type(each) is fx.Welcome]
+        for_nodes = [each for each in effects if type(each) in self._handlers or type(each) in _OF_SESSIONS]
         if not for_nodes:
             return
         found = await self._find(for_nodes)
@@ -105,6 +106,9 @@ class Frames:
             node = effect.effect.node if type(effect) is Assignment else effect.node
             if type(effect) is fx.Welcome:
                 self._welcome(effect, frames)
+                continue
+            if type(effect) is fx.CloseSession:
+                self._close(effect, frames)
                 continue
             frame = frames.get(node)
             if frame is None:
@@ -157,6 +161,12 @@ class Frames:
         frame.welcome.dropped_leases.extend(effect.dropped_leases)
         frame.welcome.dropped_workers.extend(effect.dropped_workers)
         session.send(frame)
+
+    def _close(self, effect: fx.CloseSession, frames: dict[str, _Frame]) -> None:
+        session = self._sessions.of(effect.node)
+        if session is not None and session.number == effect.session:
+            frames.pop(effect.node, None)
+            self._sessions.close(session)
 
     def _assign(self, frame: _Frame, assignment: Assignment) -> None:
         effect, action = assignment.effect, assignment.action

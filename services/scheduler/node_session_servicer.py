@@ -12,7 +12,7 @@ import structlog
 from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionRequest, NodeSessionResponse
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceServicer
 from services.common.errors import FailedPrecondition, InvalidArgument
-from services.scheduler.core.events import NodeDisconnected
+from services.scheduler.core.events import NodeDisconnected, NodeHeartbeat
 from services.scheduler.frame_decoder import FrameDecoder
 from services.scheduler.running import Running, Slot
 from services.scheduler.sessions import Session
@@ -20,6 +20,7 @@ from services.scheduler.sessions import Session
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _log = structlog.get_logger(__name__)
 _LONGEST_NAME = 253
+_HEARTBEAT_SECONDS = 2.0
 
 
 class NodeServicer(NodeServiceServicer):
@@ -76,8 +77,12 @@ async def _read(
         async for frame in frames:
             if frame.HasField("hello"):
                 raise InvalidArgument("hello belongs into the first frame of a session only", field="hello")
+            if running.sessions.of(session.node) is not session:
+                return  # a newer one has said what the host holds: what is older than that is past
             _take_in(running, decoder, frame)
-            await running.shell.has_room()
+            while not await running.shell.has_room(_HEARTBEAT_SECONDS):
+                # Its frames wait here: that the host is not heard of is this end's doing.
+                running.shell.submit([NodeHeartbeat(session.node, session.number)])
     finally:
         running.sessions.close(session)
 

@@ -164,9 +164,22 @@ class Shell:
         finally:
             self._tokens.discard(token)
 
-    async def has_room(self) -> None:
-        """Waits while too much is waiting to be written: whoever brings more events calls this first."""
-        await self._room.wait()
+    async def has_room(self, seconds: float | None = None) -> bool:
+        """Waits while too much is waiting to be written: whoever brings more events calls this first.
+
+        Args:
+            seconds: How long to wait at most, None for as long as it takes.
+
+        Returns:
+            False when there is still too much.
+        """
+        if self._room.is_set():
+            return True
+        try:
+            await asyncio.wait_for(self._room.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def read(self, function: Callable[..., _T], *args: Any) -> _T:
         """Calls a reading method of the store in a thread, repeatedly while the database is not there."""

@@ -70,6 +70,7 @@ class Lease:
         blocked_threads: Those of them that are blocked until a child ends.
         threads_before: Threads that existed before its code ran, such as those of modules: not its own.
         killed: The `kill` frame, when one came.
+        interrupt: Makes its sync code raise an exception, while that runs.
     """
 
     id: int
@@ -88,7 +89,7 @@ class Lease:
     ended: bool = False
     killed: Header | None = None
     root: asyncio.Task[Any] | None = None
-    thread_id: int | None = None
+    interrupt: Callable[[type[BaseException]], None] | None = None
 
     @property
     def action(self) -> str:

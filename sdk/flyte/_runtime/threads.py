@@ -7,8 +7,8 @@ import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,15 +26,38 @@ class SlotThread(threading.Thread):
         super().__init__(name="flyte-slot", daemon=True)
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         self._pool = pool
+        self._current: Callable[[], None] | None = None
+        self._guard = threading.Lock()
 
     def run(self) -> None:
         """Runs jobs for ever; a job handles its own exceptions."""
         while True:
             context, job = self.jobs.get()
-            with suppress(BaseException):  # a kill that came when the job had ended already
-                context.run(job)
+            self._work(context, job)
             del context, job
             self._pool.idle.append(self)
+
+    def _work(self, context: Context, job: Callable[[], None]) -> None:
+        """Runs one job; when this returns no interruption of it can come any more."""
+        begun = False
+        while True:
+            try:
+                if not begun:
+                    begun = True
+                    self._current = job
+                    context.run(job)
+                with self._guard:
+                    self._current = None
+                    _raise_in_thread(self.ident, None)
+                return
+            except BaseException:  # noqa: BLE001, S112 - an interruption that came when the job had ended already
+                continue
+
+    def interrupt(self, job: Callable[[], None], error: type[BaseException]) -> None:
+        """Makes a job raise an exception when it next runs Python code; does nothing when it has ended."""
+        with self._guard:
+            if self._current is job:
+                _raise_in_thread(self.ident, error)
 
 
 class SlotThreads:
@@ -44,8 +67,8 @@ class SlotThreads:
         self.idle: list[SlotThread] = []
         self.all: set[threading.Thread] = set()
 
-    def start(self, context: Context, job: Callable[[], None]) -> int | None:
-        """Runs a job in a thread of its own, inside a context; gives the thread's identifier."""
+    def start(self, context: Context, job: Callable[[], None]) -> Callable[[type[BaseException]], None]:
+        """Runs a job in a thread of its own, inside a context; gives what makes the job raise an exception."""
         try:
             thread = self.idle.pop()
         except IndexError:
@@ -53,7 +76,7 @@ class SlotThreads:
             thread.start()
             self.all.add(thread)
         thread.jobs.put((context, job))
-        return thread.ident
+        return partial(thread.interrupt, job)
 
 
 class LeaseThreadPool(ThreadPoolExecutor):
@@ -82,6 +105,7 @@ class LeaseThreadPool(ThreadPoolExecutor):
         return future
 
 
-def raise_in_thread(thread_id: int, error: type[BaseException]) -> None:
-    """Makes a thread raise an exception when it next runs Python code."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+def _raise_in_thread(thread_id: int | None, error: type[BaseException] | None) -> None:
+    """Makes a thread raise an exception when it next runs Python code; None takes one back that is pending."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id or 0), raised)

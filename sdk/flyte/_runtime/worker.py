@@ -25,7 +25,7 @@ from flyte._runtime.modules import CodeLoader
 from flyte._runtime.order import WorkerOrder
 from flyte._runtime.parking import may_park
 from flyte._runtime.stepping import Note
-from flyte._runtime.threads import LeaseThreadPool, SlotThreads, raise_in_thread
+from flyte._runtime.threads import LeaseThreadPool, SlotThreads
 from flyte._types import digest
 
 _CHILDREN_PER_FRAME = 4096
@@ -259,14 +259,14 @@ class Worker:
             self._loop.call_soon_threadsafe(self._thread_ended, lease, ended)
 
         lease.busy_threads += 1
-        lease.thread_id = self._slots.start(context, job)
+        lease.interrupt = self._slots.start(context, job)
 
     async def _await(self, lease: Lease, work: Coroutine[Any, Any, execution.Ended]) -> None:
         self._end(lease, await work)
 
     def _thread_ended(self, lease: Lease, ended: execution.Ended) -> None:
         lease.busy_threads -= 1
-        lease.thread_id = None
+        lease.interrupt = None
         self._end(lease, ended)
 
     def _end(self, lease: Lease, ended: execution.Ended) -> None:
@@ -325,8 +325,8 @@ class Worker:
         lease.drop_children()
         if lease.root is not None:
             lease.root.cancel()
-        elif lease.thread_id is not None and not blocked:
-            raise_in_thread(lease.thread_id, asyncio.CancelledError)
+        elif lease.interrupt is not None and not blocked:
+            lease.interrupt(asyncio.CancelledError)
 
     def _stop(self, header: Header, body: bytes) -> None:
         self._stopping = True

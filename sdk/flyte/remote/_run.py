@@ -329,15 +329,15 @@ class Run(Execution):
         if self.known_phase.is_terminal:
             yield
             return
-        async with aclosing(self._updates()) as updates:
+        async with aclosing(self._updates(names=(ROOT,))) as updates:
             async for _ in updates:
                 yield
 
     async def _updates(
-        self, on_reconnect: Callable[[], None] | None = None
+        self, on_reconnect: Callable[[], None] | None = None, names: tuple[str, ...] = ()
     ) -> AsyncGenerator[RunUpdate, None]:
         client = await self._session.client()
-        async with aclosing(watch_run(client, self._message.id, on_reconnect)) as answers:
+        async with aclosing(watch_run(client, self._message.id, on_reconnect, names)) as answers:
             async for answer in answers:
                 if answer.HasField("run"):
                     self._message = answer.run

@@ -25,8 +25,11 @@ async def watch_run(
     client: Client,
     run: identifiers_pb2.RunIdentifier,
     on_reconnect: Callable[[], None] | None = None,
+    names: tuple[str, ...] = (),
 ) -> AsyncGenerator[run_service_pb2.WatchActionsResponse, None]:
     """Yields what exists, then every change, until the run has ended and all of it was sent.
+
+    With `names` only these actions are followed, which is cheap however many the run has.
 
     Raises:
         flyte.errors.ActionNotFoundError: When there is no such run.
@@ -38,7 +41,11 @@ async def watch_run(
     def request(
         last: run_service_pb2.WatchActionsResponse | None,
     ) -> run_service_pb2.WatchActionsRequest:
-        return run_service_pb2.WatchActionsRequest(run=run, after=last.cursor if last is not None else cursor)
+        return run_service_pb2.WatchActionsRequest(
+            run=run,
+            filter=run_service_pb2.ActionFilter(names=names),
+            after=last.cursor if last is not None else cursor,
+        )
 
     while not ended:
         stream = client.stream(client.runs.WatchActions, request, on_reconnect=on_reconnect)

@@ -298,9 +298,18 @@ class ProcessEngine:
             if record is None or int(record["worker"]) in self._workers:
                 continue
             number = int(record["worker"])
-            if self._track(number, directory):
+            if not (directory / SUPERVISOR).exists():
+                # The executor was killed before a zygote had forked it, and those of then have ended.
+                await self._forget_unstarted(number, directory)
+            elif self._track(number, directory):
                 adopted.append(AdoptedWorker(number, directory, str(record["token"])))
         return adopted
+
+    async def _forget_unstarted(self, worker_id: int, directory: Path) -> None:
+        """Removes what is left of a worker of which no process ever was, so that it can be started."""
+        if worker_id not in self._launching:
+            await self._clean_up(worker_id, directory)
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def kill(self, worker_id: int, reason: str) -> WorkerExit:
         """See `Engine`."""

@@ -278,3 +278,52 @@ async def test_many_long_outcomes_are_several_frames(bench: Bench):
             received[entry["key"]] = each.body[position : position + entry["size"]]
             position += entry["size"]
     assert received == {key: key.encode() * 15_000 for key in keys}
+
+
+async def test_a_park_before_a_long_child_was_asked_for_is_said_again_behind_it(bench: Bench):
+    """A parent whose child's inputs go through the blob store gives its place back as any other does."""
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.begin(10)
+    worker.ask(10, "c1", b'"' + b"x" * 100_000 + b'"')
+    worker.park(10)
+    await until(lambda: bench.scheduler.all("children"))
+    await until(lambda: bench.scheduler.all("parks"))
+    counted = 0
+    believed_parked = False
+
+    def replay() -> bool:
+        nonlocal counted, believed_parked
+        counted, believed_parked = 0, False
+        for heard in bench.scheduler.frames:
+            counted += len(heard.children)
+            believed_parked = believed_parked or any(park.awaiting == counted for park in heard.parks)
+        return believed_parked
+
+    await until(replay, "a park that the scheduler can believe")
+
+
+async def test_an_outcome_that_a_parked_lease_does_not_want_is_answered_with_its_park(bench: Bench):
+    """The scheduler took the lease for running when it sent the outcome."""
+    bench.scheduler.send(frame(start(1), assignment(10, pool=POOL)), [spec()])
+    worker = await bench.world.worker(1)
+    await worker.has(10)
+    worker.begin(10)
+    worker.ask(10, "c2")
+    worker.park(10)
+    await until(lambda: len(bench.scheduler.all("parks")) == 1)
+    bench.scheduler.send(outcome(10, "c1"))
+    await until(lambda: len(bench.scheduler.all("parks")) == 2)
+    assert not worker.outcomes.get(10)
+
+
+async def test_a_lease_that_is_stopped_in_the_frame_that_brings_it_starts_no_worker(bench: Bench):
+    """The kill is confirmed, and nothing of the lease is left."""
+    both = frame(assignment(7, worker_id=3))
+    both.kills.add(lease_id=7, reason="no")
+    bench.scheduler.send(both, [spec()])
+    result = await bench.scheduler.result(7)
+    assert result.killed
+    await until(lambda: not bench.holdings.leases and not bench.holdings.workers)
+    assert bench.world.launches == []

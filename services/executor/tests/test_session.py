@@ -132,6 +132,22 @@ async def test_frames_collect_what_is_queued():
     assert len((await outgoing.take()).specs) == 1
 
 
+async def test_what_a_lease_asks_for_after_a_park_goes_into_a_later_frame():
+    """Within a frame children are looked at before parks: a stale park would seem to count the newer child."""
+    outgoing = Outgoing()
+    outgoing.open()
+    outgoing.child(ChildRequest(parent_lease_id=1, key="a", spec_key="s"), spec())
+    outgoing.park(1, 1)
+    outgoing.child(ChildRequest(parent_lease_id=2, key="z", spec_key="s"), spec())
+    outgoing.child(ChildRequest(parent_lease_id=1, key="b", spec_key="s"), spec())
+    outgoing.park(1, 1)
+    outgoing.cancellation(1, "b")
+    taken = [await outgoing.take() for _ in range(3)]
+    assert [[child.key for child in each.children] for each in taken] == [["a", "z"], ["b"], []]
+    assert [len(each.parks) for each in taken] == [1, 1, 0]
+    assert len(taken[2].cancellations) == 1
+
+
 async def test_frames_stay_small_and_in_order():
     """Many large results are several frames, none of them much beyond the limit."""
     outgoing = Outgoing()

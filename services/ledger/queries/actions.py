@@ -67,6 +67,8 @@ class ActionFilter:
     phases: Sequence[int] = ()
     parent: str = ""
     """Only children of the action of this name."""
+    names: Sequence[str] = ()
+    """Only actions of these names."""
 
 
 EVERY_ACTION = ActionFilter()
@@ -148,7 +150,12 @@ def actions_changed_since(
     Returns:
         The actions and the cursor to go on from.
     """
-    newer = select(EVENT.c.cursor, EVENT.c.action_id).where(EVENT.c.run_id == run_id, EVENT.c.cursor > cursor)
+    newer = select(EVENT.c.cursor, EVENT.c.action_id).where(EVENT.c.cursor > cursor)
+    if filter.names:
+        named = select(ACTION.c.id).where(ACTION.c.run_id == run_id, ACTION.c.name.in_(filter.names))
+        newer = newer.where(EVENT.c.action_id.in_(named.scalar_subquery()))
+    else:
+        newer = newer.where(EVENT.c.run_id == run_id)
     events = connection.execute(newer.order_by(EVENT.c.cursor).limit(limit)).all()
     if not events:
         return ActionChanges([], cursor, complete=True)
@@ -162,6 +169,8 @@ def _filtered(query: Select[Any], filter: ActionFilter) -> Select[Any]:
         query = query.where(ACTION.c.phase.in_(filter.phases))
     if filter.parent:
         query = query.where(_PARENT.c.name == filter.parent)
+    if filter.names:
+        query = query.where(ACTION.c.name.in_(filter.names))
     return query
 
 

@@ -221,6 +221,15 @@ def test_actions_changed_since_end_where_the_events_end(connection):
     assert {each.id for each in actions.actions_changed_since(connection, 1, 28).actions} == {14, 10}
 
 
+def test_changes_of_named_actions_leave_the_others_out(connection):
+    """Who waits for the root action is not shown, and does not read, what happens to its children."""
+    only_root = actions.ActionFilter(names=["a0"])
+    changes = actions.actions_changed_since(connection, 1, 0, filter=only_root)
+    assert [each.name for each in changes.actions] == ["a0"]
+    assert actions.actions_changed_since(connection, 1, changes.cursor, filter=only_root).actions == []
+    assert [each.name for each in actions.list_actions(connection, 1, filter=only_root)] == ["a0"]
+
+
 def test_attempts_are_found_by_number(connection):
     """The newest attempt is the default; all are listed oldest first."""
     listed = attempts.list_attempts(connection, 13)

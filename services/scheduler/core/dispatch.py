@@ -92,8 +92,8 @@ def _has_cpu_for_one_more(pool: Pool, node: Node) -> bool:
     if node.unparking:
         return False
     in_use = pool.in_use.get(node.name, 0)
-    more = pool.busy_workers(node.name, in_use + 1) - pool.busy_workers(node.name, in_use)
-    return more * pool.task.resources.cpu <= node.free_cpu or not more
+    more = pool.busy_workers(node.name, in_use + 1) - pool.cpu_shares.get(node.name, 0)
+    return more <= 0 or more * pool.task.resources.cpu <= node.free_cpu
 
 
 def _recall_stranded(w: World, pool: Pool) -> None:
@@ -350,6 +350,7 @@ def stop_worker(w: World, worker: Worker, reason: str) -> None:
     """End a pool worker once what runs in it has ended; its resources come back when it has exited."""
     worker.state = WorkerState.STOPPING
     w.emit_worker(worker)
+    w.book_pool_cpu(w.pools[worker.pool_key], worker.node)
     if w.is_reachable(worker.node):
         w.emit(fx.StopWorker(worker.node, worker.id, reason))
 

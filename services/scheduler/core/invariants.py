@@ -83,12 +83,11 @@ def _validate_booking(w: World, node: Node) -> None:
             held.append((wanted._replace(cpu=0) if lease.parked else wanted, lease.gpu_uuids))
     held.extend((w.pools[w.workers[i].pool_key].held_by_worker, w.workers[i].gpu_uuids) for i in node.workers)
     for pool in w.pools.values():
-        busy = pool.busy_workers(node.name, pool.in_use.get(node.name, 0))
-        _hold(
-            pool.cpu_shares.get(node.name, 0) == busy,
-            f"processor time of busy workers on {node.name} is booked",
-        )
-        cpu -= busy * pool.task.resources.cpu
+        shares, ready = pool.cpu_shares.get(node.name, 0), pool.ready_on(node.name)
+        works = bool(ready and pool.in_use.get(node.name))
+        _hold(bool(shares) == works, f"processor time is booked on {node.name} while workers are busy")
+        _hold(shares <= ready, f"processor time on {node.name} is booked for ready workers only")
+        cpu -= shares * pool.task.resources.cpu
     for wanted, gpus in held:
         cpu, memory, disk = cpu - wanted.cpu, memory - wanted.memory, disk - wanted.disk
         _hold(not booked & set(gpus), f"no GPU of {node.name} is booked twice")

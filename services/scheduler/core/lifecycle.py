@@ -174,7 +174,9 @@ def collapse(w: World, action: Action) -> None:
             w.remember_ended_run(w.runs[current.run_id])
             return
         parent = w.actions[current.parent_id]
-        if parent.children.get(current.key) is current:  # else it was asked for again while it waited for this
+        if (
+            parent.children.get(current.key) is current
+        ):  # else it was asked for again while it waited for this
             parent.children[current.key] = Child(
                 current.id, current.name, current.state, current.round, current.incarnation
             )

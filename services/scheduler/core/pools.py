@@ -38,8 +38,8 @@ class Pool:
         return self.task.resources._replace(cpu=0)
 
     def busy_workers(self, node: str, leases: int) -> int:
-        """Workers of the node that have something to do with so many leases."""
-        return min(self.ready_on(node), -(-leases // self.policy.concurrency))
+        """Workers of the node that so many leases keep busy."""
+        return min(self.ready_on(node), -(-leases // self.credits_of_worker))
 
     def book_cpu(self, node: Node) -> None:
         """Make the booked processor time of the node fit the workers that are busy there."""
@@ -53,11 +53,15 @@ class Pool:
 
     def credits(self, node: str) -> int:
         """How many leases that are not parked the node may hold: slots, and a little ahead when actions are short."""
-        slots = self.ready_on(node) * self.policy.concurrency
-        if not slots or self.mean_run < 0:
-            return slots
+        return self.ready_on(node) * self.credits_of_worker
+
+    @property
+    def credits_of_worker(self) -> int:
+        """How many leases that are not parked one worker is kept busy with."""
+        if self.mean_run < 0:
+            return self.policy.concurrency
         ahead = min(MAX_PREFETCH, int(PREFETCH_HORIZON / max(self.mean_run, 1.0)))
-        return slots * (1 + ahead)
+        return self.policy.concurrency * (1 + ahead)
 
     def observe(self, run_time: int) -> None:
         """Learn from an ended lease how long actions run."""

@@ -71,7 +71,10 @@ def _settle_lease(w: World, lease: Lease, held: HeldLease | None, *, rebooted: b
     if lease.killing is not None:
         w.emit(fx.Kill(lease.node, lease.id, lease.kill_reason, lease.killing))
     if held is None:
-        send_assignment(w, lease)
+        if (
+            lease.killing is None
+        ):  # else the host answers that it is not there, and it must not come behind that
+            send_assignment(w, lease)
         return
     lease.awaiting.clear()  # what it still waits for is asked for again in this session
     lease.held_outcomes.clear()

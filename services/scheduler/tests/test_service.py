@@ -18,6 +18,8 @@ from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.errors import AlreadyExists, HangarError, InvalidArgument, NotFound
 from services.common.grpc_errors import from_rpc_error
 from services.ledger.queries import events, logs, payloads, tasks
+from services.scheduler.core import reconcile
+from services.scheduler.core.model import SECOND
 from services.scheduler.tests.backend import action, eventually, run_id, serving
 from services.scheduler.tests.fake_executor import document, make_spec
 
@@ -363,3 +365,17 @@ async def test_tasks_are_listed_in_their_newest_version(tmp_path: Path):
         assert (listed.version, TaskSpec.FromString(listed.spec)) == ("v2", newer)
         assert old is not None
         assert old.version == "v1"
+
+
+async def test_a_host_that_was_given_up_while_it_was_silent_is_made_to_connect_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The scheduler ends its session: only a Hello can settle what became of what it holds."""
+    for limit in ("SILENCE", "WARM_TTL", "COLD_TTL"):
+        monkeypatch.setattr(reconcile, limit, SECOND // 20)
+    async with serving(tmp_path) as backend:
+        executor = backend.executor(complete=False)
+        await executor.connect()
+        await backend.create_run()
+        await executor.ended()
+        assert backend.app.running.sessions.of("node") is None

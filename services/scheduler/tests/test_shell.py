@@ -147,6 +147,7 @@ async def test_a_ledger_that_is_behind_holds_up_who_brings_more(rig: Rig, monkey
     for _ in range(10):
         await asyncio.sleep(0)
     assert not waiting.done()
+    assert not await rig.shell.has_room(0.001), "who must not wait for long is told so"
     assert len(rig.shell.scheduler.world.runs) == 1
     rig.store.allowed.set()
     await asyncio.gather(first, blocked, waiting)

@@ -23,7 +23,7 @@ from services.executor.engines.tests.process_host import (
     until,
     write_code,
 )
-from services.executor.engines.worker_process import start_time
+from services.executor.engines.worker_process import start_time, write_record
 
 
 class Lab:
@@ -125,6 +125,17 @@ async def test_an_orphan_ends_after_its_time_to_live(lab: Lab) -> None:
     ended = await lab.exit()
     assert (ended.worker_id, ended.killed) == (1, True)
     assert "no executor" in ended.reason
+
+
+async def test_a_worker_that_was_on_record_and_never_forked_can_be_started(lab: Lab) -> None:
+    """When the executor was killed in between, the next one starts the worker, and hears of no end."""
+    directory = lab.state / "workers" / "1"
+    directory.mkdir(parents=True)
+    write_record(directory / "worker.json", {"worker": 1, "token": "of the one before"})
+    assert await lab.engine.adopt() == []
+    peer = await lab.launch()
+    assert await peer.call("environ", name="NOTHING") == "(not set)"
+    assert start_time(lab.supervisor()) is not None
 
 
 async def test_a_worker_with_an_executor_is_no_orphan(lab: Lab) -> None:

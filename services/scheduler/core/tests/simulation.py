@@ -1,7 +1,8 @@
 """A deterministic simulation of scheduler, executors and workers in virtual time, with faults.
 
-Frames are delayed, lost with their session, and doubled; the scheduler crashes before or after any commit; executors
-restart; hosts reboot; workers die. A seed decides everything, so a failure can be replayed.
+Frames are delayed, lost with their session, and doubled; what queues up at a host goes into one frame, in the order
+of the frame's fields; the scheduler crashes before or after any commit; executors restart; hosts reboot or fall silent
+with their session open; workers die. A seed decides everything, so a failure can be replayed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Program:
     user_failures: int = 0  # attempts that raise before one succeeds
     duration: int = 5 * MS
     catches: bool = False  # goes on when a child fails
+    cancels: bool = False  # withdraws the last child of each stage after a while
+    hangs: bool = False  # never ends by itself
 
 
 @dataclass
@@ -53,11 +56,25 @@ class SimLease:
     running: bool = False
     stage: int = -1
     waiting: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)  # of the stage, without an outcome
+    cancelling: bool = False  # a timer of user code is pending: not parked meanwhile
     child_failed: bool = False
     parked: bool = False
     result: ev.LeaseEnded | None = None
     started_at: int = 0
     epoch: int = 0  # invalidates steps scheduled before a restart of the host
+
+
+FIELDS = [
+    ev.LeaseStarted,
+    ev.ChildRequested,
+    ev.ChildCancelled,
+    ev.LeaseParked,
+    ev.LeaseEnded,
+    ev.WorkerReported,
+    ev.NodeHeartbeat,
+]
+"""The order in which a frame's contents are handled."""
 
 
 class SimExecutor:
@@ -71,30 +88,56 @@ class SimExecutor:
         self.session: int | None = None
         self.leases: dict[int, SimLease] = {}
         self.workers: dict[int, tuple[str, WorkerState, int]] = {}  # id -> pool, state, concurrency
+        self.outbox: list[ev.Event] = []
+        self.silent_until = 0
 
     def connect(self) -> None:
         """Open a session and say what is here."""
         self.sim.session_counter += 1
         self.session = self.sim.session_counter
+        self.outbox.clear()
         hello = ev.NodeConnected(self.name, self.session, f"boot-{self.boot}", self.inventory)
         hello.workers = [ev.HeldWorker(i, state, pool) for i, (pool, state, _) in self.workers.items()]
         hello.leases = [
             ev.HeldLease(i, x.started_at > 0, x.parked, x.worker_id) for i, x in self.leases.items()
         ]
-        self.sim.deliver_up(self, hello)
+        self.sim.deliver_up(self, [hello])
         for lease in list(self.leases.values()):
             if lease.result is not None:
                 self.send(lease.result)
             else:
-                for key in sorted(lease.waiting):
+                for key in sorted(lease.waiting | lease.cancelled):
                     self._request(lease, key)
+                for key in sorted(lease.cancelled):
+                    self.send(ev.ChildCancelled(self.name, lease.assign.lease_id, key))
+                if lease.parked:
+                    self._say_parked(lease)
 
     def send(self, event: ev.Event) -> None:
-        """Send to the scheduler, sometimes twice."""
-        if self.session is not None:
-            self.sim.deliver_up(self, event)
-            if self.sim.random.random() < self.sim.doubling:
-                self.sim.deliver_up(self, event)
+        """Send to the scheduler, sometimes twice, with what else queues up meanwhile."""
+        if self.session is None:
+            return
+        if not self.sim.batching:
+            for _ in range(2 if self.sim.random.random() < self.sim.doubling else 1):
+                self.sim.deliver_up(self, [event])
+            return
+        overtaken = isinstance(event, ev.ChildRequested | ev.ChildCancelled) and any(
+            isinstance(other, ev.LeaseParked) and other.lease_id == event.lease_id for other in self.outbox
+        )
+        if overtaken:
+            self._flush()
+        if not self.outbox:
+            self.sim.later(self.sim.random.choice([0, 0, MS, 3 * MS]), self._flush)
+        self.outbox.append(event)
+
+    def _flush(self) -> None:
+        frame, self.outbox = self.outbox, []
+        if frame:
+            frame.sort(key=lambda event: FIELDS.index(type(event)))
+            self.sim.deliver_up(self, frame)
+
+    def _say_parked(self, lease: SimLease) -> None:
+        self.send(ev.LeaseParked(self.name, lease.assign.lease_id, len(lease.waiting)))
 
     def receive(self, effect: fx.Effect) -> None:
         """A frame of the scheduler arrived."""
@@ -191,33 +234,71 @@ class SimExecutor:
 
     def _next_stage(self, lease: SimLease) -> None:
         lease.stage += 1
+        lease.cancelled.clear()
         if lease.stage >= len(lease.program.stages):
-            self._step_later(lease, lease.program.duration, self._end)
+            if not lease.program.hangs:
+                self._step_later(lease, lease.program.duration, self._end)
             return
-        lease.waiting = {child.key for child in lease.program.stages[lease.stage]}
+        lease.waiting = {self._key(lease, child) for child in lease.program.stages[lease.stage]}
         for key in sorted(lease.waiting):
             self._request(lease, key)
+        if lease.program.cancels:
+            lease.cancelling = True
+            self._step_later(lease, lease.program.duration, partial(self._cancel, stage=lease.stage))
+        else:
+            self._park(lease)
+
+    def _park(self, lease: SimLease) -> None:
         lease.parked = True
-        self.send(ev.LeaseParked(self.name, lease.assign.lease_id, len(lease.waiting)))
+        self._say_parked(lease)
         self._dispatch()
 
+    def _cancel(self, lease: SimLease, stage: int) -> None:
+        lease.cancelling = False
+        key = self._key(lease, lease.program.stages[stage][-1])
+        if key in lease.waiting:
+            lease.waiting.discard(key)
+            lease.cancelled.add(key)
+            self.send(ev.ChildCancelled(self.name, lease.assign.lease_id, key))
+        self._go_on(lease)
+
+    def _go_on(self, lease: SimLease) -> None:
+        if lease.cancelling:
+            return
+        if lease.waiting:
+            self._park(lease)
+        else:
+            self._next_stage(lease)
+
+    def _key(self, lease: SimLease, child: Program) -> str:
+        """Keys derive from the name of the parent: an action that is run again has other children."""
+        name = self.sim.ledger.actions[lease.assign.action_id].created.name
+        repeats = "" if name == "a0" else name.removeprefix(lease.program.key)
+        return child.key + repeats.replace("-", "_")
+
     def _request(self, lease: SimLease, key: str) -> None:
-        child = next(c for c in lease.program.stages[lease.stage] if c.key == key)
+        child = next(c for c in lease.program.stages[lease.stage] if self._key(lease, c) == key)
         self.send(ev.ChildRequested(self.name, lease.assign.lease_id, key, child.task, child, b"inputs"))
 
     def _outcome(self, effect: fx.SendOutcome) -> None:
         lease = self.leases.get(effect.lease_id)
-        if lease is None or lease.result is not None or effect.key not in lease.waiting:
+        if lease is None or lease.result is not None:
+            return
+        if effect.key in lease.cancelled:
+            lease.cancelled.discard(effect.key)
+            if lease.parked:
+                self._say_parked(lease)
+            return
+        if effect.key not in lease.waiting:
+            if lease.parked:
+                self._say_parked(lease)
             return
         lease.waiting.discard(effect.key)
         lease.parked = False
         if effect.phase is not Phase.SUCCEEDED and not lease.program.catches:
             self._finish(lease, Failure(FailureKind.USER, "RuntimeUserError", f"child {effect.name} failed"))
-        elif not lease.waiting:
-            self._next_stage(lease)
         else:
-            lease.parked = True
-            self.send(ev.LeaseParked(self.name, lease.assign.lease_id, len(lease.waiting)))
+            self._go_on(lease)
 
     def _end(self, lease: SimLease) -> None:
         if lease.assign.user_attempt < lease.program.user_failures:
@@ -275,11 +356,20 @@ class Simulation:
     """The whole system under one random seed."""
 
     def __init__(
-        self, seed: int, nodes: dict[str, Inventory], *, faults: float = 0.0, doubling: float = 0.0
+        self,
+        seed: int,
+        nodes: dict[str, Inventory],
+        *,
+        faults: float = 0.0,
+        doubling: float = 0.0,
+        batching: bool = False,
+        silences: int = 0,
     ) -> None:
         self.random = random.Random(seed)
         self.faults = faults
         self.doubling = doubling
+        self.batching = batching
+        self.silences = silences
         self.now = 1_000 * SECOND
         self.ledger = MemoryLedger()
         self.scheduler = Scheduler()
@@ -302,10 +392,11 @@ class Simulation:
         self._order += 1
         heapq.heappush(self._queue, (self.now + delay, self._order, call))
 
-    def deliver_up(self, executor: SimExecutor, event: ev.Event) -> None:
-        """Carry an event to the scheduler; it is lost when the session breaks on the way. Order is kept."""
+    def deliver_up(self, executor: SimExecutor, frame: list[ev.Event]) -> None:
+        """Carry a frame to the scheduler; it is lost when the session breaks on the way. Order is kept."""
         session = executor.session
-        self.later(MS, lambda: self.feed(event) if executor.session == session else None)
+        delay = max(MS, executor.silent_until - self.now)
+        self.later(delay, lambda: self.feed(*frame) if executor.session == session else None)
 
     def submit(self, name: str, program: Program) -> None:
         """Create a run."""
@@ -334,13 +425,20 @@ class Simulation:
         for effect in effects:
             if isinstance(effect, fx.Reply):
                 self.replies[effect.token] = effect
+            elif isinstance(effect, fx.CloseSession):
+                self._close_session(self.executors[effect.node], effect.session)
             elif not isinstance(effect, fx.Persist):
                 self._deliver_down(effect)
+
+    def _close_session(self, executor: SimExecutor, session: int) -> None:
+        delay = max(MS, executor.silent_until - self.now)
+        self.later(delay, lambda: self._break_session(executor) if executor.session == session else None)
 
     def _deliver_down(self, effect: fx.Effect) -> None:
         executor = self.executors[effect.node]  # type: ignore[union-attr]
         session = executor.session
-        self.later(MS, lambda: executor.receive(effect) if executor.session == session else None)
+        delay = max(MS, executor.silent_until - self.now)
+        self.later(delay, lambda: executor.receive(effect) if executor.session == session else None)
 
     def _strikes(self) -> bool:
         if self.faults and self.fault_count < 40 and self.random.random() < self.faults / 4:
@@ -368,7 +466,7 @@ class Simulation:
             return
         self.fault_count += 1
         executor = self.random.choice(list(self.executors.values()))
-        match self.random.randrange(4):
+        match self.random.randrange(5 if self.silences else 4):
             case 0:
                 self._break_session(executor)
             case 1:
@@ -379,6 +477,9 @@ class Simulation:
                     executor.reboot()
             case 3:
                 self._crash()
+            case 4:
+                self.silences -= 1
+                executor.silent_until = self.now + self.random.choice([8, 15, 25, 90]) * SECOND
 
     def run(self, limit: int = 4_000 * SECOND) -> None:
         """Go on until all submitted runs have ended; heartbeats and timers included.
@@ -386,8 +487,19 @@ class Simulation:
         Raises:
             AssertionError: they did not within `limit` of virtual time.
         """
-        end = self.now + limit
-        while not self.is_done():
+        self._run(self.is_done, self.now + limit)
+
+    def settle(self) -> None:
+        """Go on without faults until hosts hold no lease that has no meaning any more.
+
+        Raises:
+            AssertionError: they still do after a while.
+        """
+        self.faults = 0.0
+        self._run(lambda: not any(e.leases for e in self.executors.values()), self.now + 300 * SECOND)
+
+    def _run(self, is_done: Callable[[], bool], end: int) -> None:
+        while not is_done():
             assert self.now < end, f"not done: {self.describe()}"
             deadline = self.scheduler.next_deadline()
             next_call = self._queue[0][0] if self._queue else None

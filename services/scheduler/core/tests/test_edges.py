@@ -18,7 +18,7 @@ from services.scheduler.core.model import (
 )
 
 from .ledger import MemoryLedger
-from .test_core import GIB, ONE_CORE, USER, Driver, final_state, of, ready
+from .test_core import GIB, ONE_CORE, USER, Driver, final_state, of, pooled, ready
 
 KILLED = Failure(FailureKind.SYSTEM, "Killed", "killed")
 
@@ -45,10 +45,8 @@ def ledger_of(driver: Driver) -> MemoryLedger:
 def test_a_child_that_is_run_again_while_what_was_below_it_still_ends_keeps_its_place() -> None:
     """The repeat's outcome reaches the parent, and nothing of the first one hides it."""
     driver = Driver()
-    task, child, grandchild = (Task(f"d{i}", f"e.t{i}", Resources(100, GIB), retries=1 - i) for i in range(3))
-    child = Task("d1", "e.t1", Resources(100, GIB))
-    grandchild = Task("d2", "e.t2", Resources(100, GIB))
-    driver.submit(task)
+    child, grandchild = (Task(f"d{i}", f"e.t{i}", Resources(100, GIB)) for i in (1, 2))
+    driver.submit(Task("d0", "e.t0", Resources(100, GIB), retries=1))
     driver.start(1)
     ask(driver, 1, "child", child)
     driver.start(2)
@@ -138,6 +136,8 @@ def test_what_only_a_host_that_restarts_could_take_waits_for_it() -> None:
     driver.submit(Task("d", "e.t", Resources(32000, GIB)))
     while driver.scheduler.world.nodes["large"].state.value != "lost":
         driver.tick()
+    driver.submit(Task("s", "e.s", ONE_CORE), "small")
+    driver.end(1)  # frees something, so that everything that waits is looked at again
     assert driver.scheduler.world.runs
     effects = driver.do(ev.NodeConnected("large", 10, "next boot", Inventory(64000, 64 * GIB, 0)))
     assert of(effects, fx.Assign)
@@ -193,7 +193,11 @@ def test_a_retried_action_has_its_whole_queue_time_again_after_a_restart() -> No
     recorded(driver, ev.CreateRun("t", "default", "development", "run", "d", task, None, None, None))
     driver.now += 100 * SECOND
     other = Task("o", "e.o", ONE_CORE)
-    recorded(driver, ev.NodeHeartbeat("n", 1), ev.CreateRun("u", "default", "development", "other", "d", other, 0, 0, 0))
+    recorded(
+        driver,
+        ev.NodeHeartbeat("n", 1),
+        ev.CreateRun("u", "default", "development", "other", "d", other, 0, 0, 0),
+    )
     recorded(driver, ev.NodeDisconnected("n", 1))
     recorded(driver, ev.LeaseEnded("n", 1, USER, None, False, driver.now))
     driver.scheduler = Scheduler()
@@ -208,10 +212,23 @@ def test_limits_of_what_has_ended_do_not_pile_up() -> None:
     task = Task("d", "e.t", ONE_CORE, max_runtime=86_400 * SECOND, max_queued=86_400 * SECOND)
     for number in range(5000):
         driver.scheduler.handle(
-            ev.CreateRun("t", "default", "development", f"run{number}", "d", task, None, None, None), driver.now
+            ev.CreateRun("t", "default", "development", f"run{number}", "d", task, None, None, None),
+            driver.now,
         )
         lease = number + 1
         driver.scheduler.handle(ev.LeaseStarted("n", lease, 0, driver.now), driver.now)
         driver.scheduler.handle(ev.LeaseEnded("n", lease, None, b"", False, driver.now), driver.now)
     assert driver.scheduler.world.leases == {}
     assert len(driver.scheduler.world.timers) < 5000
+
+
+def test_a_lease_that_was_stopped_before_its_host_had_it_is_not_sent_behind_its_kill() -> None:
+    """The host answers the kill of what it does not have; an assignment that came later would run for nobody."""
+    driver = Driver()
+    ready(driver, driver.submit(pooled(0)))
+    driver.do(ev.NodeDisconnected("n", 1))
+    hello = ev.NodeConnected("n", 2, "boot", Inventory(4000, 8 * GIB, 0))
+    driver.scheduler.world.leases[1].killing = FailureKind.TIMEOUT
+    effects = driver.do(hello)
+    assert [kill.lease_id for kill in of(effects, fx.Kill)] == [1]
+    assert not of(effects, fx.Assign)

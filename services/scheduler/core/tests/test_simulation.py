@@ -111,6 +111,79 @@ def test_an_abort_under_faults_ends_every_action(seed: int) -> None:
     assert all(attempt.closed for attempt in sim.ledger.attempts.values())
 
 
+def busy(key: str) -> Program:
+    """Actions of all kinds: cancelled, hanging until their limit, failing with others below them."""
+    quick = Task(f"digest-quick-{key}", f"env.quick-{key}", SMALL, 0, max_runtime=SECOND)
+    hanging = Program(f"{key}hang", quick, hangs=True)
+    slow, other_slow = (Program(f"{key}slow{i}", cold("slow"), duration=300 * MS) for i in range(2))
+    leaves = tuple(Program(f"{key}leaf{i}", warm("leaf", 1), user_failures=i % 2) for i in range(4))
+    flaky = Program(f"{key}flaky", cold("flaky", 1), ((leaves[0],), (leaves[1],)), user_failures=1)
+    doomed = Program(
+        f"{key}doomed", cold("doomed"), ((Program(f"{key}bad", cold("bad"), user_failures=99), other_slow),)
+    )
+    canceller = Program(
+        f"{key}canceller",
+        cold("canceller"),
+        ((leaves[2], slow),),
+        cancels=True,
+        catches=True,
+        duration=40 * MS,
+    )
+    return Program(
+        key,
+        warm("root", 2),
+        ((canceller, flaky), (hanging, doomed), (leaves[3],)),
+        catches=True,
+        user_failures=1,
+    )
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_cancellations_limits_and_repeats_under_faults_end_as_they_would_without(seed: int) -> None:
+    """Frames as sessions really batch them, silent hosts, several runs, pools on several hosts: all ends, once."""
+    sim = Simulation(
+        seed, HOSTS["two" if seed % 3 else "one"], faults=0.02 if seed % 5 else 0.0, batching=True, silences=2
+    )
+    for run in ("run0", "run1"):
+        sim.submit(run, busy(f"{run}-"))
+    sim.run()
+    sim.settle()
+    assert set(sim.ledger.run_phases.values()) == {"succeeded"}
+    for run in ("run0", "run1"):
+        for name, row in sim.ledger.by_name(run).items():
+            assert row.state in expected(name), (name, row.state)
+    assert all(attempt.closed for attempt in sim.ledger.attempts.values())
+
+
+def expected(name: str) -> set[State]:
+    """How an action of `busy` may end."""
+    if "hang" in name:
+        return {State.TIMED_OUT}
+    if "bad" in name or "doomed" in name:
+        return {State.FAILED}
+    if "slow" in name:
+        return {State.ABORTED, State.SUCCEEDED}
+    return {State.SUCCEEDED}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_an_abort_among_other_runs_under_all_faults_leaves_nothing_behind(seed: int) -> None:
+    """What is aborted ends, what is not goes on, and no host keeps a lease."""
+    sim = Simulation(seed, HOSTS["two"], faults=0.02, batching=True, silences=2)
+    for run in ("run0", "run1"):
+        sim.submit(run, busy(f"{run}-"))
+    sim.later(
+        (10 + seed * 13) * MS,
+        lambda: sim.feed(ev.AbortRun("abort", "default", "development", "run0", "enough")),
+    )
+    sim.run()
+    sim.settle()
+    assert {row.state for row in sim.ledger.by_name("run1").values() if row.created.name == "a0"} == {
+        State.SUCCEEDED
+    }
+    assert all(attempt.closed for attempt in sim.ledger.attempts.values())
+
+
 def test_equal_seeds_give_equal_histories() -> None:
     """The simulation, and with it the core, is deterministic."""
     histories = []

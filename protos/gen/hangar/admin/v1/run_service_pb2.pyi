@@ -138,12 +138,14 @@ class GetActionResponse(_message.Message):
     def __init__(self, action: _Optional[_Union[_run_pb2.Action, _Mapping]] = ...) -> None: ...
 
 class ActionFilter(_message.Message):
-    __slots__ = ("phases", "parent")
+    __slots__ = ("phases", "parent", "names")
     PHASES_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     phases: _containers.RepeatedScalarFieldContainer[_phase_pb2.Phase]
     parent: str
-    def __init__(self, phases: _Optional[_Iterable[_Union[_phase_pb2.Phase, str]]] = ..., parent: _Optional[str] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, phases: _Optional[_Iterable[_Union[_phase_pb2.Phase, str]]] = ..., parent: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListActionsRequest(_message.Message):
     __slots__ = ("run", "filter", "page_size", "page_token")
