@@ -4,12 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
+@pytest.mark.timeout(600)  # the packages may have to be fetched
 def test_digits(workspace):
     """The digits pipeline picks a model that is right for more than 95 of 100 digits that it has not seen."""
-    done = workspace.flyte("-of", "json", "run", EXAMPLES / "digits" / "digits.py", "main", seconds=170)
+    done = workspace.flyte("-of", "json", "run", EXAMPLES / "digits" / "digits.py", "main", seconds=500)
     summary = json.loads(done.out)["outputs"]["o0"]
     assert 0.95 < summary["accuracy"] <= 1
     assert summary["tested_on"] == 450
