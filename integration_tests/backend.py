@@ -34,6 +34,7 @@ _FOREIGN = (
     "VIRTUAL_ENV",
     "TRACEPARENT",
 )
+_taken: set[int] = set()
 
 
 def clean_environ(**extra: str) -> dict[str, str]:
@@ -55,9 +56,6 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise AssertionError(f"there are no {count} free ports above {first}")
-
-
-_taken: set[int] = set()
 
 
 class Backend:
