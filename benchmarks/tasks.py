@@ -7,7 +7,7 @@ import flyte
 from benchmarks.protocol import Plan
 
 PLAN = Plan()
-SMALL = flyte.Resources(cpu="100m", memory="128Mi")
+SMALL = flyte.Resources(cpu=1, memory="128Mi")  # the peers have no limit; less would be enforced
 
 pool = flyte.TaskEnvironment(
     name="bench_pool",
