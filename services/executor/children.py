@@ -21,6 +21,7 @@ from services.executor.logs import LogShipper
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
 from services.executor.worker_server import WorkerConnection
+from services.executor.workers import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -141,6 +142,8 @@ class Children:
             if outcome.outputs.WhichOneof("data") == "reference":
                 self._in_background(self._fetch_and_deliver(lease, outcome))
                 continue
+            if self._hold(lease, outcome, outcome.outputs.inline):
+                continue
             connection = self._take(lease, outcome)
             if connection is not None:
                 ready[connection].append((outcome, outcome.outputs.inline))
@@ -159,10 +162,34 @@ class Children:
             limit = f"{len(document)} bytes, {MAX_DOCUMENT_BYTES} is the most"
             message = f"the outputs of the child have {limit}: return files instead"
             outcome, document = _failed(outcome, "OutputsTooLong", message), b""
-        if not lease.is_ended and outcome.key in lease.requests:
-            connection = self._take(lease, outcome)
-            if connection is not None:
-                _send(connection, [(outcome, document)])
+        if lease.is_ended or outcome.key not in lease.requests or self._hold(lease, outcome, document):
+            return
+        connection = self._take(lease, outcome)
+        if connection is not None:
+            _send(connection, [(outcome, document)])
+
+    def _hold(self, lease: Lease, outcome: ChildOutcome, document: bytes) -> bool:
+        """Keeps an outcome for a parked lease whose slot another one has now. False when it may have it."""
+        worker = lease.worker
+        if worker is None or lease.state is not LeaseState.PARKED or not lease.is_shared:
+            return False
+        if len(worker.slots) < worker.concurrency and not lease.held_outcomes:
+            return False
+        lease.held_outcomes[outcome.key] = outcome, document
+        worker.resuming[lease.lease_id] = lease
+        self.resume(worker)
+        return True
+
+    def resume(self, worker: Worker) -> None:
+        """Gives free slots of a worker to its parked leases whose children ended. They go before new leases."""
+        while worker.resuming and len(worker.slots) < worker.concurrency:
+            lease = worker.resuming.pop(next(iter(worker.resuming)))
+            held, lease.held_outcomes = lease.held_outcomes, {}
+            wanted = [each for each in held.values() if not lease.is_ended and each[0].key in lease.requests]
+            batch = [(self._take(lease, outcome), outcome, document) for outcome, document in wanted]
+            sent = [(outcome, document) for connection, outcome, document in batch if connection is not None]
+            if sent and worker.connection is not None:
+                _send_all(worker.connection, sent)
 
     def _take(self, lease: Lease, outcome: ChildOutcome) -> WorkerConnection | None:
         """Notes an outcome, which makes its lease run again, and returns where to send it."""

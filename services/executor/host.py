@@ -219,6 +219,7 @@ class Host:
 
     def _freed(self, worker: Worker) -> None:
         """A lease of the worker has ended."""
+        self._children.resume(worker)
         if worker.pool_key:
             pool = self.holdings.pools.get(worker.pool_key)
             if pool is not None:
@@ -284,7 +285,13 @@ class Host:
     def _place_beside(self, frame: Frame) -> None:
         """Uses the slot that a parked lease gave back."""
         lease = self.holdings.leases.get(int(frame.header["lease"]))
-        if lease is not None and lease.state is LeaseState.PARKED and lease.is_shared:
+        if (
+            lease is not None
+            and lease.worker is not None
+            and lease.state is LeaseState.PARKED
+            and lease.is_shared
+        ):
+            self._children.resume(lease.worker)
             self._dispatch.place(self.holdings.pool(lease.assignment.pool_key))
 
 

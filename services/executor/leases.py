@@ -5,7 +5,14 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from hangar.core.v1.task_spec_pb2 import TaskSpec
-from hangar.scheduler.v1.node_service_pb2 import Assignment, ChildRequest, HeldLease, LeaseKill, LeaseResult
+from hangar.scheduler.v1.node_service_pb2 import (
+    Assignment,
+    ChildOutcome,
+    ChildRequest,
+    HeldLease,
+    LeaseKill,
+    LeaseResult,
+)
 
 if TYPE_CHECKING:
     from services.executor.worker_server import WorkerConnection
@@ -47,6 +54,8 @@ class Lease:
     """When user code started in nanoseconds since the epoch, 0 when it has not."""
     requests: dict[str, ChildRequest] = field(default_factory=dict)
     """Children that have no outcome yet, by key."""
+    held_outcomes: dict[str, tuple[ChildOutcome, bytes]] = field(default_factory=dict)
+    """Outcomes, by key, that wait until its worker has a free slot for it again."""
     cancellations: set[str] = field(default_factory=set)
     """Keys of children that were withdrawn."""
     kill: LeaseKill | None = None

@@ -55,6 +55,8 @@ class Worker:
     """Set when it connected for the first time, or ended."""
     leases: dict[int, Lease] = field(default_factory=dict)
     """Leases that it has and that did not end."""
+    resuming: dict[int, Lease] = field(default_factory=dict)
+    """Parked leases with outcomes that wait for a free slot, the first first."""
     slots: set[int] = field(default_factory=set)
     """Leases that hold a slot: those that run or are about to."""
     supervisor_pid: int = 0

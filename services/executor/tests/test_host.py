@@ -61,7 +61,7 @@ async def test_a_repeated_assignment_runs_once(bench: Bench):
 
 
 async def test_a_parked_lease_gives_its_slot_back_and_an_outcome_takes_it_again(bench: Bench):
-    """While a parent waits its slot runs another lease; with its child's outcome it runs beside that one."""
+    """While a parent waits its slot runs another lease; its child's outcome waits for the slot, before new leases."""
     bench.scheduler.send(frame(start(1), assignment(10, pool=POOL), assignment(11, pool=POOL)), [spec()])
     worker = await bench.world.worker(1)
     await worker.has(10)
@@ -77,16 +77,19 @@ async def test_a_parked_lease_gives_its_slot_back_and_an_outcome_takes_it_again(
     [park] = await until(lambda: bench.scheduler.all("parks"))
     assert (park.lease_id, park.awaiting) == (10, 1)
     bench.scheduler.send(outcome(10, "c1", b'{"o0":2}'))
+    bench.scheduler.send(frame(assignment(12, pool=POOL)))
+    await until(lambda: bench.holdings.leases[10].held_outcomes, "the outcome to be held")
+    await until(lambda: 12 in bench.holdings.leases)
+    assert not worker.outcomes.get(10)
+    worker.begin(11)
+    worker.succeed(11)
+    await bench.scheduler.result(11)
     await until(lambda: worker.outcomes.get(10), "the outcome")
     [delivered] = [each for each in worker.received if each.header["type"] == "outcomes"]
     assert delivered.header["outcomes"] == [
         {"lease": 10, "key": "c1", "action": "c1", "phase": "succeeded", "size": 8}
     ]
     assert delivered.body == b'{"o0":2}'
-    bench.scheduler.send(frame(assignment(12, pool=POOL)))
-    worker.begin(11)
-    worker.succeed(11)
-    await bench.scheduler.result(11)
     assert 12 not in worker.runs, "the woken parent holds the only slot"
     worker.succeed(10)
     await worker.has(12)
