@@ -201,6 +201,7 @@ async def test_peak_memory_and_processor_time_are_measured(lab: Lab) -> None:
     assert ended.cpu_millis > 0
 
 
+@pytest.mark.parametrize("lab", ["cgroups"], indirect=True)
 async def test_limits_are_set_in_control_groups(lab: Lab) -> None:
     """Processor, memory and process limits are what the worker's groups say."""
     await lab.launch(cpu_millis=1500, memory_bytes=512 * 2**20)
