@@ -39,6 +39,10 @@ class Lab:
         spec, peer = await spec_of(self.state, worker_id, self.peers, **options)
         await self.engine.launch(spec)
         await peer.connected()
+        record = self.state / "workers" / str(worker_id) / "process.json"
+        await until(
+            record.exists, "the record of the worker"
+        )  # it may connect before its supervisor wrote it
         return peer
 
     async def exit(self) -> WorkerExit:
