@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from . import effects as fx
-from .model import Action, Lease, NodeState, Phase, Resources, Run, Task, Worker
+from .model import Action, Lease, NodeState, Resources, Run, Task, Worker
 from .nodes import Node
 from .pools import Pool
 from .quarantine import Quarantine
@@ -139,10 +139,6 @@ class World:
     def emit_node(self, node: Node) -> None:
         """Persist the state of a node."""
         self.emit(fx.NodeChanged(node.name, node.boot_id, node.inventory, node.state, node.labels, self.now))
-
-    def emit_closed(self, lease: Lease, phase: Phase, **details: object) -> None:
-        """Persist the end of an attempt."""
-        self.emit(fx.LeaseClosed(lease.id, phase, self.now, **details))  # type: ignore[arg-type]
 
     def ready_nodes(self) -> list[Node]:
         """Nodes that take new work."""

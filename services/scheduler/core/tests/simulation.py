@@ -62,7 +62,6 @@ class SimLease:
     parked: bool = False
     result: ev.LeaseEnded | None = None
     started_at: int = 0
-    epoch: int = 0  # invalidates steps scheduled before a restart of the host
 
 
 FIELDS = [
@@ -218,11 +217,11 @@ class SimExecutor:
         self._step_later(lease, 3 * MS, self._started)
 
     def _step_later(self, lease: SimLease, delay: int, step: Callable[[SimLease], None]) -> None:
-        boot, epoch = self.boot, lease.epoch
+        boot = self.boot
 
         def run() -> None:
             is_held = self.boot == boot and self.leases.get(lease.assign.lease_id) is lease
-            if is_held and lease.epoch == epoch and lease.result is None:
+            if is_held and lease.result is None:
                 step(lease)
 
         self.sim.later(delay, run)
