@@ -195,6 +195,8 @@ class Host:
                 origin.spec,
                 assignment.spec_digest,
                 self._directory(assignment.worker_id),
+                assignment.action.run.project,
+                assignment.action.run.domain,
                 gpu_uuids=tuple(assignment.gpu_uuids),
             )
         else:
@@ -203,6 +205,8 @@ class Host:
                 self.holdings.specs[origin.spec_digest],
                 origin.spec_digest,
                 self._directory(origin.worker_id),
+                origin.project,
+                origin.domain,
                 pool_key=origin.pool_key,
                 concurrency=max(origin.concurrency, 1),
                 gpu_uuids=tuple(origin.gpu_uuids),

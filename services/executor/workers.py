@@ -36,6 +36,10 @@ class Worker:
     spec: TaskSpec
     spec_digest: str
     directory: Path
+    project: str = ""
+    """Project whose actions it runs."""
+    domain: str = ""
+    """Domain whose actions it runs."""
     pool_key: str = ""
     """Its pool, empty for a worker of one lease."""
     concurrency: int = 1

@@ -230,12 +230,15 @@ class Frames:
     def _start_worker(self, frame: _Frame, effect: fx.StartWorker) -> None:
         if self._define(frame, effect.spec_digest):
             frame.flush()  # definitions come behind worker starts within one frame
+        project, domain, _ = effect.pool_key.split("/", 2)
         frame.message.worker_starts.add(
             worker_id=effect.worker_id,
             pool_key=effect.pool_key,
             spec_digest=effect.spec_digest,
             gpu_uuids=effect.gpu_uuids,
             concurrency=effect.concurrency,
+            project=project,
+            domain=domain,
         )
         frame.grow(200)
 

@@ -75,11 +75,13 @@ class WorkerResources:
         cpu_millis: Processor time in thousandths of a core.
         memory_bytes: Memory of the whole process tree.
         shm_bytes: Shared memory; -1 for as much as the memory limit allows.
+        disk_bytes: What the worker may write below its directory.
     """
 
     cpu_millis: int = 0
     memory_bytes: int = 0
     shm_bytes: int = 0
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,9 @@ class WorkerSpec:
         gpu_uuids: Devices that the worker may see; it sees none when this is empty.
         env_vars: Environment variables over those of the image.
         concurrency: Leases at the same time, parked ones not counted.
+        project: Project whose actions it runs, and no other's.
+        domain: Domain whose actions it runs, and no other's.
+        code_dir: Directory of the code bundle that its actions import, empty when the image has the code.
     """
 
     worker_id: int
@@ -105,6 +110,9 @@ class WorkerSpec:
     gpu_uuids: tuple[str, ...] = ()
     env_vars: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 1
+    project: str = ""
+    domain: str = ""
+    code_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def _validate_action(w: World, action: Action) -> None:
                 f"{name} lives on below an ended parent",
             )
     queued = action.state is State.QUEUED
-    pool = w.pools.get(action.task.pool.key) if action.task.pool else None
+    pool = w.pools.get(w.pool_key_of(action))
     queue = pool.queue if pool else w.queues.get(action.task.resources)
     in_queue = queue is not None and action.id in set(queue.first(len(queue)))
     _hold(queued == in_queue, f"{name} is in its queue exactly when queued")

@@ -117,9 +117,7 @@ def _restore_actions(w: World, snapshot: Snapshot) -> None:
 def _restore_workers(w: World, snapshot: Snapshot) -> None:
     for worker in snapshot.workers:
         task = snapshot.pool_tasks[worker.spec_digest]
-        pool = w.pool_of(task)
-        if pool is None:
-            raise ValueError(f"worker {worker.id} belongs to a task without a pool: {task.name}")
+        pool = w.pool_of(worker.pool_key, task)
         pool.workers[worker.id] = worker
         w.workers[worker.id] = worker
         w.nodes[worker.node].workers.add(worker.id)
@@ -131,9 +129,7 @@ def _restore_lease(w: World, lease: Lease) -> None:
     w.nodes[lease.node].leases.add(lease.id)
     action.lease_id = lease.id
     if lease.pool_key:
-        pool = w.pool_of(action.task)
-        if pool is None:
-            raise ValueError(f"lease {lease.id} names a pool but task {action.task.name} has none")
+        pool = w.pool_of(lease.pool_key, action.task)
         pool.leases += 1
         pool.in_use[lease.node] = pool.in_use.get(lease.node, 0) + 1
 

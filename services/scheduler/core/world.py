@@ -6,6 +6,7 @@ The core's modules are functions over a `World`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from . import effects as fx
 from .model import Action, Lease, NodeState, Resources, Run, Task, Worker
@@ -65,14 +66,24 @@ class World:
         """The action's current lease."""
         return self.leases.get(action.lease_id) if action.lease_id is not None else None
 
-    def pool_of(self, task: Task) -> Pool | None:
-        """The pool that serves a task; made on first use. None for tasks with workers of their own."""
-        if task.pool is None:
-            return None
-        pool = self.pools.get(task.pool.key)
+    def pool_key_of(self, action: Action) -> str:
+        """Key of the pool that serves an action. Projects and domains share no workers. Empty for none."""
+        if action.task.pool is None:
+            return ""
+        run = self.runs[action.run_id]
+        return f"{run.project}/{run.domain}/{action.task.pool.key}"
+
+    def pool_of(self, key: str, task: Task) -> Pool:
+        """The pool of a key; made on first use, for the environment of a task that has one.
+
+        Raises:
+            ValueError: The task belongs to no pool.
+        """
+        pool = self.pools.get(key)
         if pool is None:
-            pool = Pool(task.pool, task, Queue(task.resources))
-            self.pools[task.pool.key] = pool
+            if task.pool is None:
+                raise ValueError(f"task {task.name} has no pool, and {key} was asked for")
+            pool = self.pools[key] = Pool(replace(task.pool, key=key), task, Queue(task.resources))
         return pool
 
     def change_in_use(self, pool: Pool, node: str, by: int) -> None:
@@ -90,8 +101,9 @@ class World:
 
     def enqueue(self, action: Action) -> None:
         """Make an action in state QUEUED available for placement."""
-        pool = self.pool_of(action.task)
-        if pool is not None:
+        key = self.pool_key_of(action)
+        if key:
+            pool = self.pool_of(key, action.task)
             pool.queue.add(action)
             pool.idle_since = 0
             self.stale_pools.add(pool.policy.key)
@@ -103,8 +115,9 @@ class World:
 
     def dequeue(self, action: Action) -> None:
         """Withdraw an action from placement, if it is queued."""
-        if action.task.pool is not None:
-            pool = self.pools.get(action.task.pool.key)
+        key = self.pool_key_of(action)
+        if key:
+            pool = self.pools.get(key)
             if pool is not None:
                 pool.queue.discard(action.id)
                 self.stale_pools.add(pool.policy.key)

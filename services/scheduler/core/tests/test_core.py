@@ -57,8 +57,10 @@ class Driver:
         self.now = max(self.now, deadline)
         return self.do(ev.NodeHeartbeat("n", 1), ev.Tick())
 
-    def submit(self, task: Task, name: str = "run", digest: str = "d") -> list[fx.Effect]:
-        return self.do(ev.CreateRun(name, "default", "development", name, digest, task, None, None, None))
+    def submit(
+        self, task: Task, name: str = "run", digest: str = "d", project: str = "default"
+    ) -> list[fx.Effect]:
+        return self.do(ev.CreateRun(name, project, "development", name, digest, task, None, None, None))
 
     def start(self, lease: int, worker: int = 0) -> list[fx.Effect]:
         return self.do(ev.LeaseStarted("n", lease, worker, self.now))

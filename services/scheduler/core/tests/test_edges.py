@@ -170,6 +170,15 @@ def test_a_pool_keeps_the_worker_that_a_waiting_parent_is_in() -> None:
         assert not of(driver.tick(), fx.StopWorker)
 
 
+def test_projects_and_domains_share_no_warm_worker() -> None:
+    """One environment, used in two projects, gets a pool in each: nothing in memory crosses over."""
+    driver = Driver()
+    task = Task("p", "env.p", ONE_CORE, pool=PoolPolicy("pool", 1, 1, 4, 30 * SECOND, 40 * SECOND))
+    first, second = driver.submit(task, "one"), driver.submit(task, "two", project="other")
+    (one,), (two,) = of(first, fx.StartWorker), of(second, fx.StartWorker)
+    assert (one.pool_key, two.pool_key) == ("default/development/pool", "other/development/pool")
+
+
 def test_what_waits_for_a_pool_goes_on_waiting_while_one_of_its_workers_works() -> None:
     """An extra worker that does not start is no reason to fail what the others will do."""
     policy = PoolPolicy("pool", 1, 2, 1, 30 * SECOND, 40 * SECOND)

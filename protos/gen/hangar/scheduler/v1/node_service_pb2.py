@@ -31,7 +31,7 @@ from hangar.core.v1 import resources_pb2 as hangar_dot_core_dot_v1_dot_resources
 from hangar.core.v1 import task_spec_pb2 as hangar_dot_core_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hangar/scheduler/v1/node_service.proto\x12\x13hangar.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\xc6\x04\n\x12NodeSessionRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.hangar.scheduler.v1.Hello\x12\x32\n\x07started\x18\x02 \x03(\x0b\x32!.hangar.scheduler.v1.LeaseStarted\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x33\n\x08\x63hildren\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12=\n\rcancellations\x18\x05 \x03(\x0b\x32&.hangar.scheduler.v1.ChildCancellation\x12-\n\x05parks\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeasePark\x12\x31\n\x07results\x18\x07 \x03(\x0b\x32 .hangar.scheduler.v1.LeaseResult\x12\x32\n\x07workers\x18\x08 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12+\n\x04logs\x18\t \x03(\x0b\x32\x1d.hangar.scheduler.v1.LogChunk\x12\x31\n\theartbeat\x18\n \x01(\x0b\x32\x1e.hangar.scheduler.v1.Heartbeat\x12\x34\n\x08progress\x18\x0b \x03(\x0b\x32\".hangar.scheduler.v1.LeaseProgress\"\xf1\x03\n\x13NodeSessionResponse\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.hangar.scheduler.v1.Welcome\x12\x37\n\rworker_starts\x18\x02 \x03(\x0b\x32 .hangar.scheduler.v1.WorkerStart\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x34\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1f.hangar.scheduler.v1.Assignment\x12\x39\n\x0e\x63hild_outcomes\x18\x05 \x03(\x0b\x32!.hangar.scheduler.v1.ChildOutcome\x12-\n\x05kills\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeaseKill\x12\x35\n\x0cworker_stops\x18\x07 \x03(\x0b\x32\x1f.hangar.scheduler.v1.WorkerStop\x12\x1c\n\x14\x61\x63knowledged_results\x18\x08 \x03(\x03\x12;\n\x11\x61\x63knowledged_logs\x18\t \x03(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12\r\n\x05\x64rain\x18\n \x01(\x08\"\xaf\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12,\n\tinventory\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x32\n\x07workers\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12.\n\x06leases\x18\x05 \x03(\x0b\x32\x1e.hangar.scheduler.v1.HeldLease\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.hangar.scheduler.v1.Hello.LabelsEntry\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Q\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x08\x12\x0e\n\x06parked\x18\x03 \x01(\x08\x12\x11\n\tworker_id\x18\x04 \x01(\x03\"q\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12!\n\x19heartbeat_interval_millis\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_leases\x18\x03 \x03(\x03\x12\x17\n\x0f\x64ropped_workers\x18\x04 \x03(\x03\"D\n\rKeyedTaskSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"o\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x10\n\x08pool_key\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x11\n\tgpu_uuids\x18\x04 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x05 \x01(\x05\"/\n\nWorkerStop\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9a\x02\n\nAssignment\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x30\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\x10\n\x08pool_key\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x11\n\tgpu_uuids\x18\x08 \x03(\t\x12+\n\x07\x63ontext\x18\t \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x14\n\x0cuser_attempt\x18\n \x01(\x05\"c\n\x0cLeaseStarted\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x11\n\tworker_id\x18\x02 \x01(\x03\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xb1\x01\n\x0c\x43hildRequest\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08spec_key\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\r\n\x05group\x18\x05 \x01(\t\x12\x31\n\x07sources\x18\x06 \x03(\x0b\x32 .hangar.scheduler.v1.InputSource\")\n\x0bInputSource\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x11\x43hildCancellation\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc3\x01\n\x0c\x43hildOutcome\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"/\n\tLeasePark\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61waiting\x18\x02 \x01(\x03\"\xa3\x02\n\x0bLeaseResult\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x0e\n\x06killed\x18\x04 \x01(\x08\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x12\n\ncpu_millis\x18\t \x01(\x03\"\x8e\x01\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.scheduler.v1.WorkerState\x12\x10\n\x08pool_key\x18\x03 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"\xa3\x01\n\x08LogChunk\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12+\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1d.hangar.core.v1.BlobReference\x12\r\n\x05lines\x18\x03 \x01(\x05\x12,\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0bLogChunkKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\"l\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_used_millis\x18\x03 \x01(\x03\"X\n\tLeaseKill\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.hangar.core.v1.FailureKind*w\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x17\n\x13WORKER_STATE_EXITED\x10\x03\x32s\n\x0bNodeService\x12\x64\n\x0bNodeSession\x12\'.hangar.scheduler.v1.NodeSessionRequest\x1a(.hangar.scheduler.v1.NodeSessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hangar/scheduler/v1/node_service.proto\x12\x13hangar.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\xc6\x04\n\x12NodeSessionRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.hangar.scheduler.v1.Hello\x12\x32\n\x07started\x18\x02 \x03(\x0b\x32!.hangar.scheduler.v1.LeaseStarted\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x33\n\x08\x63hildren\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12=\n\rcancellations\x18\x05 \x03(\x0b\x32&.hangar.scheduler.v1.ChildCancellation\x12-\n\x05parks\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeasePark\x12\x31\n\x07results\x18\x07 \x03(\x0b\x32 .hangar.scheduler.v1.LeaseResult\x12\x32\n\x07workers\x18\x08 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12+\n\x04logs\x18\t \x03(\x0b\x32\x1d.hangar.scheduler.v1.LogChunk\x12\x31\n\theartbeat\x18\n \x01(\x0b\x32\x1e.hangar.scheduler.v1.Heartbeat\x12\x34\n\x08progress\x18\x0b \x03(\x0b\x32\".hangar.scheduler.v1.LeaseProgress\"\xf1\x03\n\x13NodeSessionResponse\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.hangar.scheduler.v1.Welcome\x12\x37\n\rworker_starts\x18\x02 \x03(\x0b\x32 .hangar.scheduler.v1.WorkerStart\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x34\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1f.hangar.scheduler.v1.Assignment\x12\x39\n\x0e\x63hild_outcomes\x18\x05 \x03(\x0b\x32!.hangar.scheduler.v1.ChildOutcome\x12-\n\x05kills\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeaseKill\x12\x35\n\x0cworker_stops\x18\x07 \x03(\x0b\x32\x1f.hangar.scheduler.v1.WorkerStop\x12\x1c\n\x14\x61\x63knowledged_results\x18\x08 \x03(\x03\x12;\n\x11\x61\x63knowledged_logs\x18\t \x03(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12\r\n\x05\x64rain\x18\n \x01(\x08\"\xaf\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12,\n\tinventory\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x32\n\x07workers\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12.\n\x06leases\x18\x05 \x03(\x0b\x32\x1e.hangar.scheduler.v1.HeldLease\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.hangar.scheduler.v1.Hello.LabelsEntry\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Q\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x08\x12\x0e\n\x06parked\x18\x03 \x01(\x08\x12\x11\n\tworker_id\x18\x04 \x01(\x03\"q\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12!\n\x19heartbeat_interval_millis\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_leases\x18\x03 \x03(\x03\x12\x17\n\x0f\x64ropped_workers\x18\x04 \x03(\x03\"D\n\rKeyedTaskSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"\x90\x01\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x10\n\x08pool_key\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x11\n\tgpu_uuids\x18\x04 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x05 \x01(\x05\x12\x0f\n\x07project\x18\x06 \x01(\t\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"/\n\nWorkerStop\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x9a\x02\n\nAssignment\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x30\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\x10\n\x08pool_key\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x11\n\tgpu_uuids\x18\x08 \x03(\t\x12+\n\x07\x63ontext\x18\t \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x14\n\x0cuser_attempt\x18\n \x01(\x05\"c\n\x0cLeaseStarted\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x11\n\tworker_id\x18\x02 \x01(\x03\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xb1\x01\n\x0c\x43hildRequest\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08spec_key\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\r\n\x05group\x18\x05 \x01(\t\x12\x31\n\x07sources\x18\x06 \x03(\x0b\x32 .hangar.scheduler.v1.InputSource\")\n\x0bInputSource\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x11\x43hildCancellation\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc3\x01\n\x0c\x43hildOutcome\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"/\n\tLeasePark\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61waiting\x18\x02 \x01(\x03\"\xa3\x02\n\x0bLeaseResult\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x0e\n\x06killed\x18\x04 \x01(\x08\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x12\n\ncpu_millis\x18\t \x01(\x03\"\x8e\x01\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.scheduler.v1.WorkerState\x12\x10\n\x08pool_key\x18\x03 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"\xa3\x01\n\x08LogChunk\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12+\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1d.hangar.core.v1.BlobReference\x12\r\n\x05lines\x18\x03 \x01(\x05\x12,\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0bLogChunkKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\"l\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_used_millis\x18\x03 \x01(\x03\"X\n\tLeaseKill\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.hangar.core.v1.FailureKind*w\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x17\n\x13WORKER_STATE_EXITED\x10\x03\x32s\n\x0bNodeService\x12\x64\n\x0bNodeSession\x12\'.hangar.scheduler.v1.NodeSessionRequest\x1a(.hangar.scheduler.v1.NodeSessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._loaded_options = None
   _globals['_HELLO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=3922
-  _globals['_WORKERSTATE']._serialized_end=4041
+  _globals['_WORKERSTATE']._serialized_start=3956
+  _globals['_WORKERSTATE']._serialized_end=4075
   _globals['_NODESESSIONREQUEST']._serialized_start=283
   _globals['_NODESESSIONREQUEST']._serialized_end=865
   _globals['_NODESESSIONRESPONSE']._serialized_start=868
@@ -56,38 +56,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WELCOME']._serialized_end=1869
   _globals['_KEYEDTASKSPEC']._serialized_start=1871
   _globals['_KEYEDTASKSPEC']._serialized_end=1939
-  _globals['_WORKERSTART']._serialized_start=1941
-  _globals['_WORKERSTART']._serialized_end=2052
-  _globals['_WORKERSTOP']._serialized_start=2054
-  _globals['_WORKERSTOP']._serialized_end=2101
-  _globals['_ASSIGNMENT']._serialized_start=2104
-  _globals['_ASSIGNMENT']._serialized_end=2386
-  _globals['_LEASESTARTED']._serialized_start=2388
-  _globals['_LEASESTARTED']._serialized_end=2487
-  _globals['_LEASEPROGRESS']._serialized_start=2489
-  _globals['_LEASEPROGRESS']._serialized_end=2538
-  _globals['_CHILDREQUEST']._serialized_start=2541
-  _globals['_CHILDREQUEST']._serialized_end=2718
-  _globals['_INPUTSOURCE']._serialized_start=2720
-  _globals['_INPUTSOURCE']._serialized_end=2761
-  _globals['_CHILDCANCELLATION']._serialized_start=2763
-  _globals['_CHILDCANCELLATION']._serialized_end=2820
-  _globals['_CHILDOUTCOME']._serialized_start=2823
-  _globals['_CHILDOUTCOME']._serialized_end=3018
-  _globals['_LEASEPARK']._serialized_start=3020
-  _globals['_LEASEPARK']._serialized_end=3067
-  _globals['_LEASERESULT']._serialized_start=3070
-  _globals['_LEASERESULT']._serialized_end=3361
-  _globals['_WORKERSTATUS']._serialized_start=3364
-  _globals['_WORKERSTATUS']._serialized_end=3506
-  _globals['_LOGCHUNK']._serialized_start=3509
-  _globals['_LOGCHUNK']._serialized_end=3672
-  _globals['_LOGCHUNKKEY']._serialized_start=3674
-  _globals['_LOGCHUNKKEY']._serialized_end=3720
-  _globals['_HEARTBEAT']._serialized_start=3722
-  _globals['_HEARTBEAT']._serialized_end=3830
-  _globals['_LEASEKILL']._serialized_start=3832
-  _globals['_LEASEKILL']._serialized_end=3920
-  _globals['_NODESERVICE']._serialized_start=4043
-  _globals['_NODESERVICE']._serialized_end=4158
+  _globals['_WORKERSTART']._serialized_start=1942
+  _globals['_WORKERSTART']._serialized_end=2086
+  _globals['_WORKERSTOP']._serialized_start=2088
+  _globals['_WORKERSTOP']._serialized_end=2135
+  _globals['_ASSIGNMENT']._serialized_start=2138
+  _globals['_ASSIGNMENT']._serialized_end=2420
+  _globals['_LEASESTARTED']._serialized_start=2422
+  _globals['_LEASESTARTED']._serialized_end=2521
+  _globals['_LEASEPROGRESS']._serialized_start=2523
+  _globals['_LEASEPROGRESS']._serialized_end=2572
+  _globals['_CHILDREQUEST']._serialized_start=2575
+  _globals['_CHILDREQUEST']._serialized_end=2752
+  _globals['_INPUTSOURCE']._serialized_start=2754
+  _globals['_INPUTSOURCE']._serialized_end=2795
+  _globals['_CHILDCANCELLATION']._serialized_start=2797
+  _globals['_CHILDCANCELLATION']._serialized_end=2854
+  _globals['_CHILDOUTCOME']._serialized_start=2857
+  _globals['_CHILDOUTCOME']._serialized_end=3052
+  _globals['_LEASEPARK']._serialized_start=3054
+  _globals['_LEASEPARK']._serialized_end=3101
+  _globals['_LEASERESULT']._serialized_start=3104
+  _globals['_LEASERESULT']._serialized_end=3395
+  _globals['_WORKERSTATUS']._serialized_start=3398
+  _globals['_WORKERSTATUS']._serialized_end=3540
+  _globals['_LOGCHUNK']._serialized_start=3543
+  _globals['_LOGCHUNK']._serialized_end=3706
+  _globals['_LOGCHUNKKEY']._serialized_start=3708
+  _globals['_LOGCHUNKKEY']._serialized_end=3754
+  _globals['_HEARTBEAT']._serialized_start=3756
+  _globals['_HEARTBEAT']._serialized_end=3864
+  _globals['_LEASEKILL']._serialized_start=3866
+  _globals['_LEASEKILL']._serialized_end=3954
+  _globals['_NODESERVICE']._serialized_start=4077
+  _globals['_NODESERVICE']._serialized_end=4192
 # @@protoc_insertion_point(module_scope)

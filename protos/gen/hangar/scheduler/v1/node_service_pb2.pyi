@@ -135,18 +135,22 @@ class KeyedTaskSpec(_message.Message):
     def __init__(self, key: _Optional[str] = ..., spec: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ...) -> None: ...
 
 class WorkerStart(_message.Message):
-    __slots__ = ("worker_id", "pool_key", "spec_digest", "gpu_uuids", "concurrency")
+    __slots__ = ("worker_id", "pool_key", "spec_digest", "gpu_uuids", "concurrency", "project", "domain")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     POOL_KEY_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     GPU_UUIDS_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
     worker_id: int
     pool_key: str
     spec_digest: str
     gpu_uuids: _containers.RepeatedScalarFieldContainer[str]
     concurrency: int
-    def __init__(self, worker_id: _Optional[int] = ..., pool_key: _Optional[str] = ..., spec_digest: _Optional[str] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., concurrency: _Optional[int] = ...) -> None: ...
+    project: str
+    domain: str
+    def __init__(self, worker_id: _Optional[int] = ..., pool_key: _Optional[str] = ..., spec_digest: _Optional[str] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., concurrency: _Optional[int] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ...) -> None: ...
 
 class WorkerStop(_message.Message):
     __slots__ = ("worker_id", "reason")
