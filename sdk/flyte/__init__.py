@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flyte._image import Image
     from flyte._initialize import init, init_from_config
     from flyte._logging import logger
+    from flyte._map import map
     from flyte._resources import Resources
     from flyte._retry import RetryStrategy
     from flyte._reuse import ReusePolicy
@@ -65,6 +66,7 @@ __all__ = [
     "init",
     "init_from_config",
     "logger",
+    "map",
     "models",
     "remote",
     "run",
@@ -97,6 +99,7 @@ _OWNERS: dict[str, str] = {
     "init": "_initialize",
     "init_from_config": "_initialize",
     "logger": "_logging",
+    "map": "_map",
     "run": "_run",
     "with_runcontext": "_run",
 }

@@ -45,7 +45,6 @@ NAMES: dict[str, str] = {
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
     "io": "pass small data by value, or a pathlib.Path on storage that all hosts share",
-    "map": "use asyncio.gather(*[task(x) for x in xs]), which runs the actions in parallel",
     "report": _PARAMETERS["report"],
     "run_python_script": "put the script's code into a function and decorate it with @env.task",
     "serve": "apps are not built yet; run the server outside of the platform",

@@ -7,11 +7,11 @@ with a single attempt sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte.errors import FeatureNotAvailableError
 
@@ -29,6 +29,12 @@ class Controller(Protocol):
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Start a child and block the calling thread until its result is there."""
+
+    def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine for sync code on a thread whose event loop runs, and block until it ends."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)

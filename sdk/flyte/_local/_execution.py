@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flyte import errors
 from flyte._context import ActionID, TaskContext, current_group, running
@@ -21,6 +21,8 @@ from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+
+T = TypeVar("T")
 
 _GRACE_SECONDS = 5.0
 
@@ -54,6 +56,10 @@ class LocalController:
         """Run a child in the calling thread."""
         child = self._child(task, args, kwargs)
         return task.interface.load_outputs(child.outputs_document or run_sync(child))
+
+    def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in a thread with an event loop of its own, and block until it ends."""
+        return TaskThread(copy_context(), lambda: asyncio.run(coroutine)).future.result()
 
     def end(self, *, failed: bool) -> None:
         """The attempt has ended. If it failed, what it started and did not await is cancelled."""

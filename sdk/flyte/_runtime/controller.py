@@ -8,7 +8,9 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte import errors
 from flyte._context import current_group
@@ -19,6 +21,8 @@ from flyte._types import digest
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+
+T = TypeVar("T")
 
 _MAX_SPECS = 1024
 _MAX_DOCUMENT_BYTES = 60 * 1024 * 1024
@@ -35,8 +39,8 @@ class Courier(Protocol):
     def ask(self, lease: Lease, child: Child) -> None:
         """Asks for a child."""
 
-    def ask_and_pump(self, lease: Lease, child: Child, answers: list[Outcome | None]) -> None:
-        """Asks for a child on the main thread and handles frames until there is an answer."""
+    def pump(self, lease: Lease, begin: Callable[[], None], finished: Callable[[], bool]) -> None:
+        """Begins something on the main thread and runs the loop from within, until it has finished."""
 
     def cancel(self, lease: Lease, child: Child) -> None:
         """Says that nobody waits for a child any more."""
@@ -110,7 +114,8 @@ class LeaseController:
         if threading.current_thread() is threading.main_thread():
             # A sync task called in asynchronous code: the loop stands still, as the author wrote it.
             child.resolve = answers.append
-            self._courier.ask_and_pump(self._lease, child, answers)
+            ask = partial(self._courier.ask, self._lease, child)
+            self._courier.pump(self._lease, ask, lambda: bool(answers))
             return self._result(task, child, answers[0])
         gate = threading.Lock()
         gate.acquire()
@@ -124,6 +129,20 @@ class LeaseController:
         self._courier.loop.call_soon_threadsafe(self._courier.ask, self._lease, child)
         gate.acquire()
         return self._result(task, child, answers[0])
+
+    def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine for sync code that was called on the worker's event loop, and blocks until it ends.
+
+        Raises:
+            RuntimeUserError: Too many such calls are nested.
+        """
+        work: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            work.append(self._courier.loop.create_task(coroutine))
+
+        self._courier.pump(self._lease, begin, lambda: work[0].done())  # noqa: PLW0108 - made by begin
+        return work[0].result()
 
     async def _on_main_loop(self, child: Child) -> Outcome | None:
         lease = self._lease

@@ -7,7 +7,7 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any, NoReturn
@@ -96,8 +96,8 @@ class Worker:
         lease.ask(child)
         self._asked.append((lease, child))
 
-    def ask_and_pump(self, lease: Lease, child: Child, answers: list[Outcome | None]) -> None:
-        """Asks for a child from the main thread, and runs the loop from within until there is an answer.
+    def pump(self, lease: Lease, begin: Callable[[], None], finished: Callable[[], bool]) -> None:
+        """Begins something on the main thread and runs the loop from within, until it has finished.
 
         Raises:
             RuntimeUserError: Too many such calls are nested.
@@ -109,13 +109,13 @@ class Worker:
                 "call them with `await task.aio(…)`",
             )
         task = asyncio.current_task(self._loop)
-        self.ask(lease, child)
+        begin()
         self._nested_calls += 1
         if task is not None:
             lease.others.discard(task)
             asyncio.tasks._leave_task(self._loop, task)
         try:
-            while not answers:
+            while not finished():
                 self._loop._run_once()  # type: ignore[attr-defined]  # as run_forever does
         finally:
             self._nested_calls -= 1
