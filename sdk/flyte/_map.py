@@ -23,7 +23,7 @@ class Mapping:
     @overload
     def __call__(
         self,
-        func: TaskTemplate[..., Coroutine[Any, Any, T]],
+        func: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         group_name: str | None = None,
         concurrency: int = 0,
@@ -33,7 +33,7 @@ class Mapping:
     @overload
     def __call__(
         self,
-        func: TaskTemplate[..., T] | functools.partial[T],
+        func: Callable[..., T],
         *iterables: Iterable[Any],
         group_name: str | None = None,
         concurrency: int = 0,
@@ -79,7 +79,7 @@ class Mapping:
     @overload
     def aio(
         self,
-        func: TaskTemplate[..., Coroutine[Any, Any, T]],
+        func: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         group_name: str | None = None,
         concurrency: int = 0,
@@ -89,7 +89,7 @@ class Mapping:
     @overload
     def aio(
         self,
-        func: TaskTemplate[..., T] | functools.partial[T],
+        func: Callable[..., T],
         *iterables: Iterable[Any],
         group_name: str | None = None,
         concurrency: int = 0,

@@ -1,6 +1,7 @@
 """What type checkers make of tasks. Ignored lines are wrong on purpose: unused ignores fail."""
 
 import asyncio
+import functools
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
@@ -39,6 +40,15 @@ async def awaited_calls() -> None:
     assert_type(await asyncio.gather(*[name(x) for x in range(3)]), list[str])
     assert_type(await asyncio.gather(*[add.aio(x) for x in range(3)]), list[int])
     assert_type(await asyncio.gather(name(1), add.aio(2)), tuple[str, int])
+
+
+async def mapped_calls() -> None:
+    """Results of `flyte.map` have the type of the task's result, beside what it raised."""
+    assert_type(list(flyte.map(name, [1])), list[str | Exception])
+    assert_type(list(flyte.map(add, [1])), list[int | Exception])
+    assert_type([x async for x in flyte.map.aio(name, [1])], list[str | Exception])
+    assert_type(list(flyte.map(functools.partial(add, y=2), [1])), list[int | Exception])
+    assert_type(list(flyte.map(functools.partial(name), [1])), list[str | Exception])
 
 
 def wrong_calls() -> None:
