@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from flyte._docs import Documentation
     from flyte._environment import TaskEnvironment
     from flyte._image import Image
-    from flyte._initialize import init, init_from_config
+    from flyte._initialize import init, init_from_api_key, init_from_config
     from flyte._logging import logger
-    from flyte._map import map
+    from flyte._map import map  # noqa: A004 - the name of the public contract
     from flyte._resources import Resources
     from flyte._retry import RetryStrategy
     from flyte._reuse import ReusePolicy
@@ -64,6 +64,7 @@ __all__ = [
     "errors",
     "group",
     "init",
+    "init_from_api_key",
     "init_from_config",
     "logger",
     "map",
@@ -97,6 +98,7 @@ _OWNERS: dict[str, str] = {
     "current_project": "_current",
     "group": "_context",
     "init": "_initialize",
+    "init_from_api_key": "_initialize",
     "init_from_config": "_initialize",
     "logger": "_logging",
     "map": "_map",

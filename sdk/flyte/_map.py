@@ -18,7 +18,15 @@ T = TypeVar("T")
 
 
 class Mapping:
-    """What `flyte.map` is: called it gives an iterator, `flyte.map.aio` gives an asynchronous one."""
+    """One task over many items: `flyte.map` gives an iterator, `flyte.map.aio` an asynchronous one.
+
+    Example:
+        ```python
+        @env.task
+        def total(n: int) -> int:
+            return sum(flyte.map(square, range(n), return_exceptions=False))
+        ```
+    """
 
     @overload
     def __call__(
