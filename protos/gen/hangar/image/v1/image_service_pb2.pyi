@@ -1,0 +1,70 @@
+from hangar.image.v1 import image_build_pb2 as _image_build_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class BuildImageRequest(_message.Message):
+    __slots__ = ("definition_json", "platform", "force")
+    DEFINITION_JSON_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    definition_json: str
+    platform: str
+    force: bool
+    def __init__(self, definition_json: _Optional[str] = ..., platform: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class BuildImageResponse(_message.Message):
+    __slots__ = ("build",)
+    BUILD_FIELD_NUMBER: _ClassVar[int]
+    build: _image_build_pb2.ImageBuild
+    def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ...) -> None: ...
+
+class GetImageBuildRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetImageBuildResponse(_message.Message):
+    __slots__ = ("build",)
+    BUILD_FIELD_NUMBER: _ClassVar[int]
+    build: _image_build_pb2.ImageBuild
+    def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ...) -> None: ...
+
+class ListImageBuildsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListImageBuildsResponse(_message.Message):
+    __slots__ = ("builds", "next_page_token")
+    BUILDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    builds: _containers.RepeatedCompositeFieldContainer[_image_build_pb2.ImageBuild]
+    next_page_token: str
+    def __init__(self, builds: _Optional[_Iterable[_Union[_image_build_pb2.ImageBuild, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchImageBuildRequest(_message.Message):
+    __slots__ = ("name", "from_line")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FROM_LINE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    from_line: int
+    def __init__(self, name: _Optional[str] = ..., from_line: _Optional[int] = ...) -> None: ...
+
+class WatchImageBuildResponse(_message.Message):
+    __slots__ = ("build", "lines", "next_line")
+    BUILD_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_LINE_FIELD_NUMBER: _ClassVar[int]
+    build: _image_build_pb2.ImageBuild
+    lines: _containers.RepeatedCompositeFieldContainer[_image_build_pb2.ImageBuildLogLine]
+    next_line: int
+    def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ..., lines: _Optional[_Iterable[_Union[_image_build_pb2.ImageBuildLogLine, _Mapping]]] = ..., next_line: _Optional[int] = ...) -> None: ...
