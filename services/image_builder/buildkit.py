@@ -1,0 +1,261 @@
+"""Runs BuildKit: Docker's command line in a process group of its own, ended as a whole when a build is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.errors import FailedPrecondition
+from services.image_builder.dockerfile import Step
+from services.image_builder.progress import Output, Progress
+
+_INSTALL = (
+    "install Docker's command line with BuildKit (Debian and Ubuntu: package docker.io, or docker-ce-cli with "
+    "docker-buildx-plugin), or name it in HANGAR_IMAGE_BUILDER_DOCKER"
+)
+_KILL_SECONDS = 5.0
+_LONGEST_LINE = 64 * 1024
+_UNREACHABLE = re.compile(
+    r"cannot connect to the docker daemon|error during connect|failed to dial|connection (refused|reset)"
+    r"|error reading from server|code = unavailable|no active session|transport is closing|context canceled",
+    re.IGNORECASE,
+)
+_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_NO_SHELL = re.compile(r'exec: "/bin/sh": .*no such file')
+_DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
+
+
+class BuildError(Exception):
+    """A build that came to nothing.
+
+    Attributes:
+        code: Short machine-readable code, such as "ImageBuildError".
+        message: What failed, with the last lines of the tool that knew.
+        is_system: True when the same build may succeed later: the platform is to blame, not the definition.
+        step: The step that failed, None when none did.
+        exit_code: Exit code of the tool, None when there is none.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        is_system: bool = False,
+        step: Step | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.is_system = is_system
+        self.step = step
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of the builder.
+
+    Attributes:
+        context: Directory of the build context, with a `Dockerfile` in it.
+        secrets: Files of build secrets, by the identifier of the secret.
+        steps: Steps of the recipe.
+        tag: Name of the image.
+        labels: Labels of the image.
+        fresh: True to use nothing of earlier builds.
+    """
+
+    context: Path
+    secrets: Mapping[str, Path]
+    steps: Sequence[Step]
+    tag: str
+    labels: Mapping[str, str]
+    fresh: bool = False
+
+
+class BuildKit:
+    """The builder.
+
+    Args:
+        docker: Path of Docker's command line, or its name.
+        engine: URL of the engine; empty for what the environment says.
+        network: Network of build steps.
+    """
+
+    def __init__(self, docker: str, engine: str, network: str) -> None:
+        self._docker = docker
+        self._engine = engine
+        self._network = network
+        self._found = ""
+
+    async def check(self) -> None:
+        """Finds Docker's command line.
+
+        Raises:
+            FailedPrecondition: There is none, or none with BuildKit (reason ``BUILDKIT_MISSING``). Says what to
+                install.
+        """
+        if self._found:
+            return
+        problems = [f"{self._docker} is not found"]
+        for number, candidate in enumerate(_candidates(self._docker)):
+            lines: list[str] = []
+            code = await self._run([candidate, "build", "--help"], lines.append)
+            if code == 0 and any("--secret" in line for line in lines):
+                self._found = candidate
+                return
+            problems[number:] = [f"{candidate} has no BuildKit ({(lines or ['no answer'])[0]})"]
+        message = f"image builds need BuildKit: {'; '.join(problems)}: {_INSTALL}"
+        raise FailedPrecondition(message, reason="BUILDKIT_MISSING")
+
+    async def build(self, job: Job, emit: Callable[[Output], None]) -> None:
+        """Builds an image. Cancelled, it ends the builder and waits for its end.
+
+        Args:
+            job: What to build.
+            emit: Called with lines for people.
+
+        Raises:
+            FailedPrecondition: There is no builder.
+            BuildError: The build failed.
+        """
+        await self.check()
+        command = [self._found, "build", "--progress=plain", "--tag", job.tag, "--network", self._network]
+        for name, path in sorted(job.secrets.items()):
+            command += ["--secret", f"id={name},src={path}"]
+        for name, value in sorted(job.labels.items()):
+            command += ["--label", f"{name}={value}"]
+        if job.fresh:
+            command.append("--no-cache")
+        progress = Progress(job.steps)
+
+        def read(line: str) -> None:
+            for output in progress.feed(line):
+                emit(output)
+
+        code = await self._run([*command, str(job.context)], read)
+        if code:
+            raise _failure(progress, code, job.steps)
+
+    async def push(self, reference: str, emit: Callable[[Output], None]) -> str:
+        """Pushes an image to its registry.
+
+        Returns:
+            Digest of the image in the registry.
+
+        Raises:
+            BuildError: The registry refused or could not be reached.
+        """
+        await self.check()
+        step = Step(f"push to {reference.partition('/')[0]}")
+        lines: list[str] = []
+
+        def read(line: str) -> None:
+            lines.append(line)
+            emit(Output(line, step))
+
+        code = await self._run([self._found, "push", reference], read)
+        if code:
+            message = f"the image cannot be pushed to {reference}:\n" + "\n".join(lines[-5:])
+            raise BuildError("ImagePushError", message, is_system=True, step=step, exit_code=code)
+        digests = [match[1] for line in lines if (match := _DIGEST.search(line))]
+        return digests[-1] if digests else ""
+
+    async def _run(self, command: Sequence[str], on_line: Callable[[str], None]) -> int:
+        environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
+        environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
+        environ.pop("BUILDKIT_PROGRESS", None)
+        if self._engine:
+            environ["DOCKER_HOST"] = self._engine
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=environ,
+                start_new_session=True,
+            )
+        )
+        try:
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)
+            raise
+        try:
+            assert process.stdout is not None
+            async for line in _lines(process.stdout):
+                on_line(line)
+            return await process.wait()
+        finally:
+            await _end(process)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Iterates over the lines of a stream; what is too long for one comes in pieces."""
+    rest = b""
+    while chunk := await stream.read(65536):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace").rstrip()
+        if len(rest) > _LONGEST_LINE:
+            yield rest.decode(errors="replace")
+            rest = b""
+    if rest:
+        yield rest.decode(errors="replace").rstrip()
+
+
+def _candidates(docker: str) -> list[str]:
+    if "/" in docker:
+        return [docker] if shutil.which(docker) else []
+    found = (shutil.which(docker, path=directory) for directory in os.get_exec_path())
+    return list(dict.fromkeys(path for path in found if path))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends a process group that still lives, and waits for its end."""
+    if process.returncode is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_KILL_SECONDS):
+                await process.wait()  # until all of them have let go of the output
+                return
+
+
+def _failure(progress: Progress, code: int, steps: Sequence[Step]) -> BuildError:
+    step, exit_code = progress.failed_step, progress.exit_code
+    message = progress.message or f"the builder ended with {code}"
+    if _FULL.search(message):
+        text = f"the disk of the Docker engine that builds images is full:\n{message}"
+        return BuildError("DiskFull", text, is_system=True, step=step, exit_code=exit_code)
+    if progress.is_base_missing:
+        text = f"{steps[0].text} cannot be had: {message}"
+        return BuildError("BaseImageUnavailable", text, step=steps[0], exit_code=exit_code)
+    if exit_code is None and _UNREACHABLE.search(message):
+        text = f"the Docker engine that builds images is not reachable or ended the build: {message}"
+        return BuildError("EngineUnavailable", text, is_system=True, step=step)
+    if _NO_SHELL.search(message):
+        text = (
+            f"{steps[0].text} has no /bin/sh: images without a shell and Python cannot run tasks. Use another base "
+            f"image:\n{message}"
+        )
+        return BuildError("ImageBuildError", text, step=step, exit_code=exit_code)
+    if step is None:
+        return BuildError(
+            "ImageBuildError", f"the image cannot be built: {message}", exit_code=exit_code or code
+        )
+    ended = f" (exit code {exit_code})" if exit_code is not None else ""
+    return BuildError(
+        "ImageBuildError", f"{step.text} failed{ended}:\n{message}", step=step, exit_code=exit_code
+    )

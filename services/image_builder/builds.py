@@ -1,0 +1,213 @@
+"""What is being built and what was: one record per image, its log, and who follows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from services.common.clock import Clock
+from services.image_builder.buildkit import BuildError
+from services.image_builder.dockerfile import Step
+
+_LONGEST_LINE = 4096
+_LINES_AT_ONCE = 500
+
+
+class State(Enum):
+    """How far a build is."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing changes any more."""
+        return self in {State.SUCCEEDED, State.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a build's log.
+
+    Attributes:
+        number: Its number, from 0.
+        text: Its text.
+        step: The step that it belongs to, in words.
+        captured_at: When it was captured.
+    """
+
+    number: int
+    text: str
+    step: str
+    captured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a build makes.
+
+    Attributes:
+        name: Identity of the image.
+        reference: What engines start containers from.
+        definition_digest: Identity of the definition.
+        base_image: Image that it is based on.
+        platform: Its platform.
+    """
+
+    name: str
+    reference: str
+    definition_digest: str
+    base_image: str
+    platform: str
+
+
+@dataclass(eq=False)
+class Build:
+    """The making of one image. Changed only through its methods, which wake those who follow it.
+
+    Attributes:
+        image: What is made.
+        number: Position among all builds of this service.
+        created_at: When it was asked for.
+        log_limit: Most lines that are kept.
+    """
+
+    image: Image
+    number: int
+    created_at: datetime
+    log_limit: int = 10_000
+    state: State = State.QUEUED
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cached: bool = False
+    image_digest: str = ""
+    size_bytes: int = 0
+    step: Step | None = None
+    error: BuildError | None = None
+    task: asyncio.Task[None] | None = None
+    _lines: deque[LogLine] = field(default_factory=deque)
+    _next_line: int = 0
+    _version: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def next_line(self) -> int:
+        """Number that the next line of the log will have."""
+        return self._next_line
+
+    def say(self, text: str, step: Step | None, now: datetime) -> None:
+        """Adds a line to the log; the step is the one in progress from now on."""
+        if step is not None and step != self.step:
+            self.step = step
+            self._version += 1
+        text = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+        self._lines.append(LogLine(self._next_line, text, step.text if step else "", now))
+        self._next_line += 1
+        if len(self._lines) > self.log_limit:
+            self._lines.popleft()
+        self._wake()
+
+    def begin(self, now: datetime) -> None:
+        """It runs."""
+        self.state, self.started_at = State.BUILDING, now
+        self._version += 1
+        self._wake()
+
+    def succeed(self, size_bytes: int, image_digest: str, now: datetime) -> None:
+        """The image is there."""
+        self.state, self.finished_at, self.step = State.SUCCEEDED, now, None
+        self.size_bytes, self.image_digest = size_bytes, image_digest
+        self._version += 1
+        self._wake()
+
+    def fail(self, error: BuildError, now: datetime) -> None:
+        """There will be no image."""
+        self.state, self.finished_at, self.error = State.FAILED, now, error
+        self.step = error.step or self.step
+        self._version += 1
+        self._wake()
+
+    def lines(self, first: int, limit: int) -> list[LogLine]:
+        """Returns lines from a number on, those that are kept."""
+        if not self._lines or first >= self._next_line:
+            return []
+        start = max(first - self._lines[0].number, 0)
+        return [self._lines[index] for index in range(start, min(start + limit, len(self._lines)))]
+
+    async def follow(self, first: int) -> AsyncIterator[list[LogLine]]:
+        """Iterates over what is new, at once and on every change, until the end: new lines, if any.
+
+        Who reads slowly gets more lines at a time and skips states in between.
+        """
+        seen = -1
+        while True:
+            changed, version, is_over = self._changed, self._version, self.state.is_terminal
+            lines = self.lines(first, _LINES_AT_ONCE)
+            if lines:
+                first = lines[-1].number + 1
+            if lines or version != seen:
+                seen = version
+                yield lines
+            if first < self._next_line:
+                continue
+            if is_over:
+                return
+            await changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Builds:
+    """The builds of this process, newest last.
+
+    Args:
+        clock: Tells the time.
+        kept: Most finished builds that are kept.
+        log_limit: Most lines of each log.
+    """
+
+    def __init__(self, clock: Clock, kept: int, log_limit: int) -> None:
+        self._clock = clock
+        self._kept = kept
+        self._log_limit = log_limit
+        self._builds: dict[str, Build] = {}
+        self._count = 0
+
+    def get(self, name: str) -> Build | None:
+        """Returns the newest build of an image."""
+        return self._builds.get(name)
+
+    def add(self, image: Image) -> Build:
+        """Returns a new build, in place of an ended one of that image."""
+        self._count += 1
+        build = Build(image, self._count, self._clock.now(), self._log_limit)
+        self._builds.pop(image.name, None)
+        self._builds[image.name] = build
+        self._forget()
+        return build
+
+    def before(self, number: int | None, limit: int) -> list[Build]:
+        """Returns builds from the newest on, or from the one before a number on."""
+        found = [
+            build for build in reversed(self._builds.values()) if number is None or build.number < number
+        ]
+        return found[:limit]
+
+    def running(self) -> list[asyncio.Task[None]]:
+        """Returns the tasks of the builds that have not ended."""
+        return [
+            build.task for build in self._builds.values() if build.task is not None and not build.task.done()
+        ]
+
+    def _forget(self) -> None:
+        ended = [name for name, build in self._builds.items() if build.state.is_terminal]
+        for name in ended[: max(len(ended) - self._kept, 0)]:
+            del self._builds[name]

@@ -1,0 +1,249 @@
+"""From a definition to a Dockerfile and the files beside it. Pure: data in, data out.
+
+Each layer of the author becomes one instruction (one per command or variable), in the author's order. What a step runs
+is a script that is mounted while it runs, so that neither quoting nor package indexes reach the image or its history.
+Steps see the settings of the builder's host as build secrets, below `/run/hangar/host`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.common.errors import InvalidArgument
+from services.common.image_definition import (
+    AptLayer,
+    CommandsLayer,
+    DebianBase,
+    Definition,
+    EnvLayer,
+    InstallLayer,
+    Layer,
+    parse_definition,
+)
+from services.image_builder import scripts
+from services.image_builder.scripts import OLDEST_PYTHON, WORK
+
+USER = "65532:65532"
+"""User that the image starts as unless its engine says otherwise."""
+HOST_FILES = ("environ", "ca", "netrc", "uv.toml")
+"""Names of the build secrets, each `hangar-<name>`, mounted below `/run/hangar/host` when the host has it."""
+
+_KINDS = frozenset({"debian", "image", "pip", "requirements", "env", "apt", "commands", "workdir"})
+_APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
+_SPECIAL = re.compile(r'([$\\"])')
+_NOT_YET = {
+    "dockerfile": "put what it does into layers (with_apt_packages, with_commands), or build and push it yourself "
+    "and use Image.from_base",
+    "uv_project": "export the lock file with `uv export` and use with_requirements",
+    "poetry_project": "export the lock file with `poetry export` and use with_requirements",
+    "source_file": "leave it out: the code of a run is sent along as a bundle",
+    "source_folder": "leave it out: the code of a run is sent along as a bundle",
+    "dockerignore": "leave it out: no local files are copied into images yet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One numbered step of the builder.
+
+    Attributes:
+        text: What it does, for people.
+        layer: Index of the definition's layer that it is of, None for the platform's own.
+    """
+
+    text: str
+    layer: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SdkContent:
+    """The platform's SDK as images get it.
+
+    Attributes:
+        digest: Digest of its files.
+        requirements: What has to be installed beside it.
+        tools: Scripts of `inside` by file name.
+    """
+
+    digest: str
+    requirements: tuple[str, ...]
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make one image.
+
+    Attributes:
+        name: Identity of the image: digest of all that it is made of.
+        dockerfile: The Dockerfile.
+        files: Files of the build context by path, without the SDK and the installer.
+        base_image: Image that it is based on.
+        steps: Steps as the builder numbers them, from 1.
+    """
+
+    name: str
+    dockerfile: str
+    files: Mapping[str, str]
+    base_image: str
+    steps: tuple[Step, ...]
+
+
+def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform: str) -> Recipe:
+    """Returns how to make the image of a definition.
+
+    Args:
+        definition_json: The definition; empty for the default image.
+        base_image: Address behind Debian bases, with ``{python}`` in it.
+        sdk: The platform's SDK.
+        platform: Platform of the image, such as "linux/amd64".
+
+    Raises:
+        InvalidArgument: The definition is wrong, or asks for what images cannot give yet. Names layer and field.
+    """
+    definition = parse_definition(definition_json, _KINDS, _refused)
+    draft = _Draft(_base_address(definition, base_image), sdk)
+    for index, layer in enumerate(definition.layers):
+        draft.add(index, layer)
+    draft.finish(definition)
+    dockerfile = "\n".join(draft.lines) + "\n"
+    content = json.dumps([dockerfile, sorted(draft.files.items()), sdk.digest, platform])
+    name = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+    return Recipe(name, dockerfile, draft.files, draft.base_image, tuple(draft.steps))
+
+
+@dataclass
+class _Draft:
+    base_image: str
+    sdk: SdkContent
+    lines: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    has_python: bool = False
+
+    def __post_init__(self) -> None:
+        self.lines += [f"FROM {self.base_image}", "USER 0:0"]
+        self.steps.append(Step(f"base image {self.base_image}"))
+        self.files["tools/overrides.txt"] = scripts.overrides()
+        self.files["tools/sdk-requirements.txt"] = scripts.lines(self.sdk.requirements)
+        self.files |= {f"tools/{name}": text for name, text in self.sdk.tools.items()}
+
+    def add(self, index: int, layer: Layer) -> None:
+        """Adds a layer of the author."""
+        here = f"layers/{index}"
+        if isinstance(layer, InstallLayer):
+            if layer.requirements:
+                self._check_python()
+                self.files[f"{here}/requirements.txt"] = scripts.lines(layer.requirements)
+                wanted = ", ".join(layer.names) or "; ".join(layer.requirements)
+                self._run(here, scripts.install(layer), _step(index, f"install {wanted}"), _installer())
+        elif isinstance(layer, EnvLayer):
+            self.lines += [f"ENV {_variable(index, *pair)}" for pair in layer.variables.items()]
+        elif isinstance(layer, AptLayer):
+            _check_apt(index, layer)
+            step = _step(index, f"apt-get install {' '.join(layer.packages)}")
+            base = hashlib.blake2b(self.base_image.encode(), digest_size=4).hexdigest()
+            cache = f"--mount=type=cache,id=hangar-apt-{base},sharing=locked,target={WORK}/apt"
+            self._run(here, scripts.install_apt(layer.packages), step, [cache])
+        elif isinstance(layer, CommandsLayer):
+            for number, command in enumerate(layer.commands):
+                self._run(f"{here}/{number}", scripts.run_command(command), _step(index, f"run {command}"))
+        else:
+            self.lines.append(f"WORKDIR {_quoted(layer.path)}")
+            self.steps.append(_step(index, f"work in {layer.path}"))
+
+    def finish(self, definition: Definition) -> None:
+        """Adds the platform's SDK: what it needs, and then, as one small layer, itself."""
+        self._check_python()
+        installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
+        named = sorted({name for layer in installs for name in layer.names})
+        script = scripts.install_sdk_requirements(tuple(named))
+        self._run("sdk-requirements", script, Step("install what the platform's SDK needs"), _installer())
+        self._instruction(
+            [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
+            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", f"{WORK}/sdk/flyte"],
+            Step("install the platform's SDK"),
+        )
+        self.lines.append(f"USER {USER}")
+
+    def _check_python(self) -> None:
+        """Checks Python before its first use: a layer may have brought it."""
+        if not self.has_python:
+            self.has_python = True
+            tools = [_tool("uv"), _tool("prepare_python.py")]
+            self._run("python", scripts.check_python(), Step("check Python"), tools)
+
+    def _run(self, directory: str, script: str, step: Step, mounts: list[str] | None = None) -> None:
+        """Adds a step that runs a script, with its directory and the host's settings mounted."""
+        self.files[f"{directory}/run.sh"] = script
+        usual = [f"--mount=type=bind,source={directory},target={WORK}/layer"]
+        usual += [f"--mount=type=secret,id=hangar-{name},target={WORK}/host/{name}" for name in HOST_FILES]
+        self._instruction(usual + (mounts or []), ["/bin/sh", f"{WORK}/layer/run.sh"], step)
+
+    def _instruction(self, mounts: list[str], command: list[str], step: Step) -> None:
+        options = [f"--mount=type=tmpfs,target={WORK}", *mounts]
+        self.lines.append("RUN " + " \\\n    ".join([*options, json.dumps(command)]))
+        self.steps.append(step)
+
+
+def _step(index: int, text: str) -> Step:
+    text = f"layer {index}: {' '.join(text.split())}"
+    return Step(text if len(text) <= 100 else f"{text[:97]}...", index)
+
+
+def _tool(name: str) -> str:
+    return f"--mount=type=bind,source=tools/{name},target={WORK}/tools/{name}"
+
+
+def _installer() -> list[str]:
+    cache = f"--mount=type=cache,id=hangar-uv,target={WORK}/cache"
+    return [cache, _tool("uv"), _tool("overrides.txt"), _tool("sdk-requirements.txt")]
+
+
+def _base_address(definition: Definition, template: str) -> str:
+    base = definition.base
+    if isinstance(base, DebianBase):
+        if tuple(int(part) for part in base.python.split("."))[:2] < OLDEST_PYTHON:
+            oldest = ".".join(map(str, OLDEST_PYTHON))
+            raise _wrong("base.python", f"is {base.python!r}", f"tasks need Python {oldest} or newer")
+        return template.replace("{python}", base.python)
+    if re.search(r"[\s$\\]", base.uri) or base.uri.startswith("-"):
+        raise _wrong("base.uri", f"is {base.uri!r}", "use the address of an image such as 'python:3.12-slim'")
+    if base.uri == "scratch":
+        raise _wrong("base.uri", "is 'scratch', which has no Python", "use an image with Python")
+    return base.uri
+
+
+def _check_apt(index: int, layer: AptLayer) -> None:
+    for number, package in enumerate(layer.packages):
+        if not _APT_PACKAGE.fullmatch(package):
+            where = f"layers[{index}].packages[{number}]"
+            raise _wrong(where, f"is {package!r}", "use the name of a Debian package such as 'ffmpeg'")
+
+
+def _variable(index: int, name: str, value: str) -> str:
+    if "\n" in value or "\r" in value:
+        fix = "images cannot carry it; set it with env_vars of the environment or of the run"
+        raise _wrong(f"layers[{index}].vars.{name}", "has a line break", fix)
+    return f"{name}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    return '"' + _SPECIAL.sub(r"\\\1", value) + '"'
+
+
+def _refused(where: str, kind: str) -> InvalidArgument:
+    if kind in _NOT_YET:
+        what, fix = f"is {kind!r}, which the image builder cannot make yet", _NOT_YET[kind]
+    else:
+        what, fix = f"is {kind!r}, which is not known", f"use one of {', '.join(sorted(_KINDS))}"
+    return _wrong(f"{where}.kind", what, fix, reason="IMAGE_LAYER_NOT_AVAILABLE")
+
+
+def _wrong(where: str, what: str, fix: str, reason: str = "IMAGE_DEFINITION_INVALID") -> InvalidArgument:
+    message = f"image definition: {where} {what}: {fix}"
+    return InvalidArgument(message, reason=reason, field=f"definition_json.{where}")

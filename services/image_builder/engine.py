@@ -1,0 +1,130 @@
+"""The Docker engine that builds: which images it holds, and what its registry holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils import kwargs_from_env
+
+from services.common.errors import Unavailable
+
+_SECONDS = 60
+_ANY_VERSION = "1.41"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that an engine holds.
+
+    Attributes:
+        labels: Its labels.
+        size_bytes: Its size.
+        created_at: When it was made.
+        platform: Operating system and architecture.
+    """
+
+    labels: dict[str, str]
+    size_bytes: int
+    created_at: datetime
+    platform: str
+
+
+class BuilderEngine:
+    """A Docker engine.
+
+    Args:
+        url: Its URL; empty for ``DOCKER_HOST``, else the local socket.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client: Any = None
+        self._platform = ""
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Closes connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await asyncio.to_thread(client.close)
+
+    async def platform(self) -> str:
+        """Returns the engine's platform, such as "linux/amd64".
+
+        Raises:
+            Unavailable: The engine is not reachable (reason ``ENGINE_UNAVAILABLE``).
+        """
+        if not self._platform:
+            version = await self._call(lambda client: client.version())
+            self._platform = f"{version['Os']}/{version['Arch']}"
+        return self._platform
+
+    async def image(self, reference: str) -> StoredImage | None:
+        """Returns an image that the engine holds, None when it does not.
+
+        Raises:
+            Unavailable: The engine is not reachable.
+        """
+        try:
+            found = await self._call(lambda client: client.api.inspect_image(reference))
+        except ImageNotFound:
+            return None
+        return StoredImage(
+            labels=dict(found["Config"].get("Labels") or {}),
+            size_bytes=int(found["Size"]),
+            created_at=_time(found["Created"]),
+            platform=f"{found['Os']}/{found['Architecture']}",
+        )
+
+    async def registry_digest(self, reference: str) -> str:
+        """Returns the digest of an image in its registry, empty when it is not there or the registry does not say."""
+        try:
+            found = await self._call(lambda client: client.api.inspect_distribution(reference))
+        except APIError:
+            return ""
+        return str(found["Descriptor"]["digest"])
+
+    async def tag(self, reference: str, other: str) -> None:
+        """Gives an image a further name."""
+        repository, _, tag = other.rpartition(":")
+        if not repository or "/" in tag:
+            repository, tag = other, "latest"
+        await self._call(lambda client: client.api.tag(reference, repository, tag, force=True))
+
+    async def _call(self, ask: Callable[[Any], T]) -> T:
+        try:
+            async with self._opening:
+                if self._client is None:
+                    self._client = await asyncio.to_thread(self._connect)
+            return await asyncio.to_thread(ask, self._client)
+        except APIError:
+            raise
+        except (DockerException, OSError) as error:
+            message = (
+                f"the Docker engine at {self._url or 'DOCKER_HOST or the local socket'} is not reachable ({error}): "
+                "start it, or name another one in HANGAR_IMAGE_BUILDER_ENGINE"
+            )
+            raise Unavailable(message, reason="ENGINE_UNAVAILABLE") from error
+
+    def _connect(self) -> Any:
+        address = {"base_url": self._url} if self._url else kwargs_from_env()
+        # Asking for the version by ourselves closes the connection when the engine does not answer.
+        probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
+        try:
+            version = probe.version(api_version=False)["ApiVersion"]
+        finally:
+            probe.close()
+        return docker.DockerClient(**address, version=version, timeout=_SECONDS)
+
+
+def _time(text: str) -> datetime:
+    """Reads a time of the engine, which has nanoseconds."""
+    whole, _, _ = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole[:19]).replace(tzinfo=UTC)

@@ -1,0 +1,130 @@
+"""Reads what the builder prints (`--progress=plain`), of Docker 20.10 and of buildx. Pure: lines in, lines out."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from services.image_builder.dockerfile import Step
+
+_LINE = re.compile(r"#(\d+) (.*)")
+_STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
+_OUTPUT = re.compile(r"\d+\.\d+ ?(.*)")
+_EXIT = re.compile(r"exit code: (\d+)")
+_METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
+_NOISE = re.compile(
+    r"sha256:[0-9a-f]{64}$|\.\.\.$|transferring |naming to |writing image |exporting |resolve "
+)
+_SHOWN = 20
+"""Last lines of the failing step that its message has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A line for people.
+
+    Attributes:
+        text: The line.
+        step: The step that it belongs to, None for the builder itself.
+    """
+
+    text: str
+    step: Step | None = None
+
+
+@dataclass
+class _Vertex:
+    step: Step | None = None
+    metadata_of: str = ""
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_SHOWN))
+
+
+class Progress:
+    """What a build has printed so far.
+
+    Args:
+        steps: Steps of the recipe.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._vertices: dict[str, _Vertex] = {}
+        self._failed: tuple[_Vertex, str] | None = None
+        self._last = ""
+
+    @property
+    def failed_step(self) -> Step | None:
+        """The step that failed, None when none did."""
+        return self._failed[0].step if self._failed else None
+
+    @property
+    def is_base_missing(self) -> bool:
+        """True when the base image is what could not be had."""
+        if self._failed is None:
+            return False
+        vertex = self._failed[0]
+        return bool(vertex.metadata_of) or (vertex.step is not None and vertex.step == self._steps[0])
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the command that failed, None when none did."""
+        match = _EXIT.search(self._failed[1]) if self._failed else None
+        return int(match[1]) if match else None
+
+    @property
+    def message(self) -> str:
+        """Last lines of what failed, or what the builder said at last."""
+        if self._failed is None:
+            return self._last
+        vertex, error = self._failed
+        said = list(vertex.tail)
+        return "\n".join(said if said and self.exit_code is not None else [*said, error])
+
+    def feed(self, line: str) -> Iterator[Output]:
+        """Takes a line of the builder, and returns what of it people should see."""
+        match = _LINE.match(line)
+        if match is None:
+            if line.strip(" -"):
+                self._last = line.strip().removeprefix("ERROR: ")
+            return
+        vertex = self._vertices.setdefault(match[1], _Vertex())
+        text = match[2]
+        if text.startswith("["):
+            yield from self._started(vertex, text)
+        elif text.startswith("ERROR"):
+            error = text.removeprefix("ERROR").lstrip(": ")
+            if self._failed is None:
+                self._failed = (vertex, error)
+            what = (
+                f"failed with exit code {self.exit_code}"
+                if self.exit_code is not None
+                else f"failed: {error}"
+            )
+            yield Output(what, vertex.step)
+        elif vertex.step is not None:
+            yield from self._said(vertex, text)
+
+    def _started(self, vertex: _Vertex, text: str) -> Iterator[Output]:
+        step, metadata = _STEP.match(text), _METADATA.match(text)
+        if metadata:
+            vertex.metadata_of = metadata[1]
+        if step and vertex.step is None and 0 < int(step[1]) <= len(self._steps):
+            vertex.step = self._steps[int(step[1]) - 1]
+            yield Output(f"[{step[1]}/{step[2]}] {vertex.step.text}", vertex.step)
+
+    @staticmethod
+    def _said(vertex: _Vertex, text: str) -> Iterator[Output]:
+        said = _OUTPUT.match(text)
+        if said:
+            shown = said[1].rsplit("\r", 1)[-1].rstrip()
+            if shown:
+                vertex.tail.append(shown)
+                yield Output(shown, vertex.step)
+        elif text == "CACHED":
+            yield Output("cached", vertex.step)
+        elif text.startswith("DONE "):
+            yield Output(f"done in {text.removeprefix('DONE ')}", vertex.step)
+        elif not _NOISE.match(text):
+            yield Output(text, vertex.step)

@@ -1,0 +1,69 @@
+"""Settings of the image builder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.common.settings import ServiceSettings
+
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
+
+
+class Settings(ServiceSettings):
+    """Settings of the image builder, from ``HANGAR_IMAGE_BUILDER_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="HANGAR_IMAGE_BUILDER_")
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback it needs a token."""
+    grpc_port: int = Field(8092, ge=0, le=65535)
+    """Port for gRPC; 0 for any that is free."""
+    engine: str = ""
+    """URL of the Docker engine that builds; empty for ``DOCKER_HOST``, else the local socket."""
+    docker: str = "docker"
+    """Path of Docker's command line with BuildKit. A name without a path is the first on ``PATH`` that has it."""
+    uv: str = ""
+    """Path of the `uv` that installs packages inside images; empty for the one of this installation."""
+    base_image: str = "python:{python}-slim-bookworm"
+    """Address of the image behind ``Image.from_debian_base``, with ``{python}`` in place of the version."""
+    registry: str = ""
+    """Registry that images are pushed to, such as ``registry.example:5000``; empty for the engine alone."""
+    network: Literal["default", "host", "none"] = "default"
+    """Network of build steps. ``host`` where mirrors or proxies listen on this machine's loopback."""
+    index_url: str = ""
+    """Default package index of builds, in place of the one that this host's settings name."""
+    concurrency: int = Field(2, ge=1)
+    """Most builds at the same time."""
+    timeout: float = Field(3600, gt=0)
+    """Longest time in seconds that a build may run."""
+    log_lines: int = Field(10_000, ge=100)
+    """Most lines of a build's log that are kept; the oldest go first."""
+    kept_builds: int = Field(200, ge=1)
+    """Most finished builds that are kept; the oldest go first. Images are not touched."""
+    failure_ttl: float = Field(30, ge=0)
+    """Seconds for which a failed build is answered again instead of tried again."""
+
+    @field_validator("base_image")
+    @classmethod
+    def _names_the_version(cls, value: str) -> str:
+        if "{python}" not in value or any(character.isspace() for character in value):
+            raise ValueError("write {python} where the version goes, such as 'python:{python}-slim-bookworm'")
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not _REGISTRY.fullmatch(value):
+            raise ValueError("write host and port without a scheme, such as 'registry.example:5000'")
+        return value
+
+    @property
+    def state_dir(self) -> Path:
+        """Directory of what builds need while they run."""
+        return self.data_dir / "image-builder"

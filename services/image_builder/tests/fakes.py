@@ -1,0 +1,90 @@
+"""A Docker command line that is a shell script, and an engine that is a directory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.image_builder.engine import BuilderEngine, StoredImage
+
+_SCRIPT = """#!/bin/sh
+# Waits for the file `go`, fails when there is a file `fail`, and makes the image a file.
+if [ "$2" = --help ]; then echo "{help}"; exit {help_code}; fi
+for word in "$@"; do
+    if [ "$before" = --tag ]; then tag="$word"; fi
+    before="$word"
+done
+name="${{tag#hangar/}}"
+echo "$name" >> {root}/started
+echo "#1 [1/4] FROM base"
+sleep 1000 &
+child=$!
+echo "$child" >> {root}/children
+while [ ! -e {root}/go ]; do sleep 0.02; done
+kill "$child"
+echo "#2 [2/4] RUN check"
+echo "#2 0.1 hello from $name"
+if [ -e {root}/fail ]; then
+    echo "#2 0.2 it broke"
+    echo "#2 ERROR: executor failed running [x]: exit code: 3"
+    exit 1
+fi
+touch {root}/images/"$name"
+"""
+
+
+class FakeDocker:
+    """What builds and what is there, below one directory.
+
+    Args:
+        root: The directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "images").mkdir(parents=True)
+        self.cli = root / "docker"
+        self.write_cli()
+
+    def write_cli(self, help: str = "--secret stringArray", help_code: int = 0) -> None:
+        """Writes the command line anew."""
+        self.cli.write_text(_SCRIPT.format(root=self.root, help=help, help_code=help_code))
+        self.cli.chmod(0o755)
+
+    def go(self) -> None:
+        """Lets builds end."""
+        (self.root / "go").touch()
+
+    def fail(self) -> None:
+        """Makes builds fail."""
+        (self.root / "fail").touch()
+
+    @property
+    def started(self) -> list[str]:
+        """Names of the images whose builds have begun, in order."""
+        path = self.root / "started"
+        return path.read_text().split() if path.exists() else []
+
+    @property
+    def children(self) -> list[int]:
+        """Processes that builds have started."""
+        path = self.root / "children"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+class FakeEngine(BuilderEngine):
+    """An engine whose images are the files of a `FakeDocker`."""
+
+    def __init__(self, docker: FakeDocker) -> None:
+        super().__init__("")
+        self._docker = docker
+
+    async def platform(self) -> str:
+        """Always the same."""
+        return "linux/amd64"
+
+    async def image(self, reference: str) -> StoredImage | None:
+        """An image whose file exists."""
+        if not (self._docker.root / "images" / reference.removeprefix("hangar/")).exists():
+            return None
+        return StoredImage({}, 5, datetime(2026, 1, 1, tzinfo=UTC), "linux/amd64")

@@ -1,0 +1,159 @@
+"""Definitions become Dockerfiles: golden files, identity, and refusals that name layer, field and fix.
+
+The golden files are rewritten when HANGAR_REWRITE_GOLDEN is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import flyte
+from services.common.errors import InvalidArgument
+from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe
+
+GOLDEN = Path(__file__).with_name("golden")
+BASE = "python:{python}-slim-bookworm"
+TOOLS = {"prepare_python.py": "# prepares\n", "install_sdk.py": "# installs\n"}
+SDK = SdkContent("5dc0", ("pydantic>=2.9", "cloudpickle>=3"), TOOLS)
+DEBIAN = flyte.Image.from_debian_base(python_version=(3, 12))
+
+IMAGES = {
+    "default": None,
+    "pip": DEBIAN.with_pip_packages("pandas", "scikit-learn>=1.5", "flyte>=2.0"),
+    "indexes": DEBIAN.with_pip_packages(
+        "torch",
+        index_url="https://index.example/simple",
+        extra_index_urls=["https://me:hunter2@more.example/simple"],
+        pre=True,
+        extra_args="--no-deps --only-binary ':all:'",
+    ),
+    "every_layer": flyte.Image.from_base("registry.example:5000/team/base:1.4")
+    .with_apt_packages("python3", "ffmpeg")
+    .with_env_vars({"GREETING": 'say "hi" to $HOME\\n', "EMPTY": ""})
+    .with_commands(["echo 'one' > /one", "echo two > /two"])
+    .with_workdir("/my app")
+    .with_pip_packages("numpy")
+    .with_pip_packages("pandas"),
+}
+
+
+def recipe(definition: str, base: str = BASE, sdk: SdkContent = SDK, platform: str = "linux/amd64") -> Recipe:
+    """What is made of a definition here."""
+    return make_recipe(definition, base, sdk, platform)
+
+
+def shown(found: Recipe) -> str:
+    """A recipe as a text: Dockerfile, files, steps."""
+    parts = [("Dockerfile", found.dockerfile), *sorted(found.files.items())]
+    steps = "".join(f"{number}. {step.text}\n" for number, step in enumerate(found.steps, 1))
+    return "\n".join(f"=== {name}\n{text}" for name, text in [*parts, ("steps", steps)])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_golden(name: str) -> None:
+    """A definition gives this Dockerfile and these files, to the letter."""
+    image = IMAGES[name]
+    definition = '{"base":{"kind":"debian","python":"3.11"}}' if image is None else image.definition_json
+    text = shown(recipe(definition))
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("HANGAR_REWRITE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_no_secret_of_a_definition_is_in_the_dockerfile() -> None:
+    """Addresses of indexes are in mounted scripts only: Dockerfiles become the history of images."""
+    image = IMAGES["indexes"]
+    assert image is not None
+    found = recipe(image.definition_json)
+    assert "hunter2" not in found.dockerfile
+    assert "hunter2" in found.files["layers/0/run.sh"]
+
+
+def test_equal_content_has_one_name() -> None:
+    """What makes no difference to the image makes none to its name."""
+    named = flyte.Image.from_debian_base(python_version=(3, 12), name="mine").with_pip_packages("pandas")
+    plain = DEBIAN.with_pip_packages("pandas")
+    assert recipe(named.definition_json).name == recipe(plain.definition_json).name
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        recipe(DEBIAN.with_pip_packages("b", "a").definition_json),
+        recipe(DEBIAN.with_pip_packages("a", "b").definition_json, base="mirror.example/python:{python}"),
+        recipe(
+            DEBIAN.with_pip_packages("a", "b").definition_json,
+            sdk=SdkContent("other", SDK.requirements, TOOLS),
+        ),
+        recipe(DEBIAN.with_pip_packages("a", "b").definition_json, platform="linux/arm64"),
+        recipe(DEBIAN.with_pip_packages("a").with_pip_packages("b").definition_json),
+    ],
+    ids=["packages", "base", "sdk", "platform", "layers"],
+)
+def test_different_content_has_another_name(changed: Recipe) -> None:
+    """Definition, order, base image setting, platform and SDK are all part of the identity."""
+    assert changed.name != recipe(DEBIAN.with_pip_packages("a", "b").definition_json).name
+
+
+def test_layers_keep_their_order_and_their_text() -> None:
+    """Changing a later layer changes nothing before it, so that the builder's cache holds."""
+    short = recipe(DEBIAN.with_pip_packages("numpy").definition_json)
+    longer = recipe(DEBIAN.with_pip_packages("numpy").with_pip_packages("pandas").definition_json)
+    upto = short.dockerfile.index("source=sdk-requirements")
+    assert longer.dockerfile.startswith(short.dockerfile[:upto].rpartition("RUN")[0])
+    assert short.files["layers/0/run.sh"] == longer.files["layers/0/run.sh"]
+
+
+def layers(*found: object) -> str:
+    """A definition with these layers."""
+    return json.dumps({"base": {"kind": "debian", "python": "3.12"}, "layers": list(found)})
+
+
+@pytest.mark.parametrize(
+    ("definition", "field", "words"),
+    [
+        ("{", "", "is no JSON"),
+        ("[]", "", "has to be an object"),
+        ('{"layers": {}}', "layers", "has to be a list"),
+        ('{"base": {"kind": "debian", "python": "3.9"}}', "base.python", "tasks need Python 3.10 or newer"),
+        ('{"base": {"kind": "debian", "python": "latest"}}', "base.python", "a version such as '3.12'"),
+        ('{"base": {"kind": "image", "uri": "a b"}}', "base.uri", "the address of an image"),
+        ('{"base": {"kind": "image", "uri": "scratch"}}', "base.uri", "use an image with Python"),
+        ('{"base": {"kind": "dockerfile"}}', "base.kind", "cannot make yet: put what it does into layers"),
+        (
+            layers({"kind": "env", "vars": {}}, {"kind": "uv_project"}),
+            "layers[1].kind",
+            "use with_requirements",
+        ),
+        (layers({"kind": "source_file"}), "layers[0].kind", "sent along as a bundle"),
+        (layers({"kind": "magic"}), "layers[0].kind", "is not known: use one of apt, commands"),
+        (layers({}), "layers[0]", 'an object with a "kind"'),
+        (layers({"kind": "pip", "packages": ["a\nb"]}), "layers[0].packages[0]", "one line of text"),
+        (layers({"kind": "pip", "packages": ["a"], "pre": 1}), "layers[0].pre", "true or false"),
+        (layers({"kind": "pip", "extra_args": "'"}), "layers[0].extra_args", "mend the quotes"),
+        (layers({"kind": "apt", "packages": []}), "layers[0].packages", "name at least one"),
+        (
+            layers({"kind": "apt", "packages": ["-o=x"]}),
+            "layers[0].packages[0]",
+            "the name of a Debian package",
+        ),
+        (layers({"kind": "env", "vars": {"A B": "1"}}), "layers[0].vars", "use letters, digits and _"),
+        (layers({"kind": "env", "vars": {"A": "1\n2"}}), "layers[0].vars.A", "has a line break"),
+        (layers({"kind": "env", "vars": {"A": 1}}), "layers[0].vars.A", "has to be text"),
+        (layers({"kind": "workdir", "path": "app"}), "layers[0].path", "use an absolute path"),
+        (layers({"kind": "commands", "commands": "ls"}), "layers[0].commands", "has to be a list"),
+    ],
+)
+def test_wrong_definitions_are_refused(definition: str, field: str, words: str) -> None:
+    """The message says where it is wrong and what to do; programs find the field in the metadata."""
+    with pytest.raises(InvalidArgument) as caught:
+        recipe(definition)
+    assert words in caught.value.message
+    assert field in caught.value.message
+    assert caught.value.metadata["field"] == f"definition_json.{field}".rstrip(".")

@@ -1,0 +1,143 @@
+"""What the builder prints is understood, of Docker 20.10 and of buildx."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.image_builder.buildkit import _failure
+from services.image_builder.dockerfile import Step
+from services.image_builder.progress import Progress
+
+STEPS = (Step("base image debian"), Step("check Python"), Step("layer 0: install nope", 0))
+OLD = """#1 [internal] load build definition from Dockerfile
+#1 sha256:0c6454d32d767d8dc2d2561573da51dc5b19745776d2525d71cd3ef63c07f079
+#1 transferring dockerfile: 411B done
+#1 DONE 0.0s
+
+#4 [stage-0 1/3] FROM docker.io/library/debian
+#4 sha256:952df0ccbe7dd6076e0f963a0e6647c3f46d47509f5c87ecf7ee9d4f44297c17
+#4 CACHED
+
+#5 [stage-0 2/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "x"]
+#5 sha256:952df0ccbe7dd6076e0f963a0e6647c3f46d47509f5c87ecf7ee9d4f44297c17
+#5 0.069 fine
+#5 DONE 0.1s
+
+#6 [stage-0 3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]
+#6 0.249 error: No solution found
+#6 0.250   cause: nope was not found
+#6 ERROR: executor failed running [/bin/sh y]: exit code: 2
+------
+ > [stage-0 3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]:
+------
+executor failed running [/bin/sh y]: exit code: 2
+"""
+NEW = """#0 building with "default" instance using docker driver
+#1 [internal] load build definition from Dockerfile
+#1 transferring dockerfile: 1.2kB done
+#4 [1/3] FROM docker.io/library/debian:latest
+#4 CACHED
+#5 [2/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "x"]
+#5 0.069 fine
+#5 DONE 0.1s
+#6 [3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]
+#6 0.249 error: No solution found
+#6 0.250   cause: nope was not found
+#6 ERROR: process "/bin/sh y" did not complete successfully: exit code: 2
+------
+ > [3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]:
+0.249 error: No solution found
+------
+Dockerfile:12
+--------------------
+  12 |     RUN --mount
+--------------------
+ERROR: failed to solve: process "/bin/sh y" did not complete successfully: exit code: 2
+"""
+
+MISSING = """#3 [internal] load metadata for nope.example/none:1
+#3 ERROR: failed to do request: Head "https://nope.example": no such host
+failed to solve with frontend dockerfile.v0: no such host
+"""
+
+NO_SHELL = """#5 [2/3] RUN x
+#5 0.1 runc run failed: exec: "/bin/sh": stat /bin/sh: no such file or directory
+#5 ERROR: executor failed running [x]: exit code: 1
+"""
+
+
+def read(text: str) -> tuple[Progress, list[tuple[str, Step | None]]]:
+    """What is known after an output, and the lines for people."""
+    progress = Progress(STEPS)
+    return progress, [(out.text, out.step) for line in text.splitlines() for out in progress.feed(line)]
+
+
+@pytest.mark.parametrize("text", [OLD, NEW], ids=["20.10", "buildx"])
+def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
+    """The step, the layer, the exit code and the tool's own words are found."""
+    progress, lines = read(text)
+    assert lines == [
+        ("[1/3] base image debian", STEPS[0]),
+        ("cached", STEPS[0]),
+        ("[2/3] check Python", STEPS[1]),
+        ("fine", STEPS[1]),
+        ("done in 0.1s", STEPS[1]),
+        ("[3/3] layer 0: install nope", STEPS[2]),
+        ("error: No solution found", STEPS[2]),
+        ("  cause: nope was not found", STEPS[2]),
+        ("failed with exit code 2", STEPS[2]),
+    ]
+    error = _failure(progress, 1, STEPS)
+    assert (error.code, error.step, error.exit_code, error.is_system) == (
+        "ImageBuildError",
+        STEPS[2],
+        2,
+        False,
+    )
+    assert error.message == (
+        "layer 0: install nope failed (exit code 2):\nerror: No solution found\n  cause: nope was not found"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "is_system", "words"),
+    [
+        (
+            MISSING,
+            "BaseImageUnavailable",
+            False,
+            "no such host",
+        ),
+        (
+            "failed to dial gRPC: cannot connect to the Docker daemon. Is 'docker daemon' running?",
+            "EngineUnavailable",
+            True,
+            "not reachable",
+        ),
+        (
+            "rpc error: code = Unavailable desc = error reading from server: EOF",
+            "EngineUnavailable",
+            True,
+            "EOF",
+        ),
+        (
+            "#5 [2/3] RUN x\n#5 1.0 OSError: No space left on device\n#5 ERROR: process: exit code: 1",
+            "DiskFull",
+            True,
+            "the disk of the Docker engine",
+        ),
+        (
+            NO_SHELL,
+            "ImageBuildError",
+            False,
+            "base image debian has no /bin/sh",
+        ),
+        ("ERROR: dockerfile parse error on line 3", "ImageBuildError", False, "parse error on line 3"),
+    ],
+)
+def test_failures_are_told_apart(text: str, code: str, is_system: bool, words: str) -> None:
+    """Who is to blame is known: the definition, or the platform."""
+    progress, _ = read(text)
+    error = _failure(progress, 1, STEPS)
+    assert (error.code, error.is_system) == (code, is_system)
+    assert words in error.message

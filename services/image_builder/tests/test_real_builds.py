@@ -1,0 +1,462 @@
+"""Images for real: built by BuildKit in a Docker engine, started, looked through, pushed to a registry."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_build_pb2 as states
+from hangar.image.v1 import image_service_pb2 as messages
+from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from integration_tests.components.lacking import lacking
+from integration_tests.components.process import ServerProcess
+from integration_tests.polling import until
+from integration_tests.ports import free_ports
+from services.common.channel import connect
+from services.common.errors import FailedPrecondition
+from services.common.sdk_layer import SdkLayer
+from services.common.serve import build_server
+from services.executor.tests.wheels import write_wheel
+from services.image_builder.app import ImageBuilderApp
+from services.image_builder.settings import Settings
+from services.image_builder.tests.package_index import PASSWORD, serve_index
+
+pytestmark = pytest.mark.timeout(300)
+BASE = "python:3.11-slim-bookworm"
+SUCCEEDED, FAILED = states.IMAGE_BUILD_STATE_SUCCEEDED, states.IMAGE_BUILD_STATE_FAILED
+
+
+class Builder:
+    """An image builder of a test, and the images that it made."""
+
+    def __init__(self, engine: docker.DockerClient, stub: Any, repository: str) -> None:
+        self.engine = engine
+        self.stub = stub
+        self.repository = repository
+        self.built: set[str] = set()
+
+    async def build(self, *layers: dict[str, Any], base: dict[str, Any] | None = None, **more: Any) -> Any:
+        """Asks for an image and waits for the end: the build and its lines."""
+        definition = {"base": base or {"kind": "debian", "python": "3.11"}, "layers": list(layers)}
+        request = messages.BuildImageRequest(definition_json=json.dumps(definition), **more)
+        build = (await self.stub.BuildImage(request)).build
+        self.built.add(build.reference)
+        self.built.add(f"hangar/{build.name}")
+        return await self.watch(build)
+
+    async def watch(self, build: Any) -> tuple[Any, list[str]]:
+        """Follows a build to its end."""
+        lines: list[str] = []
+        async for update in self.stub.WatchImageBuild(messages.WatchImageBuildRequest(name=build.name)):
+            build = update.build
+            lines += [line.text for line in update.lines]
+        return build, lines
+
+    async def run(self, reference: str, *command: str, **options: Any) -> str:
+        """What a command prints in a container of an image."""
+        options = {"network_mode": "none", "remove": True, "stderr": True, **options}
+        output = await asyncio.to_thread(
+            lambda: self.engine.containers.run(reference, list(command), **options)
+        )
+        return str(output.decode())
+
+    def close(self) -> None:
+        """Removes what it made."""
+        for reference in self.built:
+            try:
+                self.engine.images.remove(reference, force=True)
+            except docker.errors.ImageNotFound:
+                continue
+
+
+@pytest.fixture
+def engine(docker_url: str) -> Iterator[docker.DockerClient]:
+    """The engine; no container may be left behind."""
+    client = docker.DockerClient(base_url=docker_url, timeout=120)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def repository(engine: docker.DockerClient) -> Iterator[str]:
+    """A base image of the test's own: its images have names of their own."""
+    name = f"image-builder-test-{uuid.uuid4().hex[:8]}"
+    engine.images.get(BASE).tag(name, "3.11")
+    yield name
+    engine.images.remove(f"{name}:3.11")
+
+
+async def serve(
+    tmp_path: Path, docker_url: str, repository: str, **settings: Any
+) -> tuple[ImageBuilderApp, Any, str]:
+    """Starts an image builder."""
+    given = {"engine": docker_url, "network": "host", "base_image": f"{repository}:{{python}}", **settings}
+    app = ImageBuilderApp(Settings.load(data_dir=tmp_path / "data", **given))
+    try:
+        await app.start()
+    except FailedPrecondition as error:
+        await app.stop()
+        lacking(error.message)
+    server = build_server(app.registrations)
+    port = server.bind("127.0.0.1", 0)
+    await server.start()
+    return app, server, f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def builder(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, request: Any
+) -> AsyncIterator[Builder]:
+    """An image builder on the real engine; `@pytest.mark.parametrize(…, indirect=True)` gives settings."""
+    more = getattr(request, "param", {})
+    app, server, address = await serve(tmp_path, docker_url, repository, **more)
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository)
+        try:
+            yield builder
+        finally:
+            await app.drain()
+            await server.stop(0)
+            await app.stop()
+            builder.close()
+    assert list((tmp_path / "data" / "image-builder").iterdir()) == []
+
+
+async def test_packages_variables_commands_in_one_image(builder: Builder) -> None:
+    """A user without rights finds packages, the SDK, all compiled, variables to the letter, the working directory."""
+    nasty = 'a "b" $HOME \\ c'
+    build, lines = await builder.build(
+        {"kind": "env", "vars": {"NASTY": nasty}},
+        {"kind": "pip", "packages": ["iniconfig>=2", "flyte>=99"]},
+        {"kind": "commands", "commands": ['printf %s "$NASTY" > /nasty', "echo 'it''s' >> /nasty"]},
+        {"kind": "workdir", "path": "/my app"},
+    )
+    assert build.state == SUCCEEDED, lines
+    assert build.size_bytes > 0
+    program = (
+        "import iniconfig, flyte, pydantic, cloudpickle, json, os\n"
+        "print(os.getuid(), os.getcwd(), os.environ['NASTY'])\n"
+        "print(open('/nasty').read())\n"
+        "modules = [iniconfig, flyte, pydantic, cloudpickle, json]\n"
+        "print([m.__name__ for m in modules if not os.path.exists(m.__cached__)])\n"
+    )
+    printed = await builder.run(build.reference, "python3", "-c", program, read_only=True)
+    assert printed == f"65532 /my app {nasty}\n{nasty}its\n\n[]\n"
+    assert await builder.run(build.reference, "python", "-c", "print(1)") == "1\n"
+    labels = builder.engine.images.get(build.reference).labels
+    assert labels["hangar.image"] == build.name
+    assert labels["hangar.sdk"] == SdkLayer().digest
+
+
+async def test_one_more_package_rebuilds_one_layer(builder: Builder) -> None:
+    """What comes before the change is taken from the cache; the same definition is not built again."""
+    first, _ = await builder.build({"kind": "pip", "packages": ["iniconfig"]})
+    second, lines = await builder.build(
+        {"kind": "pip", "packages": ["iniconfig"]}, {"kind": "pip", "packages": ["pluggy"]}
+    )
+    assert (first.state, second.state) == (SUCCEEDED, SUCCEEDED)
+    at = lines.index("[3/6] layer 0: install iniconfig")
+    assert lines[at + 1] == "cached"
+    again, _ = await builder.build({"kind": "pip", "packages": ["iniconfig"]})
+    assert (again.name, again.state) == (first.name, SUCCEEDED)
+    assert len(builder.engine.images.list(filters={"label": f"hangar.image={first.name}"})) == 1
+
+
+async def test_an_impossible_package_fails_with_the_words_of_the_installer(builder: Builder) -> None:
+    """The layer, the exit code and what uv said are in the answer; nothing is left in the engine."""
+    build, lines = await builder.build(
+        {"kind": "env", "vars": {"A": "1"}}, {"kind": "pip", "packages": ["hangar-no-such-package-xyz"]}
+    )
+    assert build.state == FAILED
+    assert build.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
+    assert (build.failed_layer, build.exit_code) == (1, 1)
+    assert build.step == "layer 1: install hangar-no-such-package-xyz"
+    assert "hangar-no-such-package-xyz was not found" in build.failure.message
+    assert any("was not found" in line for line in lines)
+    assert builder.engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+
+
+async def test_a_failing_command_is_named(builder: Builder) -> None:
+    """Of several commands the one that failed, with its exit code and output."""
+    build, _ = await builder.build({"kind": "commands", "commands": ["true", "echo oh no; exit 7", "true"]})
+    assert (build.state, build.failed_layer, build.exit_code) == (FAILED, 0, 7)
+    assert build.failure.message == "layer 0: run echo oh no; exit 7 failed (exit code 7):\noh no"
+
+
+async def test_what_the_sdk_needs_cannot_be_broken(builder: Builder) -> None:
+    """A pin that the SDK cannot live with fails when its layer is built, not when a task starts."""
+    build, _ = await builder.build({"kind": "pip", "packages": ["pydantic==1.10.2"]})
+    assert (build.state, build.failed_layer) == (FAILED, 0)
+    assert "pydantic" in build.failure.message
+    kept, _ = await builder.build({"kind": "pip", "packages": ["cloudpickle==3.0.0"]})
+    assert kept.state == SUCCEEDED
+    program = "import cloudpickle; print(cloudpickle.__version__)"
+    assert await builder.run(kept.reference, "python3", "-c", program) == "3.0.0\n"
+
+
+async def test_base_images_that_cannot_be_used_are_refused(builder: Builder) -> None:
+    """One that does not exist, and one without Python: each with what is wrong."""
+    missing, _ = await builder.build(base={"kind": "image", "uri": "127.0.0.1:9/none/such:1"})
+    assert (missing.state, missing.failure.code) == (FAILED, "BaseImageUnavailable")
+    assert missing.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
+    assert "base image 127.0.0.1:9/none/such:1 cannot be had" in missing.failure.message
+    bare, _ = await builder.build(base={"kind": "image", "uri": "busybox:latest"})
+    assert bare.state == FAILED
+    assert "there is no python3 in this image: tasks need Python 3.10 or newer" in bare.failure.message
+
+
+async def test_two_watch_a_build_live(builder: Builder) -> None:
+    """Both see lines while it runs, the one who comes late from the start; ten requests make one build."""
+    first = f"first {uuid.uuid4().hex}"  # not in the builder's cache: there it would print nothing
+    request = messages.BuildImageRequest(
+        definition_json=json.dumps(
+            {
+                "base": {"kind": "debian", "python": "3.11"},
+                "layers": [{"kind": "commands", "commands": [f"echo {first}", "echo second"]}],
+            }
+        )
+    )
+    asked = [
+        answer.build
+        for answer in await asyncio.gather(*(builder.stub.BuildImage(request) for _ in range(10)))
+    ]
+    builder.built.add(asked[0].reference)
+    watch = messages.WatchImageBuildRequest(name=asked[0].name)
+    states_seen, early = [], []
+    late = None
+    async for update in builder.stub.WatchImageBuild(watch):
+        states_seen.append(update.build.state)
+        early += [(line.number, line.text) for line in update.lines]
+        if late is None and any(text == first for _, text in early):
+            late = asyncio.create_task(builder.watch(update.build))
+    assert late is not None
+    build, lines = await late
+    assert build.state == SUCCEEDED
+    assert states.IMAGE_BUILD_STATE_BUILDING in states_seen
+    assert [text for _, text in early] == lines
+    assert [number for number, _ in early] == list(range(len(lines)))
+    assert {each.name for each in asked} == {build.name}
+    listed = await builder.stub.ListImageBuilds(messages.ListImageBuildsRequest())
+    assert [each.name for each in listed.builds] == [build.name]
+
+
+async def test_secrets_of_the_host_are_in_no_layer(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private index works through the host's settings; its address is in no layer, history or log."""
+    write_wheel(tmp_path / "wheels", "pebble", "1.5")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine nowhere.example login me password netrc-secret-4712\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    write_wheel(tmp_path / "more", "granite", "2.5")
+    with (
+        serve_index(tmp_path / "wheels") as url,
+        serve_index(tmp_path / "more", "definition-secret-4713") as more,
+    ):
+        monkeypatch.setenv("UV_INDEX", url)
+        host = url.rpartition("@")[2].partition("/")[0]
+        build, lines = await builder.build(
+            {"kind": "pip", "packages": ["pebble"]},
+            {"kind": "commands", "commands": ["echo index $UV_INDEX", "cat $NETRC"]},
+            {"kind": "pip", "packages": ["granite"], "index_url": more},
+        )
+    assert build.state == SUCCEEDED, lines
+    assert (
+        await builder.run(build.reference, "python3", "-c", "import pebble; print(pebble.VERSION)") == "1.5\n"
+    )
+    secrets = [PASSWORD, host, "netrc-secret-4712", "definition-secret-4713"]
+    text = "\n".join(lines)
+    assert [word for word in secrets if word in text and word != host] == []
+    image = builder.engine.images.get(build.reference)
+    described = json.dumps([image.attrs, image.history()])
+    assert [word for word in secrets if word in described] == []
+    saved = await asyncio.to_thread(lambda: b"".join(image.save()))
+    base = await asyncio.to_thread(lambda: len(builder.engine.images.get(BASE).attrs["RootFS"]["Layers"]))
+    assert leaks(saved, base, [word.encode() for word in secrets]) == []
+
+
+def leaks(saved: bytes, base_layers: int, words: list[bytes]) -> list[str]:
+    """Files of an image's own layers that hold one of some words, or that a mount left behind."""
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(saved)) as image:
+        manifest = json.load(image.extractfile("manifest.json"))  # type: ignore[arg-type]
+        own = manifest[0]["Layers"][base_layers:]
+        assert own
+        for name in own:
+            with tarfile.open(fileobj=image.extractfile(name)) as layer:
+                for member in layer:
+                    content = layer.extractfile(member).read() if member.isfile() else b""  # type: ignore[union-attr]
+                    left = member.name.startswith("run/") and not member.isdir()
+                    if left or any(word in content or word in member.name.encode() for word in words):
+                        found.append(member.name)
+    return found
+
+
+async def test_apt_packages(builder: Builder) -> None:
+    """Debian packages are there, and neither their lists nor archives are in the image."""
+    build, lines = await builder.build({"kind": "apt", "packages": ["hello"]})
+    assert build.state == SUCCEEDED, lines
+    assert await builder.run(build.reference, "hello") == "Hello, world!\n"
+    left = await builder.run(
+        build.reference,
+        "find",
+        "/var/lib/apt/lists",
+        "/var/cache/apt",
+        "-type",
+        "f",
+        "-size",
+        "+8k",
+        user="0",
+    )
+    assert left == ""
+
+
+async def test_stopping_cancels_the_builder(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """A stop ends a running step at once; nothing half-built is left, and the next service starts it again."""
+    app, server, address = await serve(tmp_path, docker_url, repository)
+    marker = uuid.uuid4().hex
+    command = f"echo {marker}; sleep 1000"
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository)
+        building = asyncio.create_task(builder.build({"kind": "commands", "commands": [command]}))
+        await asyncio.to_thread(until, lambda: has_process(marker, "sleep 1000"), "the command runs", 120)
+        await app.drain()
+        build, _ = await building
+        assert (build.state, build.failure.code) == (FAILED, "BuildStopped")
+        await server.stop(0)
+        await app.stop()
+    await asyncio.to_thread(until, lambda: not has_process(marker, "sleep 1000"), "the command has ended")
+    assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+    assert list((tmp_path / "data" / "image-builder").iterdir()) == []
+
+
+def has_process(marker: str, command: str) -> bool:
+    """Says whether a step of a build still runs: the build writes the marker, its script runs the command."""
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                script = directory / "root" / "run" / "hangar" / "layer" / "run.sh"
+                if line == command and marker in script.read_text():
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def answers(port: int) -> bool:
+    """Says whether somebody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A real registry on loopback."""
+    binary = shutil.which("docker-registry")
+    if binary is None:
+        lacking("Debian's docker-registry is not installed")
+    port = free_ports(1)[0]
+    (tmp_path / "registry.yml").write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/registry\n"
+        f"http:\n  addr: 127.0.0.1:{port}\n"
+    )
+    server = ServerProcess([binary, "serve", str(tmp_path / "registry.yml")], tmp_path / "registry.log")
+    try:
+        server.wait_ready(lambda: answers(port), "docker-registry", 30)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+async def test_a_registry_gets_the_image(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, registry: str
+) -> None:
+    """The answer names the registry and the digest there; an engine that lacks the image pulls it from there."""
+    app, server, address = await serve(tmp_path, docker_url, repository, registry=registry)
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository)
+        try:
+            build, lines = await builder.build({"kind": "commands", "commands": ["true"]})
+            assert build.state == SUCCEEDED, lines
+            assert build.reference == f"{registry}/hangar/{build.name}"
+            assert build.image_digest.startswith("sha256:")
+            builder.close()
+            again, _ = await builder.build({"kind": "commands", "commands": ["true"]})
+            assert (again.state, again.image_digest) == (SUCCEEDED, build.image_digest)
+            await asyncio.to_thread(engine.images.pull, build.reference, "latest")
+            assert await builder.run(build.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
+        finally:
+            await app.drain()
+            await server.stop(0)
+            await app.stop()
+            builder.close()
+
+
+async def test_a_registry_that_refuses(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """A push that fails is the platform's failure, with the registry's words."""
+    app, server, address = await serve(tmp_path, docker_url, repository, registry="127.0.0.1:9")
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository)
+        try:
+            build, _ = await builder.build({"kind": "commands", "commands": ["true"]})
+            assert (build.state, build.failure.code) == (FAILED, "ImagePushError")
+            assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+            assert "127.0.0.1:9" in build.failure.message
+            assert build.step == "push to 127.0.0.1:9"
+        finally:
+            await app.drain()
+            await server.stop(0)
+            await app.stop()
+            builder.close()
+
+
+async def test_no_engine_is_the_platforms_failure(tmp_path: Path) -> None:
+    """An engine that is away while the service runs makes requests fail as UNAVAILABLE, with what to do."""
+    settings = Settings.load(data_dir=tmp_path, engine="tcp://127.0.0.1:9")
+    app = ImageBuilderApp(settings, check_at_start=False)
+    await app.start()
+    server = build_server(app.registrations)
+    address = f"127.0.0.1:{server.bind('127.0.0.1', 0)}"
+    await server.start()
+    try:
+        async with connect(address) as channel:
+            with pytest.raises(Exception, match="name another one in HANGAR_IMAGE_BUILDER_ENGINE"):
+                await ImageServiceStub(channel).BuildImage(messages.BuildImageRequest())
+    finally:
+        await server.stop(0)
+        await app.stop()
+
+
+def test_it_runs_as_a_process(tmp_path: Path, docker_url: str) -> None:
+    """`python -m services.image_builder` refuses to start without a builder, naming what to install."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HANGAR_DATA_DIR": str(tmp_path),
+        "HANGAR_IMAGE_BUILDER_DOCKER": "/none/docker",
+        "HANGAR_IMAGE_BUILDER_GRPC_PORT": "0",
+    }
+    command = [sys.executable, "-m", "services.image_builder"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "image builds need BuildKit: /none/docker is not found" in done.stderr

@@ -1,0 +1,366 @@
+"""Builds run once, at most so many at a time, end with the service, and are followed by whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_build_pb2 as states
+from hangar.image.v1 import image_service_pb2 as messages
+from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
+from services.common.channel import connect
+from services.common.clock import ManualClock
+from services.common.errors import FailedPrecondition, InvalidArgument
+from services.common.sdk_layer import SdkLayer
+from services.common.serve import Registration, build_server
+from services.image_builder.app import ImageBuilderApp
+from services.image_builder.buildkit import BuildKit
+from services.image_builder.builds import Build, Image
+from services.image_builder.context import Contexts
+from services.image_builder.dockerfile import Step
+from services.image_builder.service import ImageBuilds
+from services.image_builder.servicer import ImageServicer
+from services.image_builder.settings import Settings
+from services.image_builder.tests.fakes import FakeDocker, FakeEngine
+
+QUEUED, BUILDING = states.IMAGE_BUILD_STATE_QUEUED, states.IMAGE_BUILD_STATE_BUILDING
+SUCCEEDED, FAILED = states.IMAGE_BUILD_STATE_SUCCEEDED, states.IMAGE_BUILD_STATE_FAILED
+
+
+def definition(number: int = 0) -> str:
+    """A definition unlike those of other numbers."""
+    layer = {"kind": "env", "vars": {"NUMBER": str(number)}}
+    return json.dumps({"base": {"kind": "debian", "python": "3.11"}, "layers": [layer]})
+
+
+class World:
+    """An image builder that serves, on a fake Docker."""
+
+    def __init__(self, root: Path, docker: FakeDocker, **settings: Any) -> None:
+        self.docker = docker
+        self.clock = ManualClock()
+        self.settings = Settings.load(data_dir=root, docker=str(docker.cli), failure_ttl=30.0, **settings)
+        self.settings.state_dir.mkdir(parents=True)
+        package = root / "sdk" / "flyte"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        self.builds = ImageBuilds(
+            self.settings,
+            FakeEngine(docker),
+            BuildKit(str(docker.cli), "", "default"),
+            Contexts(self.settings.state_dir, SdkLayer(package)),
+            self.clock,
+        )
+        self.stub: Any = None
+
+    async def ask(self, number: int = 0, **more: Any) -> states.ImageBuild:
+        request = messages.BuildImageRequest(definition_json=definition(number), **more)
+        build: states.ImageBuild = (await self.stub.BuildImage(request)).build
+        return build
+
+    async def get(self, name: str) -> states.ImageBuild:
+        build: states.ImageBuild = (
+            await self.stub.GetImageBuild(messages.GetImageBuildRequest(name=name))
+        ).build
+        return build
+
+    async def watch(self, name: str, from_line: int = 0) -> tuple[list[int], list[str], states.ImageBuild]:
+        """States, lines and the last answer of a build that is followed to its end."""
+        seen: list[int] = []
+        lines: list[str] = []
+        update = None
+        async for update in self.stub.WatchImageBuild(
+            messages.WatchImageBuildRequest(name=name, from_line=from_line)
+        ):
+            seen += [] if seen and seen[-1] == update.build.state else [update.build.state]
+            lines += [line.text for line in update.lines]
+        assert update is not None
+        assert update.next_line == update.build.log_lines
+        return seen, lines, update.build
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """The image builder over gRPC."""
+    world = World(tmp_path, FakeDocker(tmp_path / "docker"))
+    async with AsyncExitStack() as stack:
+        server = build_server(
+            [
+                Registration(
+                    add_ImageServiceServicer_to_server,
+                    ImageServicer(world.builds),
+                    "hangar.image.v1.ImageService",
+                )
+            ]
+        )
+        port = server.bind("127.0.0.1", 0)
+        await server.start()
+        stack.push_async_callback(world.builds.stop)
+        stack.push_async_callback(server.stop, 0)
+        world.stub = ImageServiceStub(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        yield world
+
+
+async def until(probe: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Waits for something to become true."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = probe()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_ten_requests_make_one_build(world: World) -> None:
+    """However many ask for one image at once, the builder runs once and all get the same name."""
+    asked = await asyncio.gather(*(world.ask() for _ in range(10)))
+    world.docker.go()
+    _, _, build = await world.watch(asked[0].name)
+    assert build.state == SUCCEEDED
+    assert {each.name for each in asked} == {build.name}
+    assert world.docker.started == [build.name]
+    again = await world.ask()
+    assert (again.state, world.docker.started) == (SUCCEEDED, [build.name])
+
+
+async def test_builds_wait_for_a_place(world: World) -> None:
+    """At most `concurrency` builds run; a further one is QUEUED and runs when one has ended."""
+    names = [(await world.ask(number)).name for number in range(3)]
+    await until(lambda: len(world.docker.started) == 2)
+    found = [(await world.get(name)).state for name in names]
+    assert found == [BUILDING, BUILDING, QUEUED]
+    world.docker.go()
+    for name in names:
+        assert (await world.watch(name))[2].state == SUCCEEDED
+    assert world.docker.started == names
+
+
+async def test_watchers_see_the_whole_log(world: World) -> None:
+    """One who is there from the start, one who comes late and one who goes on after a line: all see what is theirs."""
+    build = await world.ask()
+    early = asyncio.create_task(world.watch(build.name))
+    await until(lambda: world.docker.started != [])
+    world.docker.go()
+    seen, lines, last = await early
+    assert seen[-2:] == [BUILDING, SUCCEEDED]
+    assert f"hello from {build.name}" in lines
+    assert (await world.watch(build.name))[1] == lines
+    assert (await world.watch(build.name, from_line=len(lines) - 1))[1] == lines[-1:]
+    assert last.log_lines == len(lines)
+    assert (last.size_bytes, last.cached) == (5, False)
+
+
+async def test_a_failed_build_says_what_failed(world: World) -> None:
+    """The step, the exit code, the tool's words and the log are kept; whose fault it is, too."""
+    world.docker.fail()
+    world.docker.go()
+    _, lines, build = await world.watch((await world.ask()).name)
+    assert build.state == FAILED
+    assert build.step == "check Python"
+    assert build.exit_code == 3
+    assert not build.HasField("failed_layer")
+    assert build.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
+    assert build.failure.code == "ImageBuildError"
+    assert build.failure.message == f"check Python failed (exit code 3):\nhello from {build.name}\nit broke"
+    assert lines[-2:] == ["it broke", "failed with exit code 3"]
+    assert (await world.get(build.name)).failure == build.failure
+
+
+async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
+    """Within `failure_ttl` the failure is the answer; after it, or by force, the build runs again."""
+    world.docker.fail()
+    world.docker.go()
+    name = (await world.ask()).name
+    await world.watch(name)
+    assert (await world.ask()).state == FAILED
+    assert len(world.docker.started) == 1
+    assert (await world.ask(force=True)).state != FAILED
+    await world.watch(name)
+    world.clock.advance(31)
+    assert (await world.ask()).state != FAILED
+    await world.watch(name)
+    assert len(world.docker.started) == 3
+
+
+async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
+    """A stop kills the builder with its children, tells those who watch, and leaves no file."""
+    build = await world.ask()
+    watching = asyncio.create_task(world.watch(build.name))
+    await until(lambda: world.docker.children != [])
+    await world.builds.stop()
+    _, _, last = await watching
+    assert (last.state, last.failure.code) == (FAILED, "BuildStopped")
+    assert last.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+    await until(lambda: not any(is_running(pid) for pid in world.docker.children))
+    assert list(world.settings.state_dir.iterdir()) == []
+    with pytest.raises(grpc.aio.AioRpcError, match="is stopping: ask again"):
+        await world.ask(1)
+
+
+async def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """After `timeout` the builder and what it started are killed; the message names the setting."""
+    docker = FakeDocker(tmp_path / "docker")
+    world = World(tmp_path, docker, timeout=1.0)
+    build = await world.builds.build(definition())
+    async for _ in world.builds.watch(build.image.name, 0):
+        pass
+    assert build.error is not None
+    assert (build.error.code, build.error.is_system) == ("BuildTimeout", False)
+    assert "did not end within 1 s" in build.error.message
+    assert "HANGAR_IMAGE_BUILDER_TIMEOUT" in build.error.message
+    await until(lambda: not any(is_running(pid) for pid in docker.children))
+
+
+def is_running(pid: int) -> bool:
+    """Says whether a process lives; one that waits to be reaped does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+async def test_an_image_that_exists_is_not_built(world: World) -> None:
+    """It is answered at once, also by a service that never heard of it."""
+    world.docker.go()
+    name = (await world.ask()).name
+    await world.watch(name)
+    other = World(world.docker.root / "other", world.docker)
+    build = await other.builds.build(definition())
+    assert (build.image.name, build.cached, build.state.value) == (name, True, "succeeded")
+    assert (await other.builds.get(name)).image.reference == f"hangar/{name}"
+    assert world.docker.started == [name]
+    (world.docker.root / "images" / name).unlink()
+    assert (await world.ask()).state in {QUEUED, BUILDING}
+    await world.watch(name)
+    assert world.docker.started == [name, name]
+
+
+async def test_what_is_not_known_is_not_found(world: World) -> None:
+    """A restarted service says honestly that it forgot, and what to do."""
+    for call in (
+        world.stub.GetImageBuild(messages.GetImageBuildRequest(name="0" * 32)),
+        world.watch("0" * 32),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="Ask for the image again with BuildImage") as caught:
+            await call
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError, match="32 hexadecimal digits"):
+        await world.get("x/../y")
+    with pytest.raises(grpc.aio.AioRpcError, match="from_line is -1: use 0"):
+        await world.watch("0" * 32, -1)
+
+
+async def test_wrong_requests_are_refused(world: World) -> None:
+    """INVALID_ARGUMENT names the field: the layer of a definition, the platform, the size."""
+    for request, words in (
+        (
+            messages.BuildImageRequest(definition_json='{"layers": [{"kind": "uv_project"}]}'),
+            r"layers\[0\]\.kind",
+        ),
+        (messages.BuildImageRequest(platform="linux/s390x"), "makes images for linux/amd64 only"),
+        (messages.BuildImageRequest(definition_json=" " * 1_100_000), "up to 1048576 are allowed"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
+            await world.stub.BuildImage(request)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_lists_have_pages(world: World) -> None:
+    """Newest first, so many at a time, and a token of another list is refused."""
+    world.docker.go()
+    names = [(await world.ask(number)).name for number in range(5)]
+    for name in names:
+        await world.watch(name)
+    found, token = [], ""
+    while True:
+        request = messages.ListImageBuildsRequest(page_size=2, page_token=token)
+        page = await world.stub.ListImageBuilds(request)
+        found.append([build.name for build in page.builds])
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [[names[4], names[3]], [names[2], names[1]], [names[0]]]
+    with pytest.raises(grpc.aio.AioRpcError, match="page_token is not one that this list gave"):
+        await world.stub.ListImageBuilds(messages.ListImageBuildsRequest(page_token="x"))
+
+
+async def test_a_builder_without_buildkit_is_named(world: World) -> None:
+    """No command line, or one without BuildKit: the message says which and what to install."""
+    world.docker.write_cli("ERROR: the buildx component is missing", 1)
+    with pytest.raises(
+        FailedPrecondition, match=r"has no BuildKit \(ERROR: the buildx.*install Docker's command line"
+    ):
+        await BuildKit(str(world.docker.cli), "", "default").check()
+    with pytest.raises(FailedPrecondition, match=r"/none/docker is not found.*HANGAR_IMAGE_BUILDER_DOCKER"):
+        await BuildKit("/none/docker", "", "default").check()
+
+
+async def test_the_first_builder_on_the_path_that_can_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several command lines of one name, one without BuildKit does not hide one that has it."""
+    without, able = FakeDocker(tmp_path / "a"), FakeDocker(tmp_path / "b")
+    without.write_cli("unknown command", 1)
+    monkeypatch.setenv("PATH", f"{without.root}:{able.root}:{os.environ['PATH']}")
+    builder = BuildKit("docker", "", "default")
+    await builder.check()
+    assert builder._found == str(able.cli)
+
+
+async def test_the_service_says_at_its_start_what_is_missing(tmp_path: Path) -> None:
+    """Without builder or engine it does not start; one that is told to start anyway says it when asked to build."""
+    docker = FakeDocker(tmp_path / "docker")
+    engine = "tcp://127.0.0.1:9"  # nobody listens there
+    no_builder = Settings.load(data_dir=tmp_path, docker="/none/docker", engine=engine)
+    no_engine = Settings.load(data_dir=tmp_path, docker=str(docker.cli), engine=engine)
+    for settings, words in ((no_builder, "need BuildKit"), (no_engine, "127.0.0.1:9 is not reachable")):
+        app = ImageBuilderApp(settings)
+        with pytest.raises(FailedPrecondition, match=words):
+            await app.start()
+        await app.stop()
+        lenient = ImageBuilderApp(settings, check_at_start=False)
+        await lenient.start()
+        await lenient.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("BASE_IMAGE", "python:3.11", "write {python} where the version goes"),
+        ("REGISTRY", "https://registry.example", "without a scheme"),
+        ("NETWORK", "bridge", "'default', 'host' or 'none'"),
+        ("CONCURRENCY", "0", "greater than or equal to 1"),
+        ("REGISTRI", "x", "did you mean HANGAR_IMAGE_BUILDER_REGISTRY"),
+    ],
+)
+def test_wrong_settings_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    """The message names the variable and what to write."""
+    monkeypatch.setenv(f"HANGAR_IMAGE_BUILDER_{name}", value)
+    with pytest.raises(InvalidArgument) as caught:
+        Settings.load()
+    assert words in caught.value.message
+    assert f"HANGAR_IMAGE_BUILDER_{name}" in caught.value.message
+
+
+async def test_logs_are_bounded() -> None:
+    """Of a log that is too long the newest lines are kept, under their own numbers; long lines are cut."""
+    clock = ManualClock()
+    build = Build(Image("n", "r", "d", "b", "p"), 1, clock.now(), log_limit=100)
+    for number in range(250):
+        build.say(f"{number} " + "x" * 5000, Step("a step"), clock.now())
+    build.succeed(1, "", clock.now())
+    lines = [line async for batch in build.follow(0) for line in batch]
+    assert [line.number for line in lines] == list(range(150, 250))
+    assert {len(line.text) for line in lines} == {4097}
+    assert [line.number async for batch in build.follow(200) for line in batch] == list(range(200, 250))
