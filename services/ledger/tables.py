@@ -19,6 +19,9 @@ from sqlmodel import Field, SQLModel
 # SQLite knows an automatic row identity only by the type INTEGER; its integers have 64 bits all the same.
 Int64 = BigInteger().with_variant(Integer(), "sqlite")
 
+# Pages go by these columns: they are ordered by their bytes, whatever the database's collation is.
+Ordered = String().with_variant(String(collation="C"), "postgresql")
+
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -40,6 +43,10 @@ def _identity() -> Any:
 
 def _int64(default: int | None = 0, *, nullable: bool = False) -> Any:
     return Field(default=default, sa_type=Int64, nullable=nullable)
+
+
+def _ordered_key() -> Any:
+    return Field(primary_key=True, sa_type=Ordered)
 
 
 def _moment() -> Any:
@@ -141,10 +148,10 @@ class TaskVersion(LedgerModel, table=True):
     __tablename__ = "task_version"
     __table_args__ = (Index("ix_task_version_newest", "project", "domain", "name", "id"),)
 
-    project: str = Field(primary_key=True)
-    domain: str = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    version: str = Field(primary_key=True)
+    project: str = _ordered_key()
+    domain: str = _ordered_key()
+    name: str = _ordered_key()
+    version: str = _ordered_key()
     id: int = Field(sa_type=Int64)
     """Order in which versions were first seen."""
     spec_digest: str
@@ -309,8 +316,8 @@ class Lineage(LedgerModel, table=True):
     __tablename__ = "lineage"
 
     action_id: int = _identity()
-    input: str = Field(primary_key=True)
-    source: str = Field(primary_key=True)
+    input: str = _ordered_key()
+    source: str = _ordered_key()
     """Name of the action whose output it is."""
 
 
@@ -345,6 +352,26 @@ class Generation(LedgerModel, table=True):
     next_cursor: int = _int64(1)
 
 
+class Writer(LedgerModel, table=True):
+    """Who writes the ledger, one row with id 1.
+
+    Apart from `generation`: a commit that takes long keeps that row locked, and the writer has to say that it is
+    alive all the same.
+    """
+
+    __tablename__ = "writer"
+
+    id: int = _identity()
+    generation: int = _int64()
+    """Number of the writer."""
+    address: str = _words()
+    """Where it answers, empty when it does not say."""
+    lease_millis: int = _int64()
+    """Another one may take over when it was not renewed for so long."""
+    renewed_at: int = _int64()
+    """When it last said that it is alive, by the database's clock; 0 once it has given the ledger back."""
+
+
 class SpanExport(LedgerModel, table=True):
     """How far spans were exported, one row with id 1."""
 
@@ -373,4 +400,5 @@ EVENT = _table(Event)
 LINEAGE = _table(Lineage)
 LOG_CHUNK = _table(LogChunk)
 GENERATION = _table(Generation)
+WRITER = _table(Writer)
 SPAN_EXPORT = _table(SpanExport)

@@ -18,7 +18,7 @@ from services.scheduler.documents import document_of
 from services.scheduler.frames import AcknowledgeLog, ChildRefused
 from services.scheduler.rows import Row
 from services.scheduler.specs import Spec, Specs
-from services.scheduler.validation import check_spec
+from services.scheduler.validation import LONGEST_NAME, check_spec
 
 _CHILD_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -114,6 +114,8 @@ class FrameDecoder:
             problem = spec.message
         elif not _CHILD_KEY.fullmatch(child.key):
             problem = f"its key {child.key!r} must be 1 to 63 lower-case letters, digits and hyphens"
+        elif any(max(len(source.input), len(source.key)) > LONGEST_NAME for source in child.sources):
+            problem = f"the names of its inputs must have up to {LONGEST_NAME} characters"
         if problem:
             failure = FailureProto(
                 kind=FailureKind.FAILURE_KIND_USER,

@@ -125,9 +125,9 @@ class Recorder:
         self._current.rows.weight += _ROW_BYTES
 
     def record_progress(self, lease_id: int, detail: str, at: int) -> None:
-        """Shows what the preparation of a lease is doing, unless it is over."""
+        """Shows what the preparation of a lease is doing, or what a running one waits for, unless it is over."""
         action = self._live.leases.get(lease_id)
-        if action is None or action.phase != _INITIALIZING:
+        if action is None or action.phase not in (_INITIALIZING, _RUNNING):
             return
         rows = self._current.rows
         if action.id in rows.actions:

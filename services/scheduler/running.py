@@ -28,17 +28,32 @@ class Slot:
 
     def __init__(self) -> None:
         self._running: Running | None = None
+        self._writer: str | None = None
 
     def set(self, running: Running | None) -> None:
         """Puts in what was started, None at the end."""
         self._running = running
+        self._writer = None
+
+    def stand_by(self, writer: str) -> None:
+        """Notes that another scheduler does the work.
+
+        Args:
+            writer: Where it answers, empty when it does not say.
+        """
+        self._writer = writer
 
     def get(self) -> Running:
         """Returns what is running.
 
         Raises:
-            Unavailable: The scheduler is not started, or is stopping.
+            Unavailable: The scheduler waits as standby (reason ``STANDBY``, with the address of the one that
+                serves), is not started, or is stopping.
         """
-        if self._running is None:
-            raise Unavailable("the scheduler is not ready; try again", reason="NOT_READY")
-        return self._running
+        if self._running is not None:
+            return self._running
+        if self._writer is not None:
+            other = f"the one at {self._writer}" if self._writer else "another one"
+            message = f"this scheduler is a standby: {other} does the work; send the request there"
+            raise Unavailable(message, reason="STANDBY", writer=self._writer)
+        raise Unavailable("the scheduler is not ready; try again", reason="NOT_READY")

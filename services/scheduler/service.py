@@ -19,7 +19,7 @@ from services.scheduler.documents import document_of
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Spec, Specs
 from services.scheduler.store import Store
-from services.scheduler.validation import check_inputs, check_run, check_spec
+from services.scheduler.validation import check_context, check_inputs, check_run, check_spec
 
 _LONGEST_REASON = 1000
 
@@ -55,6 +55,7 @@ class Commands:
             )
         check_spec(request.task)
         check_inputs(request.inputs)
+        check_context(request.context)
         spec = self._specs.add(request.task)
         digest = _request_digest(spec, request.inputs)
         run = request.run

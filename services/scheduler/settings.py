@@ -14,11 +14,15 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HANGAR_SCHEDULER_")
 
     host: str = "127.0.0.1"
-    """Address to listen on. Only loopback: there is no authentication yet."""
+    """Address to listen on. Beyond loopback it needs a token."""
     grpc_port: int = Field(8090, ge=0, le=65535)
     """Port for gRPC; 0 for any that is free."""
     database: str = ""
     """Path or URL of the ledger; empty for ``ledger.db`` in the data directory."""
+    address: str = ""
+    """Where others reach this scheduler, for who asks a standby; empty for host and port as above."""
+    lease_seconds: float = Field(10.0, ge=1.0, le=300.0)
+    """How long the database may go without a sign of life before a standby takes over. PostgreSQL only."""
     heartbeat_millis: int = Field(2000, ge=100, le=5000)
     """How often executors give a sign of life, in milliseconds."""
     payload_cache_bytes: int = Field(64 * 1024 * 1024, ge=0)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from services.common.db import is_passing
 from services.common.errors import Unavailable
 from services.scheduler.core import effects as fx
 from services.scheduler.core.events import Event
@@ -31,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 _FULL = 32 * 1024 * 1024
+_READERS = 4
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 _LONGEST_SLEEP = 60.0
 
@@ -55,6 +57,33 @@ class Committer(Protocol):
         """Writes changes in one transaction, or raises."""
 
 
+class Proof(Protocol):
+    """Proves that this process may still write, however long it was paused; `Renewal` does."""
+
+    def now(self) -> float:
+        """Returns the moment, in seconds that go on while the process is paused."""
+
+    def proved(self, moment: float) -> None:
+        """Notes that a commit that began at this moment was accepted."""
+
+    async def confirm(self) -> None:
+        """Returns once it is sure, or raises."""
+
+
+class NoProof:
+    """For a ledger that nobody else can write."""
+
+    def now(self) -> float:
+        """Returns no moment in particular."""
+        return 0.0
+
+    def proved(self, moment: float) -> None:
+        """Needs no note."""
+
+    async def confirm(self) -> None:
+        """Is always sure."""
+
+
 Release: TypeAlias = Callable[[Recording, list[Released]], Awaitable[None]]
 
 
@@ -68,6 +97,7 @@ class Shell:
         store: Writes the ledger.
         release: Carries out effects that are durable.
         on_fatal: Called once with what makes it impossible to go on. It is expected to end the process.
+        proof: Asked before anything is released.
         now: Microseconds since the epoch.
     """
 
@@ -79,6 +109,7 @@ class Shell:
         store: Committer,
         release: Release,
         on_fatal: Callable[[BaseException], None],
+        proof: Proof | None = None,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.scheduler = scheduler
@@ -87,6 +118,7 @@ class Shell:
         self._store = store
         self._release = release
         self._on_fatal = on_fatal
+        self._proof = proof or NoProof()
         self._clock = now
         self._last_now = 0
         self._inbox: list[Event] = []
@@ -100,6 +132,7 @@ class Shell:
         self._in_flight = 0
         self._task: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
         self._closed = False
         self.commits = 0
         """Transactions so far."""
@@ -118,8 +151,13 @@ class Shell:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self._writer.shutdown)
+        for threads in (self._writer, self._readers):
+            await asyncio.to_thread(threads.shutdown)
         self._fail_tokens()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends it: nothing is released any more, and who waits is told so."""
+        self._fatal(error)
 
     def now(self) -> int:
         """Returns microseconds since the epoch. Never less than before."""
@@ -183,7 +221,7 @@ class Shell:
 
     async def read(self, function: Callable[..., _T], *args: Any) -> _T:
         """Calls a reading method of the store in a thread, repeatedly while the database is not there."""
-        return await self._persist(None, function, *args)
+        return await patiently(function, *args, where=self._readers)
 
     def _step(self) -> None:
         self._stepping = None
@@ -228,31 +266,20 @@ class Shell:
                 released, self._released = self._released, []
                 if not recording.rows.is_empty:
                     self._in_flight = recording.rows.weight
-                    await self._persist(self._writer, self._store.commit, recording.rows)
+                    began = self._proof.now()
+                    await patiently(self._store.commit, recording.rows, where=self._writer)
+                    self._proof.proved(began)
                     self.commits += 1
                     self._in_flight = 0
                 if self.recorder.weight <= _FULL:
                     self._room.set()
+                await self._proof.confirm()
                 await self._release(recording, released)
                 for each in released:
                     if type(each) is fx.Reply:
                         _answer(each)
         except Exception as error:  # noqa: BLE001  # the caller decides how the process ends
             self._fatal(error)
-
-    async def _persist(self, where: ThreadPoolExecutor | None, function: Callable[..., _T], *args: Any) -> _T:
-        """Calls a blocking function of the database; repeats it while the database cannot be reached."""
-        loop = asyncio.get_running_loop()
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await loop.run_in_executor(where, function, *args)
-            except DBAPIError as error:
-                if not _is_passing(error):
-                    raise
-                _log.warning("the ledger cannot be reached; trying again", error=str(error.orig), pause=pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LAST_PAUSE)
 
     def _fatal(self, error: BaseException) -> None:
         if self._closed:
@@ -270,15 +297,25 @@ class Shell:
                 token.set_exception(_stopping())
 
 
+async def patiently(function: Callable[..., _T], *args: Any, where: ThreadPoolExecutor | None = None) -> _T:
+    """Calls a blocking function of the database in a thread; repeats it while the database cannot be reached."""
+    loop = asyncio.get_running_loop()
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await loop.run_in_executor(where, function, *args)
+        except DBAPIError as error:
+            if not is_passing(error):
+                raise
+            _log.warning("the ledger cannot be reached; trying again", error=str(error.orig), pause=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LAST_PAUSE)
+
+
 def _answer(reply: fx.Reply) -> None:
     token: asyncio.Future[Any] = reply.token
     if not token.done():  # else whoever asked is gone
         token.set_result(reply)
-
-
-def _is_passing(error: DBAPIError) -> bool:
-    """Whether the database is away or full rather than against what it was told."""
-    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
 def _stopping() -> Unavailable:

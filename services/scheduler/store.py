@@ -9,22 +9,18 @@ from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from hangar.core.v1.failure_pb2 import Failure
-from services.common.db import migrate, reader_engine, writer_engine
-from services.common.errors import FailedPrecondition
-from services.ledger import migrations
+from services.common.db import reader_engine, writer_engine
 from services.ledger.queries import payloads, runs, tasks
 from services.ledger.queries.failures import failure_columns
-from services.ledger.tables import ACTION, GENERATION, RUN, SPAN_EXPORT
+from services.ledger.tables import ACTION, GENERATION, RUN, SPAN_EXPORT, WRITER
 from services.scheduler.documents import Document
 from services.scheduler.loading import Loaded, load
 from services.scheduler.rows import Rows, Statements
 from services.scheduler.specs import Specs
+from services.scheduler.writer_lease import NEXT_IDS, SESSIONS, Holder, Superseded, WriterLease, superseded
 
+__all__ = ["Store", "Superseded"]
 _PAGE = 1000
-
-
-class Superseded(FailedPrecondition):
-    """A newer writer has taken the ledger over: this one may write nothing any more."""
 
 
 class Store:
@@ -35,8 +31,9 @@ class Store:
     """
 
     def __init__(self, where: str | Path) -> None:
-        self._writer = writer_engine(where)
-        self._reader = reader_engine(where)
+        self._where = where
+        self._writer = writer_engine(where, name=SESSIONS)
+        self._reader = reader_engine(where, name="hangar scheduler reader", seconds=None)
         self._statements = Statements(self._writer.dialect.name)
         self._batch = 0
         self.generation = 0
@@ -45,11 +42,11 @@ class Store:
         self._fence = (
             GENERATION.update()
             .where(c.id == 1, c.number == bindparam("number_"), c.batch == bindparam("batch_") - 1)
-            .values(batch=bindparam("batch_"), **{name: bindparam(name) for name in _NEXT_IDS})
+            .values(batch=bindparam("batch_"), **{name: bindparam(name) for name in NEXT_IDS})
         )
 
     def open(self, now: int) -> None:
-        """Migrates the database and becomes its writer: commits of earlier ones fail from now on.
+        """Migrates the database and becomes its writer, whoever else is: their commits fail from now on.
 
         Args:
             now: Current time in microseconds.
@@ -57,21 +54,17 @@ class Store:
         Raises:
             FailedPrecondition: The database cannot be used.
         """
-        migrate(self._writer, migrations)
-        with self._writer.begin() as connection:
-            c = GENERATION.c
-            connection.execute(
-                GENERATION.update().where(c.id == 1).values(number=c.number + 1, batch=0, started_at=now)
-            )
-            number = connection.execute(select(c.number).where(c.id == 1)).scalar_one_or_none()
-            if number is None:
-                number = 1
-                connection.execute(
-                    GENERATION.insert().values(
-                        id=1, number=1, batch=0, started_at=now, **dict.fromkeys(_NEXT_IDS, 1)
-                    )
-                )
-        self.generation, self._batch = number, 0
+        lease = WriterLease(self._where)
+        try:
+            lease.migrate()
+            lease.take(now, only_if_lapsed=False)
+        finally:
+            lease.close()
+        self.begin(lease.generation)
+
+    def begin(self, generation: int) -> None:
+        """Writes as this generation from now on, from its first batch."""
+        self.generation, self._batch = generation, 0
 
     def close(self) -> None:
         """Closes all connections."""
@@ -108,7 +101,7 @@ class Store:
         c = GENERATION.c
         number, committed = connection.execute(select(c.number, c.batch).where(c.id == 1)).one()
         if number != self.generation:
-            raise _superseded(self.generation, number)
+            raise self._superseded(connection)
         if committed != batch:
             raise RuntimeError(
                 f"the ledger is at batch {committed} of generation {number}, expected {batch - 1}"
@@ -118,8 +111,13 @@ class Store:
     def _check_generation(self) -> None:
         with self._reader.connect() as connection:
             number = connection.execute(select(GENERATION.c.number).where(GENERATION.c.id == 1)).scalar_one()
-        if number != self.generation:
-            raise _superseded(self.generation, number)
+            if number != self.generation:
+                raise self._superseded(connection)
+
+    def _superseded(self, connection: Connection) -> Superseded:
+        c = WRITER.c
+        row = connection.execute(select(c.generation, c.address).where(c.id == 1)).one()
+        return superseded(self.generation, Holder(row.generation, row.address, lapsed=False))
 
     def inputs(self, action_ids: Sequence[int]) -> dict[int, Document]:
         """Returns inputs of actions."""
@@ -180,9 +178,6 @@ class Store:
         return self._reader.connect()
 
 
-_NEXT_IDS = ("next_run_id", "next_action_id", "next_lease_id", "next_worker_id", "next_cursor")
-
-
 def _failure(abort_reason: str, values: Sequence[object]) -> Failure:
     kind, code, message, traceback, non_recoverable, worker = values
     if not kind:
@@ -194,11 +189,4 @@ def _failure(abort_reason: str, values: Sequence[object]) -> Failure:
         traceback=str(traceback),
         non_recoverable=bool(non_recoverable),
         worker=str(worker),
-    )
-
-
-def _superseded(mine: int, newer: int) -> Superseded:
-    return Superseded(
-        f"another scheduler took the ledger over: this one is generation {mine}, the ledger is at {newer}; "
-        "stop one of them"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.resources_pb2 import Resources
-from hangar.core.v1.task_spec_pb2 import ReusePolicy, TaskSpec
+from hangar.core.v1.task_spec_pb2 import ReusePolicy, RunContext, TaskSpec
 from services.common.errors import InvalidArgument
 from services.common.names import check_domain, check_name
 
@@ -13,7 +13,9 @@ MOST_RETRIES = 100
 """Most retries of a task."""
 INLINE_BYTES = 64 * 1024
 """Most bytes of an inline document."""
-_LONGEST_NAME = 255
+LONGEST_NAME = 255
+"""Most characters of a name. PostgreSQL indexes keys of up to 2700 bytes."""
+_MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 128, 256
 
 
 def check_run(run: RunIdentifier) -> None:
@@ -25,6 +27,20 @@ def check_run(run: RunIdentifier) -> None:
     check_name("project", run.project)
     check_domain(run.domain)
     check_name("run name", run.name)
+
+
+def check_context(context: RunContext) -> None:
+    """Checks what a run is created with besides its task and inputs.
+
+    Raises:
+        InvalidArgument: It has too many labels, or one that is too long.
+    """
+    if len(context.labels) > _MOST_LABELS:
+        raise _invalid("context.labels", f"has {len(context.labels)} labels: use up to {_MOST_LABELS}")
+    for key, value in context.labels.items():
+        if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
+            limits = f"keys have 1 to {_LONGEST_KEY} characters, values up to {_LONGEST_VALUE}"
+            raise _invalid("context.labels", f"has {key[:40]!r}, which is not valid: {limits}")
 
 
 def check_inputs(inputs: Payload) -> None:
@@ -51,10 +67,12 @@ def check_spec(spec: TaskSpec) -> None:
     Raises:
         InvalidArgument: Something in it is missing or not valid.
     """
-    if not spec.name or len(spec.name) > _LONGEST_NAME:
+    if not spec.name or len(spec.name) > LONGEST_NAME:
         raise _invalid(
-            "name", f"is {spec.name[:80]!r}: give 1 to {_LONGEST_NAME} characters, such as 'my_env.greet'"
+            "name", f"is {spec.name[:80]!r}: give 1 to {LONGEST_NAME} characters, such as 'my_env.greet'"
         )
+    if len(spec.code.version) > LONGEST_NAME:
+        raise _invalid("code.version", f"has {len(spec.code.version)} characters: use up to {LONGEST_NAME}")
     if not spec.environment:
         raise _invalid("environment", "is empty: give the name of the task environment")
     if not spec.HasField("interface"):
@@ -110,5 +128,5 @@ def _check_reuse(reuse: ReusePolicy) -> None:
 
 
 def _invalid(field: str, problem: str) -> InvalidArgument:
-    place = field if field.startswith("inputs") else f"task.{field}"
+    place = field if field.startswith(("inputs", "context")) else f"task.{field}"
     return InvalidArgument(f"{place} {problem}", reason="REQUEST_INVALID", field=place)

@@ -77,9 +77,9 @@ def action_row(action_id: int, run_id: int, sequence: int, **changes: object) ->
 
 
 @pytest.fixture
-def connection(tmp_path):
+def connection(database_url):
     """A ledger of 25 runs; the first has ten children, of which the third came from the second."""
-    writer = writer_engine(tmp_path / "ledger.db")
+    writer = writer_engine(database_url)
     migrate(writer, migrations)
     rows = [run_row(number) for number in range(1, 26)]
     with writer.begin() as connection:
@@ -135,7 +135,7 @@ def connection(tmp_path):
             ],
         )
     writer.dispose()
-    reader = reader_engine(tmp_path / "ledger.db")
+    reader = reader_engine(database_url)
     with reader.connect() as connection:
         yield connection
     reader.dispose()

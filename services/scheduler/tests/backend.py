@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -43,20 +44,28 @@ def run_id(name: str) -> RunIdentifier:
 class Backend:
     """One scheduler process, as far as others see it."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.directory = directory
+    def __init__(
+        self, database: str, *, may_wait: bool = False, read_from: str = "", **settings: Any
+    ) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="hangar-scheduler-")
         self.fatal: list[BaseException] = []
-        self.app = SchedulerApp(Settings.load(data_dir=directory, **settings), self.fatal.append)
+        given = {"data_dir": Path(self._directory.name), "database": database, **settings}
+        self.app = SchedulerApp(Settings.load(**given), self.fatal.append)
         self.server = build_server(self.app.registrations)
+        self.serving = asyncio.Event()
+        """Set when it does the work."""
         self.channel: grpc.aio.Channel
         self.stub: Any = None
-        self._reader = reader_engine(directory / "ledger.db")
+        self._may_wait = may_wait
+        self._reader = reader_engine(read_from or database)
 
     async def start(self) -> None:
-        """Starts and serves."""
+        """Starts and serves; with `may_wait` it may be a standby at first."""
         port = self.server.bind("127.0.0.1", 0)
+        if self._may_wait:
+            self.app.announce(self._announced)
         await self.app.start()
-        await self.server.start()
+        await self.server.start(serving=not self._may_wait or self.serving.is_set())
         self.channel = connect(f"127.0.0.1:{port}")
         self.stub = SchedulerServiceStub(self.channel)
 
@@ -67,6 +76,12 @@ class Backend:
         await self.server.stop(0)
         await self.app.stop()
         self._reader.dispose()
+        self._directory.cleanup()
+
+    async def _announced(self, serving: bool) -> None:
+        names = [each.service for each in self.app.registrations]
+        await self.server.set_serving(names, serving)
+        (self.serving.set if serving else self.serving.clear)()
 
     async def create_run(self, name: str = "run", task: TaskSpec | None = None, text: bytes = b"{}") -> bool:
         """Creates a run."""
@@ -109,9 +124,9 @@ class Backend:
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path, **settings: Any) -> AsyncIterator[Backend]:
+async def serving(database: str, **settings: Any) -> AsyncIterator[Backend]:
     """A scheduler that serves."""
-    backend = Backend(directory, **settings)
+    backend = Backend(database, **settings)
     try:
         await backend.start()
         yield backend

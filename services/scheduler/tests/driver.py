@@ -1,7 +1,8 @@
 """Measures the scheduler alone: ``python -m services.scheduler.tests.driver 10000``.
 
 One run with a parent that asks for so many no-op children in one pool; a fake executor in a process of its
-own completes everything at once, over a real session; SQLite with full sync.
+own completes everything at once, over a real session; SQLite with full sync, or another database:
+``--database postgresql://…``, one that is empty.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def drive(port: int, count: int, done: multiprocessing.Queue[float]) -> None:
     asyncio.run(go())
 
 
-async def serve(count: int, profile: bool) -> None:
+async def serve(count: int, profile: bool, database: str) -> None:
     """Serves until the run has ended, and prints what it took."""
     with tempfile.TemporaryDirectory() as directory:
-        app = SchedulerApp(Settings.load(data_dir=Path(directory)))
+        app = SchedulerApp(Settings.load(data_dir=Path(directory), database=database))
         server = build_server(app.registrations)
         port = server.bind("127.0.0.1", 0)
         await app.start()
@@ -86,5 +87,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--database", default="", help="URL of an empty database; default: a new SQLite file")
     given = parser.parse_args()
-    asyncio.run(serve(given.count, given.profile))
+    asyncio.run(serve(given.count, given.profile, given.database))

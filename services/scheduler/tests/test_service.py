@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import node_service_pb2 as node
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
+from services.common.db import is_sqlite
 from services.common.errors import AlreadyExists, HangarError, InvalidArgument, NotFound
 from services.common.grpc_errors import from_rpc_error
 from services.ledger.queries import events, logs, payloads, tasks
@@ -31,9 +31,9 @@ async def error_of(call) -> HangarError:
     return from_rpc_error(caught.value)
 
 
-async def test_a_fan_out_takes_effect_once(tmp_path: Path):
+async def test_a_fan_out_takes_effect_once(database_url: str):
     """A parent and its 200 children end with one attempt each, with inputs and outputs."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(fan_out=200)
         await executor.connect()
         assert await backend.create_run()
@@ -57,9 +57,9 @@ async def test_a_fan_out_takes_effect_once(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_create_run_is_idempotent_under_concurrency(tmp_path: Path):
+async def test_create_run_is_idempotent_under_concurrency(database_url: str):
     """Of many equal requests at once exactly one creates the run; one with other content is told so."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         answers = await asyncio.gather(*(backend.create_run() for _ in range(50)))
         assert sorted(answers) == [False] * 49 + [True]
         assert len(backend.actions()) == 1
@@ -73,9 +73,9 @@ async def test_create_run_is_idempotent_under_concurrency(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_retry_after_a_failure_of_the_task(tmp_path: Path):
+async def test_retry_after_a_failure_of_the_task(database_url: str):
     """A task that fails once and has a retry runs again; both attempts are shown."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="ValueError", message="no", traceback="tb")
         executor = backend.executor(fails=lambda each: wrong if each.attempt == 0 else None)
         await executor.connect()
@@ -91,9 +91,9 @@ async def test_retry_after_a_failure_of_the_task(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_assignment_carries_context(tmp_path: Path):
+async def test_assignment_carries_context(database_url: str):
     """An assignment has inputs, the run's settings, and a traceparent that names its own span."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor()
         await executor.connect()
         request = messages.CreateRunRequest(
@@ -127,11 +127,14 @@ async def test_assignment_carries_context(tmp_path: Path):
         (lambda request: setattr(request.task.resources.gpu, "count", 0), "task.resources.gpu.count"),
         (lambda request: setattr(request.task.reuse, "concurrency", 0), "task.reuse.max_replicas"),
         (lambda request: setattr(request.task.timeout, "max_runtime_millis", -1), "task.timeout"),
+        (lambda request: setattr(request.task.code, "version", "v" * 256), "task.code.version"),
+        (lambda request: request.context.labels.update({"k" * 129: ""}), "context.labels"),
+        (lambda request: request.context.labels.update({"key": "v" * 257}), "context.labels"),
     ],
 )
-async def test_wrong_requests_are_refused(tmp_path: Path, change, field: str):
+async def test_wrong_requests_are_refused(database_url: str, change, field: str):
     """A request that cannot be carried out is refused by the name of the field; nothing is created."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         request = messages.CreateRunRequest(run=run_id("run"), task=make_spec(), inputs=document())
         change(request)
         error = await error_of(backend.stub.CreateRun(request))
@@ -140,9 +143,33 @@ async def test_wrong_requests_are_refused(tmp_path: Path, change, field: str):
         assert backend.actions() == []
 
 
-async def test_child_with_a_wrong_definition_fails_in_its_parent(tmp_path: Path):
+async def test_any_text_of_a_user_can_be_stored(database_url: str):
+    """NUL characters and the longest names that are allowed, of any script, break no commit on either database."""
+    task = make_spec("\N{SNOWMAN}" * 255)
+    task.code.version = "\N{SNOWMAN}" * 255
+    wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="\0E", message="a\0b", traceback="\0" * 3)
+    async with serving(database_url) as backend:
+        executor = backend.executor(fails=lambda _assignment: wrong)
+        await executor.connect()
+        request = messages.CreateRunRequest(run=run_id("run"), task=task, inputs=document(b"\0"))
+        request.context.labels["\0" + "\N{SNOWMAN}" * 127] = "\N{SNOWMAN}" * 255 + "\0"
+        request.context.env_vars["A"] = "\0"
+        await backend.stub.CreateRun(request)
+        run = await backend.ended()
+        assert run.failure is not None
+        nul = "\0" if is_sqlite(database_url) else "\N{REPLACEMENT CHARACTER}"
+        assert (run.failure.code, run.failure.message) == (f"{nul}E", f"a{nul}b")
+        error = await error_of(
+            backend.stub.AbortAction(messages.AbortActionRequest(action=action("no\0such"), reason="\0"))
+        )
+        assert error.reason == "ACTION_NOT_FOUND"
+        assert backend.fatal == []
+        await executor.disconnect()
+
+
+async def test_child_with_a_wrong_definition_fails_in_its_parent(database_url: str):
     """A child that cannot be run is refused to its parent with the reason; no action is created for it."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -158,9 +185,9 @@ async def test_child_with_a_wrong_definition_fails_in_its_parent(tmp_path: Path)
         await executor.disconnect()
 
 
-async def test_abort_run_is_confirmed_by_the_executor(tmp_path: Path):
+async def test_abort_run_is_confirmed_by_the_executor(database_url: str):
     """An abort ends a run once its kill is confirmed; a second one, and a wrong name, are told apart."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -176,9 +203,9 @@ async def test_abort_run_is_confirmed_by_the_executor(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_abort_action_ends_a_child(tmp_path: Path):
+async def test_abort_action_ends_a_child(database_url: str):
     """Aborting a child gives the parent an ABORTED outcome with the reason; unknown actions are NOT_FOUND."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -198,9 +225,9 @@ async def test_abort_action_ends_a_child(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_restart_keeps_what_runs(tmp_path: Path):
+async def test_restart_keeps_what_runs(database_url: str):
     """After a restart the same leases go on; outcomes of ended children are repeated."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -212,7 +239,7 @@ async def test_restart_keeps_what_runs(tmp_path: Path):
         await executor.finish(by_name["one"])
         await eventually(lambda: "one" in executor.outcomes)
         generation = executor.welcome.generation
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         later = backend.executor(complete=False)
         later.held = [
             node.HeldLease(lease_id=lease, started=True),
@@ -236,7 +263,7 @@ async def test_restart_keeps_what_runs(tmp_path: Path):
         await later.disconnect()
 
 
-async def test_watch_goes_on_after_a_restart(tmp_path: Path):
+async def test_watch_goes_on_after_a_restart(database_url: str):
     """Events seen before and after a restart are all events of the ledger, once and in order."""
 
     async def collect(stub, after: int, until: str) -> list[Any]:
@@ -249,7 +276,7 @@ async def test_watch_goes_on_after_a_restart(tmp_path: Path):
                 return seen
         return seen
 
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         watching = asyncio.create_task(collect(backend.stub, 0, "first"))
         executor = backend.executor()
         await executor.connect()
@@ -258,7 +285,7 @@ async def test_watch_goes_on_after_a_restart(tmp_path: Path):
         await backend.create_run("second")
         await backend.ended("second")
         await executor.disconnect()
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor()
         await executor.connect()
         watching = asyncio.create_task(collect(backend.stub, before[-1].cursor, "third"))
@@ -271,9 +298,9 @@ async def test_watch_goes_on_after_a_restart(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_watch_from_now_skips_the_past(tmp_path: Path):
+async def test_watch_from_now_skips_the_past(database_url: str):
     """A watch from the end first confirms its start, then shows only what comes."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         await backend.create_run("old")
         call = backend.stub.WatchEvents(messages.WatchEventsRequest(from_now=True))
         first = await call.read()
@@ -285,9 +312,9 @@ async def test_watch_from_now_skips_the_past(tmp_path: Path):
         call.cancel()
 
 
-async def test_newer_session_replaces_the_older(tmp_path: Path):
+async def test_newer_session_replaces_the_older(database_url: str):
     """A second session of a node ends the first with the reason; work goes to the second."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         older = backend.executor()
         await older.connect()
         newer = backend.executor()
@@ -300,18 +327,18 @@ async def test_newer_session_replaces_the_older(tmp_path: Path):
         await newer.disconnect()
 
 
-async def test_session_must_begin_with_hello(tmp_path: Path):
+async def test_session_must_begin_with_hello(database_url: str):
     """A stream whose first frame has no hello is refused."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         call = backend.executor()._stub.NodeSession()
         await call.write(node.NodeSessionRequest(heartbeat=node.Heartbeat()))
         error = await error_of(call.read())
         assert error.reason == "HELLO_MISSING"
 
 
-async def test_logs_and_progress(tmp_path: Path):
+async def test_logs_and_progress(database_url: str):
     """Log chunks are acknowledged once durable; progress shows as why an action waits."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -337,9 +364,9 @@ async def test_logs_and_progress(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_list_nodes_shows_what_is_free(tmp_path: Path):
+async def test_list_nodes_shows_what_is_free(database_url: str):
     """A host is listed with its capacity, what is not booked, and its leases."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False, cpu=4000)
         await executor.connect()
         await backend.create_run()
@@ -351,9 +378,9 @@ async def test_list_nodes_shows_what_is_free(tmp_path: Path):
         await executor.disconnect()
 
 
-async def test_tasks_are_listed_in_their_newest_version(tmp_path: Path):
+async def test_tasks_are_listed_in_their_newest_version(database_url: str):
     """Tasks that were run are found by name, newest version first, with their definition."""
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         await backend.create_run("one")
         newer = make_spec("env.root")
         newer.code.version = "v2"
@@ -368,12 +395,12 @@ async def test_tasks_are_listed_in_their_newest_version(tmp_path: Path):
 
 
 async def test_a_host_that_was_given_up_while_it_was_silent_is_made_to_connect_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The scheduler ends its session: only a Hello can settle what became of what it holds."""
     for limit in ("SILENCE", "WARM_TTL", "COLD_TTL"):
         monkeypatch.setattr(reconcile, limit, SECOND // 20)
-    async with serving(tmp_path) as backend:
+    async with serving(database_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from services.scheduler.rows import Rows
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Specs
 from services.scheduler.store import Superseded
-from services.scheduler.tests.backend import eventually, serving
+from services.scheduler.tests.backend import eventually
 from services.scheduler.tests.fake_executor import make_spec
 
 
@@ -152,16 +151,3 @@ async def test_a_ledger_that_is_behind_holds_up_who_brings_more(rig: Rig, monkey
     rig.store.allowed.set()
     await asyncio.gather(first, blocked, waiting)
     assert len(rig.shell.scheduler.world.runs) == 2
-
-
-async def test_of_two_schedulers_on_one_ledger_the_older_one_ends(tmp_path: Path):
-    """A scheduler that finds a newer generation stops without having written or answered anything."""
-    async with serving(tmp_path) as old, serving(tmp_path) as new:
-        assert await new.create_run("mine")
-        with pytest.raises(Exception, match="stopping"):
-            await old.create_run("theirs")
-        (error,) = old.fatal
-        assert isinstance(error, Superseded)
-        assert [each.name for each in (new.run("mine"),)] == ["mine"]
-        assert new.actions("theirs") == []
-        assert new.fatal == []

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -47,10 +46,10 @@ class ScriptedSpecs(Specs):
 class StoredLedger(MemoryLedger):
     """The simulation's ledger with a real one beside it: at every restart both must say the same."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, database: str) -> None:
         super().__init__()
         self.specs = ScriptedSpecs()
-        self.store = Store(path)
+        self.store = Store(database)
         self.restarts = 0
         self._takeover()
 
@@ -109,9 +108,9 @@ def comparable(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def assert_consistent(path: Path) -> int:
+def assert_consistent(database: str) -> int:
     """Checks the ledger's invariants. Returns the number of actions."""
-    engine = reader_engine(path)
+    engine = reader_engine(database)
     with engine.connect() as connection:
         counters = connection.execute(select(GENERATION)).one()
         found = connection.execute(select(ACTION)).all()
@@ -162,27 +161,26 @@ def assert_consistent(path: Path) -> int:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_restore_equals_state_under_faults(tmp_path: Path, seed: int):
+def test_restore_equals_state_under_faults(database_url: str, seed: int):
     """At every crash of a simulated system the ledger gives back exactly what was decided before."""
     sim = Simulation(seed, HOSTS["two" if seed % 3 else "one"], faults=0.05, doubling=0.1)
-    ledger = StoredLedger(tmp_path / "ledger.db")
+    ledger = StoredLedger(database_url)
     sim.ledger = ledger
     sim.submit("run", mixed() if seed % 2 else tree(warm if seed % 4 else cold, 2, 3))
     sim.run()
     ledger.commit()
     assert ledger.restarts > 0
-    assert assert_consistent(tmp_path / "ledger.db") == len(ledger.actions)
+    assert assert_consistent(database_url) == len(ledger.actions)
     ledger.store.close()
 
 
 WRITER = """
 import sys
-from pathlib import Path
 from services.scheduler.core.tests.simulation import Simulation
 from services.scheduler.core.tests.test_simulation import HOSTS, mixed
 from services.scheduler.tests.test_store import StoredLedger
 
-ledger = StoredLedger(Path(sys.argv[1]))
+ledger = StoredLedger(sys.argv[1])
 print("ready", flush=True)
 applied = 0
 
@@ -211,11 +209,10 @@ for number in range(100_000):
 
 
 @pytest.mark.parametrize("extra", [0, 1, 3])
-def test_a_kill_in_the_middle_leaves_a_consistent_ledger(tmp_path: Path, extra: int):
+def test_a_kill_in_the_middle_leaves_a_consistent_ledger(database_url: str, extra: int):
     """A writer that is killed with SIGKILL while it commits leaves whole transactions only."""
-    path = tmp_path / "ledger.db"
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", WRITER, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -229,8 +226,8 @@ def test_a_kill_in_the_middle_leaves_a_consistent_ledger(tmp_path: Path, extra: 
         pass  # into the middle of the next run, wherever that is
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert assert_consistent(path) >= 11 * (1 + extra)
-    store = Store(path)
+    assert assert_consistent(database_url) >= 11 * (1 + extra)
+    store = Store(database_url)
     store.open(0)
     assert store.generation == 2
     loaded = store.load(FoundSpecs())
@@ -245,10 +242,10 @@ class FoundSpecs(ScriptedSpecs):
         return Spec(serialised.decode(), serialised, TaskSpec(), cold("any"))
 
 
-def test_an_older_generation_cannot_commit(tmp_path: Path):
+def test_an_older_generation_cannot_commit(database_url: str):
     """Once a second writer has opened the ledger, the first one's commits fail and change nothing."""
-    old = StoredLedger(tmp_path / "ledger.db")
-    new = StoredLedger(tmp_path / "ledger.db")
+    old = StoredLedger(database_url)
+    new = StoredLedger(database_url)
     sim = Simulation(1, HOSTS["one"])
     sim.ledger = old
     sim.submit("run", mixed())
@@ -260,9 +257,9 @@ def test_an_older_generation_cannot_commit(tmp_path: Path):
     new.store.close()
 
 
-def test_a_repeated_commit_is_written_once(tmp_path: Path):
+def test_a_repeated_commit_is_written_once(database_url: str):
     """A batch whose answer was lost is recognised when it is committed again."""
-    ledger = StoredLedger(tmp_path / "ledger.db")
+    ledger = StoredLedger(database_url)
     sim = Simulation(1, HOSTS["one"])
     sim.ledger = ledger
     sim.submit("run", mixed())
@@ -270,5 +267,5 @@ def test_a_repeated_commit_is_written_once(tmp_path: Path):
     ledger.store.commit(rows)
     ledger.store._batch -= 1  # as if the answer had not arrived
     ledger.store.commit(rows)
-    assert assert_consistent(tmp_path / "ledger.db") == 1
+    assert assert_consistent(database_url) == 1
     ledger.store.close()
