@@ -10,7 +10,7 @@ import structlog
 
 from hangar.core.v1.resources_pb2 import Inventory
 from hangar.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
-from services.common.blobs import BlobStore
+from services.common.blobs import BlobStore, check_at_start
 from services.common.channel import connect
 from services.common.data_directory import prepare_directory
 from services.common.errors import FailedPrecondition, Unavailable
@@ -68,8 +68,8 @@ class ExecutorApp:
         """Takes over what an earlier executor left, and opens the session in the background.
 
         Raises:
-            FailedPrecondition: The state directory, the outbox or the description of GPUs cannot be used, or
-                another executor uses the state directory.
+            FailedPrecondition: The state directory, the outbox, the blob store or the description of GPUs cannot be
+                used, or another executor uses the state directory.
         """
         settings = self._settings
         state = prepare_directory(settings.state_dir)
@@ -78,6 +78,7 @@ class ExecutorApp:
         restored = self._outbox.load()
         self._journal = Journal(self._outbox)
         blobs = BlobStore(settings.blobs_url)
+        await check_at_start(blobs)
         await self._engine.start()
         self._is_engine_started = True
         await self._inventory()
@@ -91,7 +92,7 @@ class ExecutorApp:
     async def _hold_session(self, generation: int) -> None:
         assert self._host is not None
         await self._host.settle()
-        async with connect(self._settings.scheduler) as channel:
+        async with connect(self._settings.scheduler, self._settings.access_token()) as channel:
             self._session = Session(
                 channel, self._host.orders, LoadMeter().heartbeat, self._outgoing, generation
             )

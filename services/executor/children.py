@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from google.protobuf import json_format
 
+from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import ChildOutcome, ChildRequest, InputSource
@@ -20,6 +21,7 @@ from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.reaches import Reaches
 from services.executor.worker_server import WorkerConnection
 from services.executor.workers import Worker
 
@@ -38,13 +40,22 @@ class Children:
         outgoing: Asks the scheduler.
         payloads: Stores and fetches documents.
         logs: Ships what a lease printed before it parks.
+        reaches: What leases may hand on; learns what outcomes refer to.
     """
 
-    def __init__(self, holdings: Holdings, outgoing: Outgoing, payloads: Payloads, logs: LogShipper) -> None:
+    def __init__(
+        self,
+        holdings: Holdings,
+        outgoing: Outgoing,
+        payloads: Payloads,
+        logs: LogShipper,
+        reaches: Reaches,
+    ) -> None:
         self._holdings = holdings
         self._outgoing = outgoing
         self._payloads = payloads
         self._logs = logs
+        self._reaches = reaches
         self._moving: set[asyncio.Task[None]] = set()
 
     # -- from workers
@@ -66,6 +77,7 @@ class Children:
     def request(self, connection: WorkerConnection, frame: Frame) -> None:
         """Leases ask for children. Those that were asked for and have no outcome are on their way already."""
         position = 0
+        refused: list[ChildOutcome] = []
         for child in frame.header["children"]:
             end = position + int(child["size"])
             document, position = frame.body[position:end], end
@@ -81,15 +93,21 @@ class Children:
             )
             request.inputs.digest = child["digest"]
             lease.requests[request.key] = request
-            if self._payloads.is_inline(document):
+            refusal = self._reaches.refusal(lease, document, "the inputs of a child")
+            if refusal is not None:
+                refused.append(_refused(lease, request.key, refusal))
+            elif self._payloads.is_inline(document):
                 request.inputs.inline = document
                 self._ask(request)
             else:
                 self._in_background(self._store_and_ask(lease, request, document))
+        if refused:
+            self.outcomes(refused)
 
     async def _store_and_ask(self, lease: Lease, request: ChildRequest, document: bytes) -> None:
         key = f"{lease.prefix}/children/{request.key}.json"
-        payload = await self._payloads.store(key, document, request.inputs.digest)
+        waiting = self._outgoing.explains(lease.lease_id, "the inputs of a child cannot be stored yet")
+        payload = await self._payloads.store(key, document, request.inputs.digest, waiting)
         request.inputs.CopyFrom(payload)
         if lease.requests.get(request.key) is request:
             self._ask(request)
@@ -142,6 +160,7 @@ class Children:
             if outcome.outputs.WhichOneof("data") == "reference":
                 self._in_background(self._fetch_and_deliver(lease, outcome))
                 continue
+            self._reaches.learn(lease, outcome.outputs.inline)
             if self._hold(lease, outcome, outcome.outputs.inline):
                 continue
             connection = self._take(lease, outcome)
@@ -152,7 +171,8 @@ class Children:
 
     async def _fetch_and_deliver(self, lease: Lease, outcome: ChildOutcome) -> None:
         try:
-            document = await self._payloads.fetch(outcome.outputs)
+            waiting = self._outgoing.explains(lease.lease_id, "the outputs of a child cannot be fetched yet")
+            document = await self._payloads.fetch(outcome.outputs, waiting)
         except NotFound as error:
             document = b""
             outcome = _failed(
@@ -162,7 +182,10 @@ class Children:
             limit = f"{len(document)} bytes, {MAX_DOCUMENT_BYTES} is the most"
             message = f"the outputs of the child have {limit}: return files instead"
             outcome, document = _failed(outcome, "OutputsTooLong", message), b""
-        if lease.is_ended or outcome.key not in lease.requests or self._hold(lease, outcome, document):
+        if lease.is_ended or outcome.key not in lease.requests:
+            return
+        self._reaches.learn(lease, document)
+        if self._hold(lease, outcome, document):
             return
         connection = self._take(lease, outcome)
         if connection is not None:
@@ -222,6 +245,11 @@ class Children:
             task.cancel()
         if self._moving:
             await asyncio.wait(list(self._moving))
+
+
+def _refused(lease: Lease, key: str, failure: Failure) -> ChildOutcome:
+    """Returns the outcome of a child that is not asked for."""
+    return ChildOutcome(parent_lease_id=lease.lease_id, key=key, phase=Phase.PHASE_FAILED, failure=failure)
 
 
 def _failed(outcome: ChildOutcome, code: str, message: str) -> ChildOutcome:

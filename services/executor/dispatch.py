@@ -12,8 +12,10 @@ from services.executor.holdings import Holdings
 from services.executor.journal import Journal
 from services.executor.leases import Lease, LeaseState
 from services.executor.outbox import LeaseRow
+from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
 from services.executor.pools import Pool
+from services.executor.reaches import Reaches
 from services.executor.results import Results
 from services.executor.worker_server import WorkerConnection
 from services.executor.workers import Worker
@@ -27,6 +29,8 @@ class Dispatch:
         journal: Remembers assignments, and to which worker each one went, before the worker gets it.
         payloads: Fetches inputs.
         results: Ends leases whose inputs are gone.
+        outgoing: Shows why inputs are waited for.
+        reaches: Learns what long inputs refer to.
         blobs_url: Where raw data of attempts goes.
         new_worker: Makes the worker of a lease that needs one of its own.
         start_worker: Starts it.
@@ -38,6 +42,8 @@ class Dispatch:
         journal: Journal,
         payloads: Payloads,
         results: Results,
+        outgoing: Outgoing,
+        reaches: Reaches,
         blobs_url: str,
         new_worker: Callable[[Lease], Worker],
         start_worker: Callable[[Worker], None],
@@ -46,6 +52,8 @@ class Dispatch:
         self._journal = journal
         self._payloads = payloads
         self._results = results
+        self._outgoing = outgoing
+        self._reaches = reaches
         self._blobs_url = blobs_url.rstrip("/")
         self._new_worker = new_worker
         self._start_worker = start_worker
@@ -123,7 +131,8 @@ class Dispatch:
 
     async def _fetch_and_send(self, lease: Lease, connection: WorkerConnection) -> None:
         try:
-            document = await self._payloads.fetch(lease.assignment.inputs)
+            waiting = self._outgoing.explains(lease.lease_id, "the inputs cannot be fetched yet")
+            document = await self._payloads.fetch(lease.assignment.inputs, waiting)
         except NotFound as error:
             self._results.fail(
                 lease, failures.system("InputsMissing", f"the inputs are gone: {error.message}")
@@ -134,6 +143,7 @@ class Dispatch:
             message = f"the inputs have {limit}: pass files instead"
             self._results.fail(lease, failures.system("InputsTooLong", message))
         elif not lease.is_ended:
+            self._reaches.learn(lease, document)
             connection.send(self._run_header(lease), document)
 
     def _run_header(self, lease: Lease) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import uv
 
+from services.common import disk
+from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageFailedError, Progress
+from services.executor.environment_plan import EnvironmentPlan, Install, plan
 from services.executor.file_lock import file_lock, is_locked
-from services.executor.image_definition import EnvironmentPlan, Install, plan
-from services.executor.sdk_layer import SdkLayer
 
 _FORMAT = 1
 """Part of every key: a change of how environments are made makes new ones."""
@@ -132,11 +133,19 @@ class Environments:
                 shutil.rmtree(environment.path, ignore_errors=True)
                 (draft / "environment").replace(environment.path)
             except OSError as error:
-                raise ImageFailedError(
-                    "ImageBuildError", f"the environment cannot be written below {self._directory}: {error}"
-                ) from error
+                message = f"the environment cannot be written below {self._directory}: {error}"
+                if disk.is_full(error):
+                    raise ImageFailedError("DiskFull", self._full()) from error
+                raise ImageFailedError("ImageBuildError", message) from error
+            except ImageFailedError as error:
+                if disk.is_full(error):  # as the output of uv says
+                    raise ImageFailedError("DiskFull", f"{self._full()}\n{error.message}") from error
+                raise
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
+
+    def _full(self) -> str:
+        return disk.full_message(self._directory, 0, "the environment")
 
     async def _fill(self, path: Path, wanted: EnvironmentPlan, progress: Progress) -> None:
         progress(f"making a Python {wanted.python} environment")

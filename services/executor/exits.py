@@ -16,6 +16,7 @@ from services.executor.holdings import Holdings
 from services.executor.journal import Journal
 from services.executor.outgoing import Outgoing
 from services.executor.results import Results
+from services.executor.worker_files import open_plain
 from services.executor.worker_server import WorkerServer
 from services.executor.workers import Worker, WorkerState
 
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 LAST_WORDS_SECONDS = 2.0
 """How long a connection may outlive its worker: what it sent last is still to be read."""
+SETTLE_SECONDS = 3.0
+"""How long an executor that stops waits for a blob store to take what ended workers left."""
 REMEMBERED_EXITS = 256
 _NOTE_BYTES = 8
 
@@ -75,9 +78,9 @@ class Exits:
         self._start(worker.worker_id, lambda: self._settle(worker, ended, failure))
 
     async def settle(self) -> None:
-        """Waits until nothing is left of the workers that have ended."""
+        """Waits a moment until nothing is left of the workers that have ended; the next executor does the rest."""
         if self._settling:
-            await asyncio.wait(list(self._settling.values()))
+            await asyncio.wait(list(self._settling.values()), timeout=SETTLE_SECONDS)
 
     def _start(self, worker_id: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if worker_id not in self._settling:
@@ -94,7 +97,7 @@ class Exits:
         worker.connected.set()
         log.info("worker.ended", worker=worker.worker_id, how=failures.in_words(ended), reason=ended.reason)
         worker.failure = failure or _failure(worker, ended, was_ready=was_ready)
-        self._fail_leases(worker, ended, failure)
+        self._fail_leases(worker, ended, failure, None if was_ready else worker.failure)
         left = [lease for lease in self._holdings.leases.values() if lease.worker is worker]
         shipping = await self._results.reported(left)
         # Behind the results: the scheduler gives up what an ended worker still has.
@@ -109,12 +112,14 @@ class Exits:
         await self._journal.settled()
         await self._clear(worker.worker_id)
 
-    def _fail_leases(self, worker: Worker, ended: WorkerExit, failure: Failure | None) -> None:
+    def _fail_leases(
+        self, worker: Worker, ended: WorkerExit, failure: Failure | None, early: Failure | None
+    ) -> None:
         leases = [lease for lease in worker.leases.values() if not lease.is_delivered]
         stepped = _stepped(worker.directory)
         reasons = failures.after_exit(ended, leases, worker.stopping, worker.killed_for, stepped)
         for lease in leases:
-            why = failure or reasons.get(lease.lease_id)
+            why = failure or (early if not lease.started_at else None) or reasons.get(lease.lease_id)
             if lease.kill is not None:
                 why = failures.of_kill(lease.kill)
             assert why is not None
@@ -162,6 +167,8 @@ def _failure(worker: Worker, ended: WorkerExit, *, was_ready: bool) -> Failure |
     """Returns why a worker ended, None when it was meant to."""
     if worker.stopping or ended.killed:
         return None
+    if not was_ready:
+        return failures.before_ready(ended, worker.spec.resources.memory_bytes, worker.worker_id)
     if ended.oom:
         return Failure(
             kind=failure_pb2.FAILURE_KIND_OOM,
@@ -169,17 +176,15 @@ def _failure(worker: Worker, ended: WorkerExit, *, was_ready: bool) -> Failure |
             message=f"worker {worker.worker_id} exceeded its memory limit",
             worker=str(worker.worker_id),
         )
-    when = "" if was_ready else " before it was ready"
     detail = f": {ended.reason}" if ended.reason else ""
-    return failures.system(
-        "WorkerDied", f"worker {worker.worker_id} {failures.in_words(ended)}{when}{detail}"
-    )
+    return failures.system("WorkerDied", f"worker {worker.worker_id} {failures.in_words(ended)}{detail}")
 
 
 def _stepped(directory: Path) -> int:
     """Returns the lease whose code the worker ran when it ended, as its note says; 0 when there is none."""
     try:
-        note = (directory / "current").read_bytes()
+        with open_plain(directory / "current") as file:
+            note = file.read(_NOTE_BYTES)
     except OSError:
         return 0
     return int.from_bytes(note, "little") if len(note) == _NOTE_BYTES else 0

@@ -73,6 +73,21 @@ def of_kill(kill: LeaseKill) -> Failure:
     )
 
 
+def before_ready(ended: WorkerExit, memory_limit: int, worker_id: int) -> Failure:
+    """Returns the failure of a worker that ended by itself before it connected, and of all that waited for it."""
+    if ended.oom:
+        return Failure(
+            kind=failure_pb2.FAILURE_KIND_OOM,
+            code="OutOfMemory",
+            message=f"the memory limit of {memory_limit} bytes is too small for a worker to start: Python and the SDK "
+            "need about 64 MiB; ask for more memory in the task environment",
+            worker=str(worker_id),
+        )
+    return system(
+        "WorkerDied", f"worker {worker_id} {in_words(ended)} before it was ready{_reason(ended)}", worker_id
+    )
+
+
 def in_words(ended: WorkerExit) -> str:
     """Returns how a worker ended, such as "was ended by SIGSEGV" or "exited with code 3"."""
     if ended.signal is not None:
@@ -113,6 +128,13 @@ def after_exit(
                 code="OutOfMemory",
                 message=f"the memory limit of {lease.spec.resources.memory_bytes} bytes was exceeded"
                 f"{_peak(ended)}: ask for more memory in the task environment, or use less",
+                worker=str(worker),
+            )
+        elif ended.evicted and lease.lease_id in running:
+            failure = Failure(
+                kind=failure_pb2.FAILURE_KIND_USER,
+                code="LimitExceeded",
+                message=f"worker {worker} was ended: it {ended.reason}",
                 worker=str(worker),
             )
         elif stopping or ended.killed:

@@ -13,6 +13,12 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 MAX_DOCUMENT_BYTES = MAX_FRAME_BYTES - 1024 * 1024
 """Longest document that fits into a frame beside any header."""
 
+MAX_HELLO_BYTES = 4 * 1024 * 1024
+"""Longest first frame of a connection."""
+
+MAX_REQUEST_BYTES = 64 * 1024
+"""Longest frame of a connection that carries no documents."""
+
 _LENGTHS = struct.Struct(">II")
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _decode_json = json.JSONDecoder().decode
@@ -50,20 +56,34 @@ def encode_header(header: bytes, body: bytes = b"") -> bytes:
     return _LENGTHS.pack(len(header), len(body)) + header + body
 
 
-def _check(header_length: int, body_length: int) -> None:
+def _check(header_length: int, body_length: int, limit: int = MAX_FRAME_BYTES) -> None:
     total = _LENGTHS.size + header_length + body_length
-    if total > MAX_FRAME_BYTES:
-        raise FrameError(
-            f"a frame of {total} bytes is longer than the {MAX_FRAME_BYTES} bytes that are allowed"
-        )
+    if total > limit:
+        raise FrameError(f"a frame of {total} bytes is longer than the {limit} bytes that are allowed")
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes, arriving in pieces of any size, into frames."""
+    """Cuts a stream of bytes, arriving in pieces of any size, into frames.
 
-    def __init__(self) -> None:
+    Args:
+        first_max_bytes: Longest first frame that is accepted.
+    """
+
+    def __init__(self, first_max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._limit = first_max_bytes
+        self._next_limit = MAX_FRAME_BYTES
         self._pieces: list[bytes] = []
         self._missing = 0
+
+    def restrict(self, max_bytes: int) -> None:
+        """Accepts shorter frames only, from here on.
+
+        Raises:
+            FrameError: A longer one is arriving.
+        """
+        if self._missing > max_bytes:
+            raise FrameError(f"a frame is longer than the {max_bytes} bytes that are allowed")
+        self._limit = self._next_limit = max_bytes
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the stream and return the frames that are complete now.
@@ -85,13 +105,14 @@ class FrameDecoder:
         needed = _LENGTHS.size
         while end - position >= _LENGTHS.size:
             header_length, body_length = _LENGTHS.unpack_from(data, position)
-            _check(header_length, body_length)
+            _check(header_length, body_length, self._limit)
             needed = _LENGTHS.size + header_length + body_length
             if end - position < needed:
                 break
             body_at = position + _LENGTHS.size + header_length
             header = _parse(data[position + _LENGTHS.size : body_at])
             position += needed
+            self._limit = self._next_limit
             frames.append(Frame(header, data[body_at:position]))
             needed = _LENGTHS.size
         rest = data[position:]

@@ -12,9 +12,11 @@ from hangar.core.v1.resources_pb2 import Inventory
 from hangar.scheduler.v1.node_service_pb2 import WorkerStart
 from services.common.blobs import BlobStore
 from services.executor.adoption import Adoption
+from services.executor.blob_access import BlobAccess
 from services.executor.children import Children
 from services.executor.code import CodeStore
 from services.executor.dispatch import Dispatch
+from services.executor.drafts import Drafts
 from services.executor.engines.base import Engine, UnknownWorkerError
 from services.executor.exits import Exits
 from services.executor.frames import Frame, FrameError
@@ -25,17 +27,23 @@ from services.executor.kills import Kills
 from services.executor.launches import Launches
 from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
+from services.executor.objects import Objects
 from services.executor.orders import Orders
 from services.executor.outbox import Restored
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.reaches import Reaches
 from services.executor.reception import Reception
 from services.executor.results import Results
 from services.executor.settings import Settings
+from services.executor.spool import Spool
 from services.executor.worker_server import WorkerConnection, WorkerServer
 from services.executor.workers import Worker
 
 log = structlog.get_logger(__name__)
+
+END_SECONDS = 15.0
+"""How long the stop of an executor waits for the end of a worker."""
 
 
 class Host:
@@ -67,7 +75,7 @@ class Host:
         self._outgoing = outgoing
         self.holdings = holdings = Holdings()
         payloads = Payloads(blobs, settings.inline_bytes)
-        self._code = CodeStore(settings.state_dir.absolute() / "code", payloads.get)
+        self._code = CodeStore(settings.state_dir.absolute() / "code", payloads.get_file)
         self._server = WorkerServer(self)
         self._logs = LogShipper(
             holdings,
@@ -78,18 +86,25 @@ class Host:
             settings.log_flush_interval,
             settings.log_flush_bytes,
         )
-        self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._freed)
+        self._spool = Spool(settings.state_dir.absolute() / "outputs")
+        self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._spool, self._freed)
         self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server)
         self._launches = Launches(
             engine, self._code, gpus, self._server, self._progress, self._prepared, self._exits.never_started
         )
         self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
-        self._children = Children(holdings, outgoing, payloads, self._logs)
+        reaches = Reaches(settings.state_dir.absolute() / "objects" / "reach")
+        self._blobs = BlobAccess(
+            holdings, reaches, *_object_files(settings, payloads, blobs.directory), outgoing
+        )
+        self._children = Children(holdings, outgoing, payloads, self._logs, reaches)
         self._dispatch = Dispatch(
             holdings,
             journal,
             payloads,
             self._results,
+            outgoing,
+            reaches,
             settings.blobs_url,
             self._new_worker,
             self._launches.start,
@@ -109,7 +124,9 @@ class Host:
             self._start_worker,
         )
         """What listens to the session with the scheduler."""
-        self._reception = Reception(holdings, journal, outgoing, self._results, self._dispatch, self._kills)
+        self._reception = Reception(
+            holdings, journal, outgoing, self._results, self._dispatch, self._kills, reaches
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._adoption: Adoption | None = None
 
@@ -118,8 +135,11 @@ class Host:
     async def start(self, restored: Restored) -> None:
         """Takes over what an earlier executor left, and begins to listen to the engine."""
         await self._code.clear_leftovers()
+        self._spool.open()
         adoption = Adoption(self.holdings, self._results, self._launches, self._server, self._new_worker)
         strangers = await adoption.run(restored, await self._engine.adopt())
+        self._results.clear_leftovers()
+        self._blobs.start()
         self._tasks = [
             asyncio.create_task(self._exits.run(), name="exits"),
             asyncio.create_task(self._logs.run(), name="logs"),
@@ -140,15 +160,25 @@ class Host:
         """Ends the workers of pools that have no lease: without an executor nothing would give them one."""
         workers = self.holdings.workers.values()
         await asyncio.gather(
-            *(self._end(w) for w in workers if w.pool_key and w.is_launched and not w.leases)
+            *(
+                self._end(w)
+                for w in workers
+                if w.pool_key and w.is_launched and not w.leases and self._results.is_safe(w)
+            )
         )
         await self._exits.settle()
 
     async def _end(self, worker: Worker) -> None:
         try:
-            ended = await self._engine.kill(worker.worker_id, "the executor stops")
+            async with asyncio.timeout(END_SECONDS):
+                ended = await self._engine.kill(worker.worker_id, "the executor stops")
         except UnknownWorkerError:
             return  # it ended by itself just now
+        except TimeoutError:
+            log.warning(
+                "worker.left", worker=worker.worker_id, hint="the engine is away; it ends as an orphan"
+            )
+            return
         self._exits.gone(worker, ended)
 
     async def close(self) -> None:
@@ -161,6 +191,7 @@ class Host:
         await self._dispatch.close()
         await self._children.close()
         await self._exits.close()
+        await self._blobs.close()
         await self._results.close()
         await self._server.close()
 
@@ -223,6 +254,7 @@ class Host:
 
     def _freed(self, worker: Worker) -> None:
         """A lease of the worker has ended."""
+        self._blobs.forget_ended()
         self._children.resume(worker)
         if worker.pool_key:
             pool = self.holdings.pools.get(worker.pool_key)
@@ -262,6 +294,18 @@ class Host:
         if worker is not None and worker.connection is connection:
             worker.connection = None
 
+    def blob_requested(self, worker_id: int, connection: WorkerConnection, frame: Frame) -> None:
+        """A worker asks for an object.
+
+        Raises:
+            FrameError: The frame is wrong.
+        """
+        self._blobs.request(worker_id, connection, frame)
+
+    def blob_disconnected(self, connection: WorkerConnection) -> None:
+        """A worker does not wait for an object any more."""
+        self._blobs.disconnected(connection)
+
     def worker_frame(self, worker_id: int, connection: WorkerConnection, frame: Frame) -> None:
         """A worker said something.
 
@@ -297,6 +341,11 @@ class Host:
         ):
             self._children.resume(lease.worker)
             self._dispatch.place(self.holdings.pool(lease.assignment.pool_key))
+
+
+def _object_files(settings: Settings, payloads: Payloads, root: Path | None) -> tuple[Objects, Drafts]:
+    place = settings.state_dir.absolute() / "objects"
+    return Objects(payloads, root, place / "cache", settings.object_cache), Drafts(place / "drafts")
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from services.common import disk
 from services.executor.outbox import Batch, Outbox
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,8 @@ class Journal:
         """Changes of the next commit: append to its lists, then call `commit_soon`."""
         self.trouble = ""
         """Why the outbox cannot be written at the moment, empty when it can."""
+        self.on_trouble: Callable[[str], None] = lambda reason: None
+        """Called with that at every try that fails because of it, and with an empty text when it is over."""
 
     def commit_soon(self, then: Callable[[], None] | None = None) -> None:
         """Commit what is pending in the next turn of the loop, then call `then`."""
@@ -68,19 +71,27 @@ class Journal:
             try:
                 self._outbox.commit(batch)
             except sqlite3.Error as error:
-                if not self.trouble:
-                    log.error(
-                        "outbox.write_failed", error=str(error), hint="nothing is lost; it is tried again"
-                    )
-                self.trouble = str(error)
-                self._scheduled = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._commit)
+                self._failed(error)
                 return
-            self.trouble = ""
             self.pending = Batch()
+        if self.trouble and batch:
+            log.info("outbox.working_again")
+            self.trouble = ""
+            self.on_trouble("")  # Before the callbacks: what waited is told apart by that.
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
         self._checkpoint_when_due()
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        reason = str(error)
+        if disk.is_full(error):
+            reason = disk.full_message(self._outbox.path.parent, 0, "the outbox")
+        if not self.trouble:
+            log.error("outbox.write_failed", error=reason, hint="nothing is lost; it is tried again")
+        self.trouble = reason
+        self.on_trouble(reason)
+        self._scheduled = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._commit)
 
     def _checkpoint_when_due(self) -> None:
         if self._closed:

@@ -130,8 +130,12 @@ class Kills:
             asyncio.get_running_loop().call_later(self._grace, self._overdue_worker, worker)
 
     def _overdue_worker(self, worker: Worker) -> None:
-        if worker.state is not WorkerState.EXITED and not worker.leases:
+        if worker.state is WorkerState.EXITED or worker.leases:
+            return
+        if self._results.is_safe(worker):
             self.end(worker, worker.stopping)
+        else:  # It is the only one that has the result: the disk is full.
+            self.expect_end(worker)
 
     def end(self, worker: Worker, reason: str) -> None:
         """Ends a worker now, whatever runs in it."""

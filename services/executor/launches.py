@@ -81,9 +81,12 @@ class Launches:
             failure = Failure(kind=failure_pb2.FAILURE_KIND_IMAGE, code=error.code, message=error.message)
             self._failed(worker, failure)
         except LaunchFailedError as error:
-            self._failed(worker, failures.system("LaunchFailed", f"the worker could not be started: {error}"))
+            self._failed(worker, _launch_failure(error))
         except TimeoutError:
-            message = f"the worker was started and did not connect within {CONNECT_SECONDS:.0f} seconds"
+            message = (
+                f"the worker was started and did not connect within {CONNECT_SECONDS:.0f} seconds: the host may be "
+                "busy, or its processor limit too small for Python to start in that time"
+            )
             self._failed(worker, failures.system("NeverConnected", message))
         except HangarError as error:
             self._failed(worker, failures.system("PreparationFailed", error.message))
@@ -106,7 +109,7 @@ class Launches:
 
     async def _prepare(self, worker: Worker) -> None:
         spec = worker.spec
-        code = asyncio.create_task(self._code_dir(spec.code.bundle_digest))
+        code = asyncio.create_task(self._code_dir(worker))
         try:
             if not worker.is_launched:
                 definition = ImageDefinition(spec.image.digest, spec.image.definition_json)
@@ -119,8 +122,11 @@ class Launches:
             code.cancel()
             await asyncio.wait([code])
 
-    async def _code_dir(self, digest: str) -> str:
-        return str(await self._code.ensure(digest)) if digest else ""
+    async def _code_dir(self, worker: Worker) -> str:
+        digest = worker.spec.code.bundle_digest
+        if not digest:
+            return ""
+        return str(await self._code.ensure(digest, lambda reason: self._on_progress(worker, reason)))
 
     async def _launch(self, worker: Worker, image: PreparedImage) -> None:
         spec = worker.spec
@@ -152,6 +158,13 @@ class Launches:
                 concurrency=worker.concurrency,
             )
         )
+
+
+def _launch_failure(error: LaunchFailedError) -> Failure:
+    message = f"the worker could not be started: {error}"
+    if error.too_little_memory:
+        return Failure(kind=failure_pb2.FAILURE_KIND_OOM, code="OutOfMemory", message=message)
+    return failures.system("LaunchFailed", message)
 
 
 class Throttle:

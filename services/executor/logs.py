@@ -16,6 +16,10 @@ from services.executor.leases import Lease, LeaseState
 from services.executor.outbox import ChunkRow
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.worker_files import open_plain
+
+CHUNKS_AT_ONCE = 8
+"""Chunks in memory at a time: while the store is slow or down, what leases print stays in their files."""
 
 
 class LogShipper:
@@ -49,6 +53,12 @@ class LogShipper:
         self._interval = interval
         self._chunk_bytes = chunk_bytes
         self._shipping: dict[int, asyncio.Task[None]] = {}
+        self._at_once = asyncio.Semaphore(CHUNKS_AT_ONCE)
+
+    @property
+    def chunks_in_memory(self) -> int:
+        """Chunks that are being stored right now, or wait for the store. All else is in files."""
+        return CHUNKS_AT_ONCE - self._at_once._value  # the one way to see it
 
     async def run(self) -> None:
         """Ships new lines of running leases at every interval, until cancelled."""
@@ -62,7 +72,7 @@ class LogShipper:
     def has_rest(self, lease: Lease) -> bool:
         """Says whether a log has bytes that are not in a chunk yet. A lease without output has no file."""
         try:
-            return os.stat(self._path_of(lease)).st_size > lease.log_offset  # noqa: PTH116 - once per action
+            return os.lstat(self._path_of(lease)).st_size > lease.log_offset
         except OSError:
             return False
 
@@ -77,11 +87,14 @@ class LogShipper:
     async def _ship(self, lease: Lease) -> None:
         path = Path(self._path_of(lease))
         while True:
-            ended = lease.is_ended
-            taken, text, lines = self._cut(path, lease.log_offset, whole=not ended)
+            async with self._at_once:
+                ended = lease.is_ended
+                taken, text, lines = self._cut(path, lease.log_offset, whole=not ended)
+                if taken:
+                    await self._store(lease, taken, text, lines)
             if taken:
-                await self._store(lease, taken, text, lines)
-            elif ended or not lease.is_ended:
+                continue
+            if ended or not lease.is_ended:
                 return
 
     def _cut(self, path: Path, offset: int, *, whole: bool) -> tuple[int, bytes, int]:
@@ -94,10 +107,10 @@ class LogShipper:
                 chunk.
         """
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 file.seek(offset)
                 data = file.read(self._chunk_bytes)
-        except FileNotFoundError:
+        except OSError:
             return 0, b"", 0
         end = data.rfind(b"\n") + 1
         if end and (whole or len(data) == self._chunk_bytes):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from services.common import disk
 from services.common.errors import FailedPrecondition
 
 SCHEMA_VERSION = 1
@@ -132,10 +133,18 @@ class Outbox:
             self._db = self._connect()
             self._prepare()
         except (sqlite3.Error, OSError) as error:
+            if disk.is_full(error):
+                message = disk.full_message(path.parent, 0, "the executor's outbox")
+                raise FailedPrecondition(f"{message}, and start again", reason="DISK_FULL") from error
             raise FailedPrecondition(
                 f"the executor's outbox {path} cannot be used: {error}. When the file is damaged, move it "
                 "away and start again: leases that ran on this host are then retried by the scheduler"
             ) from error
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import (
@@ -146,6 +147,10 @@ class Outgoing:
         if self._is_open:
             self._frame.progress.add(lease_id=lease_id, detail=detail)
             self._added(_SMALL_MESSAGE_BYTES + len(detail))
+
+    def explains(self, lease_id: int, what: str) -> Callable[[str], None]:
+        """Returns what shows on the action of a lease why something waits: called with the reason, empty when over."""
+        return lambda reason: self.progress(lease_id, f"{what}: {reason}" if reason else "")
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Gives a sign of life; of several in one frame the last one stays."""

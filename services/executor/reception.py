@@ -11,6 +11,7 @@ from services.executor.journal import Journal
 from services.executor.kills import Kills
 from services.executor.leases import Lease, LeaseState
 from services.executor.outgoing import Outgoing
+from services.executor.reaches import Reaches
 from services.executor.results import Results
 from services.executor.worker_server import WorkerConnection
 from services.executor.workers import Worker, WorkerState
@@ -26,6 +27,7 @@ class Reception:
         results: Ends leases.
         dispatch: Sends leases.
         kills: Stops leases.
+        reaches: What leases may hand on.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Reception:
         results: Results,
         dispatch: Dispatch,
         kills: Kills,
+        reaches: Reaches,
     ) -> None:
         self._holdings = holdings
         self._journal = journal
@@ -43,6 +46,7 @@ class Reception:
         self._results = results
         self._dispatch = dispatch
         self._kills = kills
+        self._reaches = reaches
 
     def connected(self, worker: Worker, connection: WorkerConnection, hello: dict[str, Any]) -> None:
         """A worker connected: compares what it has with what it should have."""
@@ -122,5 +126,7 @@ class Reception:
                 killed=bool(header.get("killed")),
                 peak_memory=peak_memory,
             )
+        elif refusal := self._reaches.refusal(lease, frame.body, "the outputs"):
+            self._results.fail(lease, refusal, peak_memory=peak_memory)
         else:
             self._results.succeed(lease, frame.body, str(header["digest"]), peak_memory)

@@ -1,23 +1,36 @@
-"""Ends leases: journal, acknowledge to the worker, ship the log, report, forget once acknowledged."""
+"""Ends leases: journal, acknowledge to the worker, store outputs, ship the log, report, forget.
+
+Nothing is reported before its outputs are stored, and nothing is acknowledged to a worker before it is on this
+host's disk. What holds that up, a blob store that fails or a disk that is full, is shown on the action.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+import structlog
 
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.scheduler.v1.node_service_pb2 import LeaseResult
+from services.common import disk
 from services.executor import failures
 from services.executor.holdings import Holdings
 from services.executor.journal import Journal
 from services.executor.leases import Lease, LeaseState
 from services.executor.logs import LogShipper
 from services.executor.outgoing import Outgoing
-from services.executor.payloads import Payloads
+from services.executor.payloads import Payloads, reference_to
+from services.executor.spool import Spool
 from services.executor.workers import Worker
+
+log = structlog.get_logger(__name__)
 
 LOG_FIRST_SECONDS = 5.0
 """How long a result waits for the rest of its log. When the blob store is slower the log follows."""
+SPOOL_RETRY_SECONDS = 0.5
+_OUTPUTS_WAIT = "the outputs cannot be stored yet"
 
 
 class Results:
@@ -29,6 +42,7 @@ class Results:
         outgoing: Reports results.
         logs: Ships logs.
         payloads: Stores long outputs.
+        spool: Keeps them until they are stored.
         on_freed: Called with the worker whose lease has ended.
     """
 
@@ -39,6 +53,7 @@ class Results:
         outgoing: Outgoing,
         logs: LogShipper,
         payloads: Payloads,
+        spool: Spool,
         on_freed: Callable[[Worker], None],
     ) -> None:
         self._holdings = holdings
@@ -46,8 +61,12 @@ class Results:
         self._outgoing = outgoing
         self._logs = logs
         self._payloads = payloads
+        self._spool = spool
         self._on_freed = on_freed
+        self._explained: set[int] = set()
+        self._storing: dict[int, asyncio.Task[None]] = {}
         self._finishing: dict[int, asyncio.Task[None]] = {}
+        journal.on_trouble = self._explain_journal
 
     def succeed(self, lease: Lease, outputs: bytes, digest: str, peak_memory: int = 0) -> None:
         """Ends a lease with an outputs document. The first end of a lease stands."""
@@ -58,16 +77,83 @@ class Results:
             self._end(lease, LeaseResult(outputs=payload, peak_memory_bytes=peak_memory))
         else:
             lease.is_delivered = True
-            self._finishing[lease.lease_id] = asyncio.create_task(
-                self._store(lease, outputs, digest, peak_memory)
-            )
+            self._start_storing(lease, self._deliver(lease, outputs, digest, peak_memory))
 
-    async def _store(self, lease: Lease, outputs: bytes, digest: str, peak_memory: int) -> None:
-        try:
-            payload = await self._payloads.store(f"{lease.prefix}/outputs.json", outputs, digest)
-        finally:
-            self._finishing.pop(lease.lease_id, None)
+    async def _deliver(self, lease: Lease, outputs: bytes, digest: str, peak_memory: int) -> None:
+        """Writes outputs to the disk, which ends the lease. Its worker keeps them until that is done."""
+        waiting = self._outgoing.explains(lease.lease_id, _OUTPUTS_WAIT)
+        said = ""
+        while True:
+            try:
+                await asyncio.to_thread(self._spool.write, lease.lease_id, outputs)
+                break
+            except OSError as error:
+                directory = self._spool.directory
+                reason = f"they cannot be written below {directory}: {error}"
+                if disk.is_full(error):
+                    reason = disk.full_message(directory, len(outputs), "the outputs document")
+                if not said:
+                    log.error("spool.write_failed", error=reason, hint="nothing is lost; it is tried again")
+                    waiting(reason)
+                said = reason
+            await asyncio.sleep(SPOOL_RETRY_SECONDS)
+        if said:
+            waiting("")
+        payload = reference_to(self._key(lease), outputs, digest)
+        self._storing.pop(lease.lease_id, None)
         self._end(lease, LeaseResult(outputs=payload, peak_memory_bytes=peak_memory))
+
+    async def _store(self, lease: Lease) -> None:
+        """Stores outputs that are on the disk. The result is reported behind that."""
+        path = self._spool.path(lease.lease_id)
+        try:
+            await self._payloads.put_file(
+                self._key(lease), path, self._outgoing.explains(lease.lease_id, _OUTPUTS_WAIT)
+            )
+        except OSError as error:
+            log.error("spool.read_failed", lease=lease.lease_id, error=str(error))
+            message = f"the outputs, {path} on this host, cannot be read any more: {error}"
+            self._replace(lease, failures.system("OutputsLost", message))
+        self._spool.remove(lease.lease_id)
+        self._storing.pop(lease.lease_id, None)
+        self._stored(lease)
+
+    def _replace(self, lease: Lease, failure: Failure) -> None:
+        """Ends a lease with a failure after all, whose outputs this host has lost."""
+        assert lease.result is not None
+        lease.result.ClearField("outputs")
+        lease.result.failure.CopyFrom(failure)
+
+    def _start_storing(self, lease: Lease, work: Coroutine[Any, Any, None]) -> None:
+        self._storing[lease.lease_id] = asyncio.create_task(work)
+
+    def is_safe(self, worker: Worker) -> bool:
+        """Says whether all that a worker delivered is on the disk, so that it may end."""
+        return all(
+            lease.is_result_journaled
+            for lease in self._holdings.leases.values()
+            if lease.worker is worker and (lease.is_ended or lease.is_delivered)
+        )
+
+    @staticmethod
+    def _key(lease: Lease) -> str:
+        return f"{lease.prefix}/outputs.json"
+
+    def _explain_journal(self, reason: str) -> None:
+        """Shows on the actions that wait for the outbox why they do, once each, and when it is over."""
+        if not reason:
+            explained, self._explained = self._explained, set()
+            for lease_id in explained & self._holdings.leases.keys():
+                self._outgoing.progress(lease_id, "")
+            return
+        for lease in self._holdings.leases.values():
+            is_result_stuck = lease.is_ended and not lease.is_result_journaled
+            is_start_stuck = lease.is_listed and not lease.is_journaled and not lease.is_ended
+            if (is_result_stuck or is_start_stuck) and lease.lease_id not in self._explained:
+                self._explained.add(lease.lease_id)
+                self._outgoing.progress(
+                    lease.lease_id, f"the outbox of the host cannot be written yet: {reason}"
+                )
 
     def fail(
         self,
@@ -121,7 +207,14 @@ class Results:
             worker.connection.send({"type": "ack", "lease": lease.lease_id})
         if lease.dropped:
             self._forget(lease)
-        elif self._logs.has_rest(lease):
+        elif lease.lease_id in self._spool:
+            self._start_storing(lease, self._store(lease))
+        else:
+            self._stored(lease)
+
+    def _stored(self, lease: Lease) -> None:
+        """Reports a result whose outputs the store has."""
+        if self._logs.has_rest(lease) and not lease.dropped:
             self._finishing[lease.lease_id] = asyncio.create_task(self._finish(lease))
         else:
             self._report(lease)
@@ -145,7 +238,11 @@ class Results:
 
     def resume(self, lease: Lease) -> None:
         """Goes on with a lease that had ended before a restart of the executor."""
-        lease.is_reported = lease.is_result_journaled = True
+        lease.is_result_journaled = True
+        if lease.lease_id in self._spool:
+            self._start_storing(lease, self._store(lease))
+            return
+        lease.is_reported = True
         if self._logs.has_rest(lease):
             self._finishing[lease.lease_id] = asyncio.create_task(self._finish(lease))
 
@@ -175,14 +272,25 @@ class Results:
             self._journal.pending.forgotten_leases.append((lease.lease_id,))
             self._journal.commit_soon()
             self._logs.remove(lease)
+            if lease.lease_id not in self._storing:
+                self._spool.remove(lease.lease_id)
+
+    def clear_leftovers(self) -> None:
+        """Removes outputs on the disk that no lease of this host waits to store."""
+        leases = self._holdings.leases.values()
+        self._spool.keep({lease.lease_id for lease in leases if lease.is_ended or lease.is_delivered})
 
     async def reported(self, leases: Iterable[Lease]) -> list[asyncio.Task[None]]:
-        """Waits until the results of ended leases are on their way.
+        """Waits until the results of ended leases are on their way, however long storing their outputs takes.
 
         Returns:
             Tasks that still ship logs of these leases.
         """
+        leases = list(leases)
         await self._journal.settled()
+        while storing := [self._storing[each.lease_id] for each in leases if each.lease_id in self._storing]:
+            await asyncio.wait(storing)
+            await self._journal.settled()
         tasks = self._tasks(leases)
         if tasks:
             await asyncio.wait(tasks, timeout=LOG_FIRST_SECONDS + 1)
@@ -194,7 +302,8 @@ class Results:
 
     async def close(self) -> None:
         """Stops shipping; what is left is shipped by the next executor."""
-        for task in list(self._finishing.values()):
+        tasks = [*self._storing.values(), *self._finishing.values()]
+        for task in tasks:
             task.cancel()
-        if self._finishing:
-            await asyncio.wait(list(self._finishing.values()))
+        if tasks:
+            await asyncio.wait(tasks)

@@ -85,7 +85,8 @@ class Session:
                 silent = False
             except grpc.aio.AioRpcError as error:
                 if self.connected or not silent:
-                    log.warning("session.broken", code=error.code().name, detail=error.details())
+                    hint = "connecting again until the scheduler is there"
+                    log.warning("session.broken", code=error.code().name, detail=error.details(), hint=hint)
                 silent = True
             except StaleSchedulerError as error:
                 log.error("session.refused", reason=str(error))
@@ -96,7 +97,6 @@ class Session:
                 log.exception("session.failed")
             if self.connected:
                 pause = FIRST_PAUSE_SECONDS
-                silent = False
             self.connected = False
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -107,7 +107,7 @@ class Session:
         first: Any
         try:
             # What happens from here on is either in this Hello or sent again once the session is open.
-            await call.write(NodeSessionRequest(hello=await self._listener.hello()))
+            await _send(call, NodeSessionRequest(hello=await self._listener.hello()))
             async with asyncio.timeout(WELCOME_SECONDS):
                 first = await call.read()
             if first is grpc.aio.EOF:
@@ -158,12 +158,20 @@ class Session:
 
     async def _write(self, call: Any) -> None:
         while True:
-            await call.write(await self._outgoing.take())
+            await _send(call, await self._outgoing.take())
 
     async def _beat(self, seconds: float) -> None:
         while True:
             self._outgoing.heartbeat(self._heartbeat())
             await asyncio.sleep(seconds or 2.0)
+
+
+async def _send(call: Any, request: NodeSessionRequest) -> None:
+    try:
+        await call.write(request)
+    except asyncio.InvalidStateError:  # the call has ended already: its status says why
+        await _raise_status(call)
+        raise
 
 
 async def _raise_failure(helpers: list[asyncio.Task[None]]) -> None:

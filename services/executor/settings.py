@@ -1,7 +1,9 @@
 """Settings of an executor: `HANGAR_EXECUTOR_<NAME>` and the shared ones."""
 
+import os
 import platform
 import re
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +35,7 @@ def parse_bytes(text: object) -> object:
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
+LOCAL_DOCKER = "unix:///var/run/docker.sock"
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 
@@ -53,8 +56,25 @@ class Settings(ServiceSettings):
     """JSON file that describes GPUs in place of the driver's."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the host for placement, as a JSON object."""
-    engine: Literal["process", "fake"] = "process"
-    """What runs workers. "fake" runs nothing and is for tests."""
+    engine: Literal["process", "docker", "fake"] = "process"
+    """What runs workers: processes of this host, or its Docker engine. "fake" runs nothing and is for tests."""
+    docker: str = Field(default_factory=lambda: os.environ.get("DOCKER_HOST") or LOCAL_DOCKER, min_length=1)
+    """Where the Docker engine listens: DOCKER_HOST, or the local socket by default. It must run on this host."""
+    user: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9]+$")] | None = None
+    """User and group of workers in containers, such as "65532:65532": that by default, or the executor's own when it
+    is not root."""
+    pids: int = Field(4096, ge=16)
+    """Most processes and threads of one worker."""
+    tmp: Bytes = Field(1 << 30, ge=1 << 20)
+    """Size of `/tmp` of a worker in a container. What is in it counts as memory."""
+    host_state: Path | None = None
+    """What the Docker engine's host calls the state directory, for an executor in a container. Found out by default."""
+    image_builder: str = ""
+    """Address of the image builder, for the Docker engine. That of the scheduler by default."""
+    network: Literal["none", "outside"] = "none"
+    """What tasks in containers reach: nothing, or what is neither private nor the platform's."""
+    network_allow: tuple[IPv4Network, ...] = ()
+    """Private ranges that tasks may reach too, as a JSON list such as ["10.1.0.0/16"]."""
     state: Path | None = None
     """Directory of outbox, workers, environments and code. `<data directory>/executor` by default."""
     scheduler: str = "127.0.0.1:8090"
@@ -75,6 +95,8 @@ class Settings(ServiceSettings):
     """Seconds that a coroutine in a shared worker gets to end before the worker is ended with it."""
     adoption_timeout: float = Field(5, ge=0)
     """Seconds that workers get to connect again after a restart, before the session is opened."""
+    object_cache: Bytes = Field(20 * 2**30, ge=0)
+    """Disk for objects of an object store that tasks have read, such as "20Gi"; those that are open come on top."""
     inline_bytes: Bytes = Field(64 * 1024, ge=0)
     """Longest inputs or outputs document that travels inside messages; longer ones go to the blob store."""
 

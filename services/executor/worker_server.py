@@ -14,13 +14,22 @@ from typing import Any, Protocol
 import structlog
 
 from services.executor import frames
-from services.executor.frames import Frame, FrameDecoder, FrameError
+from services.executor.frames import (
+    MAX_HELLO_BYTES,
+    MAX_REQUEST_BYTES,
+    Frame,
+    FrameDecoder,
+    FrameError,
+)
 
 log = structlog.get_logger(__name__)
 
 SOCKET_NAME = "executor.sock"
 _LONGEST_SOCKET_PATH = 100
 _READ_LIMIT = 256 * 1024
+_ROLES = frozenset({"worker", "supervisor", "blob"})
+_MOST_CONNECTIONS = 256
+"""Of one worker: no task may use up the descriptors of the executor."""
 
 
 class WorkerListener(Protocol):
@@ -42,17 +51,25 @@ class WorkerListener(Protocol):
         """A connection of a worker ended; all that it had sent was delivered before."""
         ...
 
+    def blob_requested(self, worker_id: int, connection: "WorkerConnection", frame: Frame) -> None:
+        """A worker asks for an object over a connection of its own."""
+        ...
+
+    def blob_disconnected(self, connection: "WorkerConnection") -> None:
+        """A connection for an object ended."""
+        ...
+
 
 class WorkerConnection(asyncio.Protocol):
     """One connection of a worker or of its supervisor."""
 
     def __init__(self, endpoint: "_Endpoint") -> None:
         self._endpoint = endpoint
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(MAX_HELLO_BYTES)
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
         self.role = ""
-        """ "worker" or "supervisor", empty until it said so."""
+        """ "worker", "supervisor" or "blob", empty until it said so."""
         self.specs: dict[str, Any] = {}
         """What the listener keeps for the time of the connection, by the keys of the worker."""
         self.closed = asyncio.get_running_loop().create_future()
@@ -63,6 +80,10 @@ class WorkerConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._endpoint.connections.add(self)
+        if len(self._endpoint.connections) > _MOST_CONNECTIONS:
+            log.warning("worker.too_many_connections", worker=self._endpoint.worker_id)
+            transport.abort()
+            return
         # A worker's replies are bounded by its leases, so the loop may buffer what it reads in large pieces.
         if hasattr(transport, "max_size"):
             transport.max_size = _READ_LIMIT
@@ -75,6 +96,8 @@ class WorkerConnection(asyncio.Protocol):
                 if self.role:
                     if self.role == "worker":
                         self._endpoint.listener.worker_frame(self._endpoint.worker_id, self, frame)
+                    elif self.role == "blob":
+                        self._endpoint.listener.blob_requested(self._endpoint.worker_id, self, frame)
                 else:
                     self._introduce(frame)
         except FrameError as error:
@@ -83,9 +106,9 @@ class WorkerConnection(asyncio.Protocol):
 
     def _introduce(self, frame: Frame) -> None:
         header = frame.header
-        if header["type"] != "hello" or header.get("role") not in {"worker", "supervisor"}:
+        if header["type"] != "hello" or header.get("role") not in _ROLES:
             raise FrameError(
-                "the first frame of a connection has to be a hello with role worker or supervisor"
+                f"the first frame of a connection has to be a hello with one of the roles {sorted(_ROLES)}"
             )
         token = str(header.get("token", ""))
         if not hmac.compare_digest(token.encode(), self._endpoint.token.encode()):
@@ -95,6 +118,14 @@ class WorkerConnection(asyncio.Protocol):
                 f"worker {header['worker']} connected to the socket of {self._endpoint.worker_id}"
             )
         self.role = str(header["role"])
+        if self.role == "blob":
+            self._decoder.restrict(MAX_REQUEST_BYTES)
+            return  # The one answer that it gets carries a descriptor: nothing may be queued before it.
+        if self.role == "worker":
+            # A worker has one connection, so that what it makes this process keep is bounded.
+            for other in list(self._endpoint.connections):
+                if other is not self and other.role == "worker":
+                    other.close()
         self.send({"type": "welcome", "worker": self._endpoint.worker_id})
         if self.role == "worker":
             self._endpoint.listener.worker_connected(self._endpoint.worker_id, self, header)
@@ -113,6 +144,27 @@ class WorkerConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(outgoing))
 
+    def send_descriptor(self, header: dict[str, Any], descriptor: int) -> None:
+        """Sends a frame together with an open file, at once: the first and only one of its connection.
+
+        Args:
+            header: The frame; it is short.
+            descriptor: The file, which the caller keeps and closes; -1 for none.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return
+        data = frames.encode(header)
+        descriptors = [descriptor] if descriptor >= 0 else []
+        # The transport cannot send descriptors; it has sent nothing yet, so that nothing is out of order.
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as connection:
+            try:
+                sent = socket.send_fds(connection, [data], descriptors)
+            except OSError as error:
+                log.warning("worker.descriptor_not_sent", worker=self._endpoint.worker_id, error=str(error))
+                sent = 0
+        if sent < len(data):
+            self._transport.abort()  # The worker asks again.
+
     def close(self) -> None:
         """Ends the connection after what was sent."""
         self._flush()
@@ -127,6 +179,8 @@ class WorkerConnection(asyncio.Protocol):
             self.closed.set_result(None)
         if self.role == "worker":
             self._endpoint.listener.worker_disconnected(self._endpoint.worker_id, self)
+        elif self.role == "blob":
+            self._endpoint.listener.blob_disconnected(self)
 
 
 class _Endpoint:
@@ -199,7 +253,12 @@ def _bind(path: Path) -> socket.socket:
         else:
             directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             listening.bind(f"/proc/self/fd/{directory}/{path.name}")
-        path.chmod(0o600)
+        # Never through a link: a worker in a container owns the directory, and could put one there.
+        owner = path.parent.stat()
+        if owner.st_uid == os.geteuid():
+            path.chmod(0o600)
+        else:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
     except OSError:
         listening.close()
         raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte import errors
 from flyte._context import current_group
+from flyte._runtime.blob_access import LeaseObjects
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
 from flyte._runtime.lineage import Lineage
 from flyte._runtime.own_loop import OwnLoop
@@ -73,10 +74,12 @@ class SpecBook:
 class LeaseController:
     """Runs the children of one attempt: what `flyte._context.current_controller()` gives inside of it."""
 
-    def __init__(self, lease: Lease, courier: Courier, specs: SpecBook) -> None:
+    def __init__(self, lease: Lease, courier: Courier, specs: SpecBook, objects: LeaseObjects) -> None:
         self._lease = lease
         self._courier = courier
         self._specs = specs
+        self.objects = objects
+        """The objects of the blob store in reach of the attempt."""
         self._lineage = Lineage()
         self._occurrences: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ _WATCH_SECONDS = 0.05
 _RECONNECT_SECONDS = 0.25
 _IDLE_SECONDS = 5.0
 
+Handler = Callable[..., object] | int | None
+"""What `signal.signal` takes and gives back."""
+
 
 @dataclass
 class _End:
@@ -37,6 +41,7 @@ class _End:
     reason: str = ""
     killed: bool = False
     oom: bool = False
+    terminated: bool = False
 
 
 class Supervisor:
@@ -62,27 +67,40 @@ class Supervisor:
         for end in (wake, tell):
             end.setblocking(False)
         signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._kill("stopped by the executor"))
-        self._worker = self._fork_worker((wake, tell))
+        before = {number: signal.signal(number, handler) for number, handler in self._handlers().items()}
+        self._worker = self._fork_worker((wake, tell), before)
         started = {"pid": self._worker, "start_time": processes.start_time(self._worker)}
         write_atomically(self._directory / "process.json", started)
         if self._end.killed:
             self._shoot()  # It was told to before there was a worker.
         self._selector.register(wake, selectors.EVENT_READ)
         self._watch(wake)
+        self._finish()
+
+    def _handlers(self) -> dict[int, Handler]:
+        """What this process does on signals."""
+        return {signal.SIGCHLD: lambda *_: None, signal.SIGTERM: self._on_terminate}
+
+    def _on_terminate(self, *_: object) -> None:
+        self._end.terminated = self._end.terminated or not self._end.reason
+        self._kill("stopped by the executor")
+
+    def _finish(self) -> None:
+        """Records the end, and leaves nothing behind."""
         self._record()
         self._sweep()
         self._remove_groups()
         self._say_exit()
 
-    def _fork_worker(self, private: tuple[socket.socket, socket.socket]) -> int:
+    def _fork_worker(
+        self, private: tuple[socket.socket, socket.socket], handlers: Mapping[int, Handler]
+    ) -> int:
         me = os.getpid()
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number, handler in handlers.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
             for end in private:
                 end.close()
             self._selector.close()
@@ -168,6 +186,7 @@ class Supervisor:
             "signal": -code if code < 0 else None,
             "oom": self._end.oom or (kernel_oom and died),
             "killed": self._end.killed,
+            "terminated": self._end.terminated,
             "reason": self._end.reason,
             "peak_memory": max(self._peak, _counter(self._order.peak_file)),
             "cpu_millis": round(self._cpu_seconds * 1000),

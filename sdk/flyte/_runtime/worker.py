@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from flyte import _context, errors
 from flyte._runtime import execution, failures
+from flyte._runtime.blob_access import BlobAccess, LeaseObjects
 from flyte._runtime.capture import Capture
 from flyte._runtime.channel import Channel
 from flyte._runtime.controller import LeaseController, SpecBook
@@ -43,6 +44,7 @@ class Worker:
         self._channel = Channel(
             str(Path(order.directory) / "executor.sock"), self._loop, self._introduce, self._receive
         )
+        self._blobs = BlobAccess(str(Path(order.directory) / "executor.sock"), order.worker, order.token)
         self._leases: dict[int, Lease] = {}
         self._scopes: dict[int, _context._Scope] = {}
         self._results: dict[int, Frame] = {}
@@ -243,7 +245,7 @@ class Worker:
 
     def _start(self, lease: Lease, task: Any, context: Context) -> None:
         lease.threads_before = frozenset(threading.enumerate())
-        controller = LeaseController(lease, self, self._specs)
+        controller = LeaseController(lease, self, self._specs, LeaseObjects(self._blobs, lease.header))
         limit = int(lease.header.get("max_inline_io_bytes") or task.max_inline_io_bytes)
         self._scopes[lease.id] = _context._Scope(execution.task_context(lease.header), controller)
         self._focus()

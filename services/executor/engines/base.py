@@ -31,7 +31,15 @@ class ImageFailedError(Exception):
 
 
 class LaunchFailedError(Exception):
-    """A worker could not be started. A failure of kind SYSTEM; nothing of the worker is left."""
+    """A worker could not be started; nothing of it is left. A failure of kind SYSTEM, or OOM.
+
+    Attributes:
+        too_little_memory: True when the worker's memory limit is too small to start anything.
+    """
+
+    def __init__(self, message: str, *, too_little_memory: bool = False) -> None:
+        super().__init__(message)
+        self.too_little_memory = too_little_memory
 
 
 class UnknownWorkerError(Exception):
@@ -57,9 +65,9 @@ class PreparedImage:
     """An image that is ready on this host.
 
     Attributes:
-        key: Identity on this host. Equal keys may share what is warm. reference: What the engine starts
-        workers from: the path of an environment, the name of a container image. env_vars: Environment
-        variables that the definition sets.
+        key: Identity on this host. Equal keys may share what is warm.
+        reference: What the engine starts workers from: the path of an environment, the name of a container image.
+        env_vars: Environment variables that the definition sets and the image itself does not.
     """
 
     key: str
@@ -125,6 +133,8 @@ class WorkerExit:
         signal: Number of the signal that ended it, or None.
         oom: True when it exceeded its memory limit.
         killed: True when `kill` was called or the orphan time to live passed: not an end of its own.
+        evicted: True when the engine ended it for using more of something, memory aside, than it may; `reason` says of
+            what. `killed` is true as well.
         reason: In words, for people.
         peak_memory_bytes: Highest memory of the process tree, 0 when not measured.
         cpu_millis: Processor time of the process tree, 0 when not measured.
@@ -135,6 +145,7 @@ class WorkerExit:
     signal: int | None = None
     oom: bool = False
     killed: bool = False
+    evicted: bool = False
     reason: str = ""
     peak_memory_bytes: int = 0
     cpu_millis: int = 0
@@ -224,6 +235,7 @@ class Engine(Protocol):
 
         Raises:
             LaunchFailedError: It could not be started; no exit is reported for it.
+            ImageFailedError: Its image cannot run workers; no exit is reported for it either.
         """
         ...
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import (
     AdoptedWorker,
     EngineCapacity,
@@ -53,7 +54,6 @@ from services.executor.engines.worker_process import (
 )
 from services.executor.engines.zygotes import Zygotes
 from services.executor.environments import Environments
-from services.executor.sdk_layer import SdkLayer
 
 log = structlog.get_logger(__name__)
 

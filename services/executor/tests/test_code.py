@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import os
+import re
 import tarfile
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from services.common.errors import InvalidArgument, NotFound
+from services.common.blobs import BlobStore, check_sha256
+from services.common.errors import InvalidArgument, NotFound, ResourceExhausted
+from services.common.tests.small_disk import SmallDisk, small_disk
 from services.executor.code import CodeStore, extract
+from services.executor.payloads import Payloads, Waiting, unheard
 
 
 def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
@@ -45,12 +51,13 @@ class Blobs:
         self.objects[f"code/{digest}.tar.gz"] = content
         return digest
 
-    async def get(self, key: str) -> bytes:
+    async def get_file(self, key: str, path: Path, sha256: str, waiting: Waiting = unheard) -> int:
         self.reads += 1
         await asyncio.sleep(0)
         if key not in self.objects:
             raise NotFound(f"no blob {key}")
-        return self.objects[key]
+        check_sha256(self.objects[key], sha256)
+        return path.write_bytes(self.objects[key])
 
 
 @pytest.fixture
@@ -62,13 +69,13 @@ def blobs() -> Blobs:
 @pytest.fixture
 def store(tmp_path: Path, blobs: Blobs) -> CodeStore:
     """An empty code store."""
-    return CodeStore(tmp_path / "code", blobs.get)
+    return CodeStore(tmp_path / "code", blobs.get_file)
 
 
 async def test_a_bundle_is_unpacked_once(tmp_path: Path, blobs: Blobs, store: CodeStore) -> None:
     """Callers at the same time, also of another process, get one directory and fetch once."""
     digest = blobs.add(archive(member("package/module.py", b"x = 1\n"), member("run.sh", b"", mode=0o755)))
-    other = CodeStore(tmp_path / "code", blobs.get)
+    other = CodeStore(tmp_path / "code", blobs.get_file)
     places = await asyncio.gather(*(one.ensure(digest) for one in (store, other, store, other)))
     assert set(places) == {tmp_path / "code" / digest}
     assert (places[0] / "package" / "module.py").read_text() == "x = 1\n"
@@ -123,7 +130,7 @@ def test_members_that_reach_outside_are_refused(tmp_path: Path, evil: tuple[tarf
     inside = tmp_path / "inside"
     inside.mkdir()
     with pytest.raises(InvalidArgument, match="refused"):
-        extract(archive(member("good.py", b"x"), evil), inside)
+        extract(BytesIO(archive(member("good.py", b"x"), evil)), inside)
     assert [path.name for path in tmp_path.iterdir()] == ["inside"]
 
 
@@ -133,18 +140,21 @@ def test_members_that_reach_outside_are_refused(tmp_path: Path, evil: tuple[tarf
 def test_damaged_archives_are_refused(tmp_path: Path, content: bytes) -> None:
     """What is no archive, or half of one, gives one clear error."""
     with pytest.raises(InvalidArgument, match="damaged"):
-        extract(content, tmp_path)
+        extract(BytesIO(content), tmp_path)
 
 
 def test_links_inside_are_kept(tmp_path: Path) -> None:
     """A link that stays inside the bundle is unpacked as a link."""
-    extract(archive(member("a.py", b"x"), member("b.py", type=tarfile.SYMTYPE, linkname="a.py")), tmp_path)
+    extract(
+        BytesIO(archive(member("a.py", b"x"), member("b.py", type=tarfile.SYMTYPE, linkname="a.py"))),
+        tmp_path,
+    )
     assert (tmp_path / "b.py").read_bytes() == b"x"
 
 
 def test_permissions_of_others_are_not_taken_over(tmp_path: Path) -> None:
     """Set-user-id bits and writable-for-all do not survive."""
-    extract(archive(member("a.py", b"x", mode=0o6777)), tmp_path)
+    extract(BytesIO(archive(member("a.py", b"x", mode=0o6777))), tmp_path)
     assert (tmp_path / "a.py").stat().st_mode & 0o6022 == 0
 
 
@@ -154,3 +164,33 @@ async def test_leftovers_of_a_crash_are_removed(tmp_path: Path, store: CodeStore
     draft.mkdir(parents=True)
     await store.clear_leftovers()
     assert not draft.exists()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A small disk for code."""
+    with small_disk(tmp_path / "disk") as made:
+        yield made
+
+
+@pytest.mark.parametrize("leave", [0, 1024 * 1024], ids=["for the archive", "for its content"])
+async def test_a_full_disk_leaves_nothing_half_made(disk: SmallDisk, tmp_path: Path, leave: int) -> None:
+    """The message has directory, free and needed bytes; when there is room the bundle is made."""
+    content = archive(member("zeros", b"\0" * 2_000_000), member("random", os.urandom(200_000)))
+    digest = hashlib.sha256(content).hexdigest()
+    stored = BlobStore((tmp_path / "blobs").as_uri())
+    await stored.put(f"code/{digest}.tar.gz", content)
+    store = CodeStore(disk.path / "code", Payloads(stored, 0).get_file)
+    (disk.path / "code" / "locks").mkdir(parents=True)
+    disk.fill(leave=leave)
+    with pytest.raises(ResourceExhausted) as caught:
+        await store.ensure(digest)
+    needed = 2_200_000 if leave else len(content)
+    found = re.search(
+        rf"the disk of {disk.path}\S* is full: (\d+) bytes are free, .* needs {needed}", str(caught.value)
+    )
+    assert found is not None, str(caught.value)
+    assert int(found[1]) <= leave
+    assert [path.name for path in (disk.path / "code").iterdir()] == ["locks"]
+    disk.make_room()
+    assert (await store.ensure(digest) / "zeros").stat().st_size == 2_000_000

@@ -59,15 +59,15 @@ async def waits(marker: str) -> int:
 class Process:
     """An executor as a process of its own, and the scheduler that it talks to."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tasks: str = TASKS) -> None:
         self.directory = directory
         self.scheduler = SchedulerFake()
         self.process: subprocess.Popen[bytes] | None = None
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w:gz") as bundle:
             member = tarfile.TarInfo("tasks.py")
-            member.size = len(TASKS)
-            bundle.addfile(member, io.BytesIO(TASKS.encode()))
+            member.size = len(tasks)
+            bundle.addfile(member, io.BytesIO(tasks.encode()))
         self.digest = hashlib.sha256(archive.getvalue()).hexdigest()
         code = directory / "blobs/code"
         code.mkdir(parents=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from services.common.sdk_layer import SdkLayer
+from services.common.tests.small_disk import small_disk
 from services.executor.engines.base import ImageFailedError
 from services.executor.environments import Environment, Environments
-from services.executor.sdk_layer import SdkLayer
 from services.executor.tests.wheels import write_wheel
 
 
@@ -196,3 +197,19 @@ async def test_leftovers_of_a_crash_are_removed(workshop: Workshop) -> None:
     draft.mkdir()
     await workshop.environments.clear_leftovers()
     assert not draft.exists()
+
+
+async def test_a_full_disk_is_named_and_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    """The message has the directory and what is free; when there is room the environment is made."""
+    with small_disk(tmp_path / "disk", 64) as disk:
+        place = disk.path / "environments"
+        (place / "locks").mkdir(parents=True)
+        workshop.environments = Environments(place, workshop.sdk)
+        disk.fill(leave=4096)
+        with pytest.raises(ImageFailedError) as caught:
+            await workshop.make("pebble")
+        assert caught.value.code == "DiskFull"
+        assert f"the disk of {place} is full: " in caught.value.message
+        assert [path.name for path in place.iterdir()] == ["locks"]
+        disk.make_room()
+        assert run(await workshop.make("pebble"), "import pebble") == ""

@@ -8,7 +8,8 @@ import pytest
 from hangar.executor.v1 import executor_service_pb2 as messages
 from services.common.errors import FailedPrecondition, HangarError, InvalidArgument
 from services.executor.app import ExecutorApp
-from services.executor.engine import make_engine
+from services.executor.engine import docker_options, make_engine
+from services.executor.engines.docker.engine import DockerEngine
 from services.executor.engines.fake import FakeEngine
 from services.executor.engines.process import ProcessEngine
 from services.executor.gpu.described import DescribedGpus
@@ -56,6 +57,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
         ("CPU", "-1", "HANGAR_EXECUTOR_CPU"),
         ("GPUS", "/nowhere.json", "not a file"),
         ("ENGINE", "podman", "HANGAR_EXECUTOR_ENGINE"),
+        ("USER", "0:0", "HANGAR_EXECUTOR_USER"),
+        ("PIDS", "1", "HANGAR_EXECUTOR_PIDS"),
+        ("TMP", "much", "HANGAR_EXECUTOR_TMP is 'much'"),
+        ("NETWORK", "host", "HANGAR_EXECUTOR_NETWORK"),
+        ("NETWORK_ALLOW", '["10.1.0.0/99"]', "HANGAR_EXECUTOR_NETWORK_ALLOW"),
         ("MEMROY", "1Gi", "did you mean HANGAR_EXECUTOR_MEMORY"),
     ],
 )
@@ -64,6 +70,17 @@ def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, 
     monkeypatch.setenv(f"HANGAR_EXECUTOR_{name}", value)
     with pytest.raises(InvalidArgument, match=problem):
         Settings.load()
+
+
+def test_the_docker_engine_is_set_up_from_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Socket, user and limits; the socket is DOCKER_HOST's when nothing else is said."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///elsewhere.sock")
+    settings = Settings.load(data_dir=tmp_path, engine="docker", user="1000:1001", pids=77, tmp="5Mi")
+    options = docker_options(settings)
+    assert isinstance(make_engine(settings), DockerEngine)
+    assert (options.url, options.uid, options.gid) == ("unix:///elsewhere.sock", 1000, 1001)
+    assert (options.pids_limit, options.tmp_bytes, options.state) == (77, 5 << 20, tmp_path / "executor")
+    assert docker_options(Settings.load(docker="unix:///d.sock")).url == "unix:///d.sock"
 
 
 async def test_declared_capacity_wins_over_the_machine(tmp_path: Path):

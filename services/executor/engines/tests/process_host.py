@@ -73,6 +73,25 @@ def environ(name: str) -> str:
     return os.environ.get(name, "(not set)")
 
 @env.task
+def evaluate(expression: str) -> str:
+    '''What an expression gives, or how it fails.'''
+    try:
+        return str(eval(expression))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+@env.task
+def write(path: str, megabytes: int) -> str:
+    '''Writes a file; tells how that fails.'''
+    try:
+        with open(path, "wb") as file:
+            for _ in range(megabytes):
+                file.write(b"x" * 2**20)
+        return "written"
+    except OSError as error:
+        return error.strerror
+
+@env.task
 def count(path: str) -> None:
     '''Writes numbers as fast as it can.'''
     number = 0

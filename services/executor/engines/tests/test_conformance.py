@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from services.executor.engines.base import Engine, UnknownWorkerError, WorkerExit, WorkerSpec
+from services.executor.engines.base import Engine, ImageDefinition, UnknownWorkerError, WorkerExit, WorkerSpec
+from services.executor.engines.docker.engine import DockerEngine
 from services.executor.engines.fake import FakeEngine, FakeHost
 from services.executor.engines.process import ProcessEngine, ProcessEngineOptions
+from services.executor.engines.tests.docker_host import left_of, make_engine
 from services.executor.engines.tests.process_host import PATIENCE, WorkerPeer, spec_of, write_code
 
 MEBIBYTE = 2**20
@@ -95,11 +97,43 @@ class ProcessBench(FakeBench):
         await super().close()
 
 
-@pytest.fixture(params=["fake", "process", "process-without-cgroups"])
+class DockerBench(ProcessBench):
+    """Drives the Docker engine: the same code in containers."""
+
+    def __init__(self, state: Path, url: str, image: str) -> None:
+        super().__init__(state, use_cgroups=False)
+        self._url, self._image = url, image
+        self.engine = make_engine(state, url, image)
+
+    async def worker(self, worker_id: int, **options: Any) -> WorkerSpec:
+        assert isinstance(self.engine, DockerEngine)
+        image = await self.engine.ensure_image(ImageDefinition("", ""), lambda _: None)
+        return await super().worker(worker_id, image=image, code_dir=str(self.state / "code"), **options)
+
+    async def replace_engine(self) -> None:
+        await self.engine.close()
+        self.engine = make_engine(self.state, self._url, self._image)
+        await self.engine.start()
+
+    async def close(self) -> None:
+        assert isinstance(self.engine, DockerEngine)
+        await self.engine.adopt()
+        for worker_id in self.engine.worker_ids:
+            await self.engine.kill(worker_id, "the test is over")
+        for peer in self.peers:
+            await self.engine.forget(int(peer.directory.name))
+            await peer.close()
+        assert left_of(self._url, self.engine.identity) == []
+
+
+@pytest.fixture(params=["fake", "process", "process-without-cgroups", "docker"])
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FakeBench]:
     """An engine of each kind."""
     made = FakeBench(tmp_path)
-    if request.param != "fake":
+    if request.param == "docker":
+        url, image = request.getfixturevalue("docker_url"), request.getfixturevalue("worker_image")
+        made = DockerBench(tmp_path, url, image)
+    elif request.param != "fake":
         made = ProcessBench(tmp_path, use_cgroups=request.param == "process")
     await made.engine.start()
     yield made

@@ -1,0 +1,17 @@
+"""What tests of engines and of the executor share: an image that workers run from."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from services.executor.engines.tests.worker_image import WorkerImage
+
+
+@pytest.fixture(scope="session")
+def worker_image(docker_url: str) -> Iterator[str]:
+    """Reference of an image with Python and this repository's SDK, in the engine at `docker_url`."""
+    image = WorkerImage(docker_url)
+    try:
+        yield image.reference
+    finally:
+        image.close()

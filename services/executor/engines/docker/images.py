@@ -1,0 +1,243 @@
+"""Images of workers: asked of the image builder, pulled when there is a registry, each once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import grpc.aio
+import structlog
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_build_pb2, image_service_pb2
+from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from services.common import image_labels
+from services.common.auth import Token
+from services.common.channel import connect
+from services.common.errors import HangarError, InvalidArgument, NotFound, Unavailable, Unimplemented
+from services.common.grpc_errors import from_rpc_error
+from services.common.image_definition import definition_digest
+from services.common.sdk_layer import SdkLayer
+from services.executor.engines.base import ImageDefinition, ImageFailedError, PreparedImage, Progress
+
+log = structlog.get_logger(__name__)
+
+_ANSWER_SECONDS = 20.0
+"""How long the image builder gets to answer, its start included."""
+_ATTEMPTS = 3
+"""How often a build is asked for again that was lost with its builder."""
+_LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
+_ENDED = frozenset({image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED, image_build_pb2.IMAGE_BUILD_STATE_FAILED})
+
+
+class DockerImages:
+    """Makes images of definitions ready in one engine.
+
+    What the definition is to blame for is an `ImageFailedError`. What the platform is to blame for (image builder or
+    engine not reachable, disk full) is a `HangarError`: the same request may succeed later.
+
+    Args:
+        client: The engine.
+        address: Address of the image builder.
+        token: What it wants to be shown.
+        sdk: The platform's SDK; that of this installation when None.
+    """
+
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        address: str,
+        token: Token | None = None,
+        sdk: SdkLayer | None = None,
+    ) -> None:
+        self._api = client.api
+        self._address = address
+        self._token = token
+        self._sdk = sdk
+        self._ready: dict[str, PreparedImage] = {}
+        self._flights: dict[str, _Flight] = {}
+
+    async def ensure(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:
+        """Returns the image of a definition, made or pulled now if the engine does not hold it.
+
+        Args:
+            definition: What to prepare.
+            progress: Called on the event loop with lines for people.
+
+        Raises:
+            ImageFailedError: The definition cannot be made into an image here.
+            HangarError: The platform cannot make it now.
+        """
+        text = definition.definition_json
+        ready = self._ready.get(text)
+        if ready is not None:
+            return ready
+        flight = self._flights.get(text)
+        if flight is None:
+            flight = self._flights[text] = _Flight()
+            flight.task = asyncio.create_task(self._prepare(text, flight.say))
+            flight.task.add_done_callback(lambda _: self._flights.pop(text, None))
+        flight.listeners.append(progress)
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.leave(progress)
+
+    def forget(self, image: PreparedImage) -> None:
+        """The engine does not hold an image that was there before: looks again the next time."""
+        self._ready = {text: ready for text, ready in self._ready.items() if ready != image}
+
+    async def _prepare(self, text: str, say: Progress) -> PreparedImage:
+        try:
+            build = await self._built(text, say)
+        except Unavailable as error:
+            reference = await self._labelled(text)
+            if not reference:
+                raise
+            log.warning("image.builder_unreachable", image=reference, reason=error.message)
+            say(f"{error.message}; {reference} is on this host already and is used")
+            # Not remembered: the builder has the last word once it is back.
+            return PreparedImage(key=reference, reference=reference)
+        if not await self._holds(build):
+            if build.reference == f"hangar/{build.name}":
+                raise ImageFailedError(
+                    "ImageNotOnHost",
+                    f"image {build.reference} was built by the image builder at {self._address} and is not in the "
+                    "Docker engine of this host. Several hosts need a registry that all of them reach: name it in "
+                    "HANGAR_IMAGE_BUILDER_REGISTRY of the image builder",
+                )
+            await self._pull(build.reference, say)
+        image = PreparedImage(key=build.name, reference=build.reference)
+        self._ready[text] = image
+        return image
+
+    async def _built(self, text: str, say: Progress) -> image_build_pb2.ImageBuild:
+        """Asks the image builder, and follows the build to its end."""
+        attempt = 1
+        while True:
+            try:
+                async with connect(self._address, self._token) as channel:
+                    build = await self._follow(ImageServiceStub(channel), text, say)
+                if build.state == image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED:
+                    return build
+                raise _failure(build)
+            except HangarError as error:
+                if attempt >= _ATTEMPTS or error.reason not in _LOST:
+                    raise
+                say(f"{error.message} (attempt {attempt} of {_ATTEMPTS})")
+            attempt += 1
+
+    async def _follow(self, stub: Any, text: str, say: Progress) -> image_build_pb2.ImageBuild:
+        try:
+            request = image_service_pb2.BuildImageRequest(definition_json=text)
+            answer = await stub.BuildImage(request, timeout=_ANSWER_SECONDS, wait_for_ready=True)
+            build: image_build_pb2.ImageBuild = answer.build
+            if build.state in _ENDED:
+                return build
+            watch = image_service_pb2.WatchImageBuildRequest(name=build.name)
+            async for update in stub.WatchImageBuild(watch):
+                build = update.build
+                for line in update.lines:
+                    say(line.text)
+        except grpc.aio.AioRpcError as rpc_error:
+            raise self._explained(from_rpc_error(rpc_error)) from rpc_error
+        if build.state not in _ENDED:
+            raise NotFound(
+                f"the image builder at {self._address} ended while it built the image",
+                reason="IMAGE_BUILD_NOT_FOUND",
+            )
+        return build
+
+    def _explained(self, error: HangarError) -> Exception:
+        if isinstance(error, InvalidArgument):
+            is_missing = error.reason == "IMAGE_LAYER_NOT_AVAILABLE"
+            return ImageFailedError(
+                "UnsupportedLayer" if is_missing else "InvalidImageDefinition", error.message
+            )
+        if isinstance(error, Unimplemented):
+            message = (
+                f"{self._address} is no image builder: name its address in HANGAR_EXECUTOR_IMAGE_BUILDER "
+                "(`hangar serve image-builder`)"
+            )
+            return Unavailable(message, reason="IMAGE_BUILDER_UNREACHABLE")
+        if isinstance(error, Unavailable) and error.reason == "UNAVAILABLE":
+            message = (
+                f"the image builder at {self._address} is not reachable ({error.message}): start it with `hangar serve "
+                "image-builder`, or name its address in HANGAR_EXECUTOR_IMAGE_BUILDER"
+            )
+            return Unavailable(message, reason="IMAGE_BUILDER_UNREACHABLE")
+        return error
+
+    async def _holds(self, build: image_build_pb2.ImageBuild) -> bool:
+        """Says whether the engine has the image: with a registry, the one that is there now."""
+        try:
+            found = await self._ask(lambda: self._api.inspect_image(build.reference))
+        except ImageNotFound:
+            return False
+        if not build.image_digest:
+            return True
+        return any(each.endswith(f"@{build.image_digest}") for each in found.get("RepoDigests") or [])
+
+    async def _labelled(self, text: str) -> str:
+        """An image of this definition with this SDK that the engine holds, empty when there is none."""
+        sdk = self._sdk or SdkLayer()
+        digest = await asyncio.to_thread(lambda: sdk.digest)
+        labels = [f"{image_labels.DEFINITION}={definition_digest(text)}", f"{image_labels.SDK}={digest}"]
+        found = await self._ask(lambda: self._api.images(filters={"label": labels}))
+        newest = sorted(found, key=lambda image: int(image["Created"]), reverse=True)
+        tags = [tag for image in newest for tag in image.get("RepoTags") or []]
+        return tags[0].removesuffix(":latest") if tags else ""
+
+    async def _pull(self, reference: str, say: Progress) -> None:
+        loop = asyncio.get_running_loop()
+        say(f"pulling {reference}")
+
+        def pull() -> str:
+            for event in self._api.pull(reference, tag="latest", stream=True, decode=True):
+                if "error" in event:
+                    return str(event["error"])
+                if not event.get("progressDetail"):
+                    line = " ".join(filter(None, [event.get("id"), event.get("status")]))
+                    loop.call_soon_threadsafe(say, line)
+            return ""
+
+        try:
+            problem = await self._ask(pull)
+        except APIError as error:
+            problem = str(error.explanation or error)
+        if problem:
+            raise ImageFailedError("ImagePullError", f"image {reference} cannot be pulled: {problem}")
+
+    async def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return await asyncio.to_thread(question)
+        except APIError:
+            raise
+        except (DockerException, OSError) as error:
+            message = f"the Docker engine of this host is not reachable ({error}): is it running?"
+            raise Unavailable(message, reason="ENGINE_UNREACHABLE") from error
+
+
+class _Flight:
+    """An image that is being prepared, and who wants to hear of it."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Progress] = []
+        self.task: asyncio.Task[PreparedImage]
+
+    def say(self, line: str) -> None:
+        for listener in list(self.listeners):
+            listener(line)
+
+    def leave(self, listener: Progress) -> None:
+        """Stops telling somebody who waits no more."""
+        self.listeners = [each for each in self.listeners if each is not listener]
+
+
+def _failure(build: image_build_pb2.ImageBuild) -> Exception:
+    if build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM:
+        return Unavailable(build.failure.message, reason=build.failure.code)
+    return ImageFailedError(build.failure.code, build.failure.message)

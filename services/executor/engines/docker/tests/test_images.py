@@ -1,0 +1,315 @@
+"""Images are asked of the image builder once, pulled where there is a registry, and failures are told apart."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError, ImageNotFound
+
+from hangar.core.v1 import failure_pb2
+from hangar.core.v1.failure_pb2 import Failure
+from hangar.image.v1 import image_build_pb2 as states
+from hangar.image.v1 import image_service_pb2 as messages
+from hangar.image.v1.image_service_pb2_grpc import (
+    ImageServiceServicer,
+    add_ImageServiceServicer_to_server,
+)
+from services.common import image_labels
+from services.common.errors import FailedPrecondition, InvalidArgument, Unavailable
+from services.common.image_definition import definition_digest
+from services.common.sdk_layer import SdkLayer
+from services.common.serve import GrpcServer, Registration, build_server
+from services.executor.engines.base import ImageDefinition, ImageFailedError, PreparedImage
+from services.executor.engines.docker.images import DockerImages
+
+NAME = "0" * 32
+SUCCEEDED, FAILED = states.IMAGE_BUILD_STATE_SUCCEEDED, states.IMAGE_BUILD_STATE_FAILED
+DEFINITION = ImageDefinition("d", '{"base":{"kind":"debian","python":"3.11"},"layers":[]}')
+
+
+class FakeBuilder(ImageServiceServicer):
+    """An image builder that answers as it is told."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.error: Exception | None = None
+        self.answers: list[states.ImageBuild] = []
+        self.lines: list[str] = []
+        self.go = asyncio.Event()
+        self.server: GrpcServer | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        self.server = build_server(
+            [Registration(add_ImageServiceServicer_to_server, self, "hangar.image.v1.ImageService")]
+        )
+        self.address = f"127.0.0.1:{self.server.bind('127.0.0.1', 0)}"
+        await self.server.start()
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            await self.server.stop(0)
+            self.server = None
+
+    async def BuildImage(self, request: Any, context: Any) -> Any:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        state = states.IMAGE_BUILD_STATE_BUILDING if self.lines or not self.answers else self.answers[0].state
+        build = self.answers[0] if state in {SUCCEEDED, FAILED} else states.ImageBuild(name=NAME, state=state)
+        return messages.BuildImageResponse(build=build)
+
+    async def WatchImageBuild(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        for number, text in enumerate(self.lines):
+            line = states.ImageBuildLogLine(number=number, text=text)
+            yield messages.WatchImageBuildResponse(build=states.ImageBuild(name=NAME), lines=[line])
+        await self.go.wait()
+        yield messages.WatchImageBuildResponse(build=self.answers.pop(0))
+
+
+class FakeApi:
+    """An engine with some images, and a registry behind it."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[str, Any]] = {}
+        self.registry: dict[str, dict[str, Any]] = {}
+        self.pull_error: str | APIError = ""
+        self.pulls = 0
+
+    def inspect_image(self, reference: str) -> dict[str, Any]:
+        if reference not in self.held:
+            raise ImageNotFound(f"No such image: {reference}")
+        return self.held[reference]
+
+    def images(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = set(filters["label"])
+        return [image for image in self.held.values() if wanted <= set(image.get("labels", ()))]
+
+    def pull(self, reference: str, tag: str, stream: bool, decode: bool) -> Iterator[dict[str, Any]]:
+        self.pulls += 1
+        if isinstance(self.pull_error, APIError):
+            raise self.pull_error
+        yield {"id": "latest", "status": "Pulling from hangar"}
+        yield {"status": "Downloading", "progressDetail": {"current": 1}}
+        if self.pull_error:
+            yield {"error": self.pull_error}
+            return
+        self.held[reference] = self.registry[reference]
+
+
+class FakeClient:
+    """What the Docker library gives."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+
+
+class World:
+    """Images of one host."""
+
+    def __init__(self, builder: FakeBuilder, sdk: SdkLayer) -> None:
+        self.builder = builder
+        self.client = FakeClient()
+        self.api = self.client.api
+        self.sdk = sdk
+        self.images = DockerImages(self.client, builder.address, sdk=sdk)
+        self.lines: list[str] = []
+
+    async def ensure(self) -> PreparedImage:
+        return await self.images.ensure(DEFINITION, self.lines.append)
+
+    def built(self, reference: str = f"hangar/{NAME}", digest: str = "") -> None:
+        """The builder has this image from now on."""
+        build = states.ImageBuild(name=NAME, state=SUCCEEDED, reference=reference, image_digest=digest)
+        self.builder.answers = [build]
+
+    def failed(self, kind: Any, code: str, message: str) -> None:
+        """The builder says that the build failed."""
+        failure = Failure(kind=kind, code=code, message=message)
+        self.builder.answers = [states.ImageBuild(name=NAME, state=FAILED, failure=failure)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A builder that serves and an engine that holds nothing."""
+    package = tmp_path / "flyte"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    builder = FakeBuilder()  # type: ignore[abstract]  # what is not asked for is not there
+    await builder.start()
+    yield World(builder, SdkLayer(package))
+    await builder.stop()
+
+
+async def test_the_builder_is_asked_once(world: World) -> None:
+    """Callers of one definition share one request and all hear the log; later ones need no request at all."""
+    world.builder.lines = ["one", "two"]
+    world.api.held[f"hangar/{NAME}"] = {}
+    other: list[str] = []
+    waiting = [
+        asyncio.create_task(world.ensure()),
+        asyncio.create_task(world.images.ensure(DEFINITION, other.append)),
+    ]
+    async with asyncio.timeout(30):
+        while "two" not in other:  # noqa: ASYNC110 - a list has no event
+            await asyncio.sleep(0.01)
+    world.built()
+    world.builder.go.set()
+    image = PreparedImage(key=NAME, reference=f"hangar/{NAME}")
+    assert await asyncio.gather(*waiting) == [image, image]
+    assert world.lines == other == ["one", "two"]
+    assert await world.ensure() == image
+    assert world.builder.asked == 1
+    world.images.forget(image)
+    world.builder.lines = []
+    world.built()
+    await world.ensure()
+    assert world.builder.asked == 2
+
+
+async def test_an_image_of_the_registry_is_pulled_once(world: World) -> None:
+    """Ten callers make one pull; an image of an older build does not count as there."""
+    reference, digest = f"registry.example/hangar/{NAME}", "sha256:" + "1" * 64
+    world.built(reference, digest)
+    world.api.held[reference] = {"RepoDigests": [f"{reference}@sha256:{'2' * 64}"]}
+    world.api.registry[reference] = {"RepoDigests": [f"{reference}@{digest}"]}
+    found = await asyncio.gather(*(world.ensure() for _ in range(10)))
+    assert {each.reference for each in found} == {reference}
+    assert world.api.pulls == 1
+    assert world.lines[:2] == [f"pulling {reference}", f"pulling {reference}"]
+    assert "latest Pulling from hangar" in world.lines
+    assert not any("Downloading" in line for line in world.lines)
+
+
+@pytest.mark.parametrize("problem", ["manifest unknown", APIError("denied", explanation="access denied")])
+async def test_a_registry_that_refuses(world: World, problem: str | APIError) -> None:
+    """The engine's message is the failure's; nothing is remembered."""
+    world.built(f"registry.example/hangar/{NAME}", "sha256:" + "1" * 64)
+    world.api.pull_error = problem
+    for _ in range(2):
+        with pytest.raises(
+            ImageFailedError, match=r"cannot be pulled: .*(manifest unknown|access denied)"
+        ) as caught:
+            await world.ensure()
+        assert caught.value.code == "ImagePullError"
+    assert world.api.pulls == 2
+
+
+async def test_several_hosts_need_a_registry(world: World) -> None:
+    """An image that was built elsewhere and is not here: the message names the setting."""
+    world.built()
+    with pytest.raises(
+        ImageFailedError, match="HANGAR_IMAGE_BUILDER_REGISTRY of the image builder"
+    ) as caught:
+        await world.ensure()
+    assert caught.value.code == "ImageNotOnHost"
+
+
+async def test_failures_of_builds_are_told_apart(world: World) -> None:
+    """What the definition is to blame for is an image failure; the rest may be tried again."""
+    world.failed(failure_pb2.FAILURE_KIND_IMAGE, "ImageBuildError", "layer 0: install nope failed")
+    with pytest.raises(ImageFailedError, match="layer 0: install nope failed") as image_error:
+        await world.ensure()
+    assert image_error.value.code == "ImageBuildError"
+    world.failed(failure_pb2.FAILURE_KIND_SYSTEM, "DiskFull", "the disk is full")
+    with pytest.raises(Unavailable, match="the disk is full"):
+        await world.ensure()
+    assert world.builder.asked == 2
+
+
+async def test_a_build_that_was_lost_is_asked_for_again(world: World) -> None:
+    """A builder that was stopped in the middle is asked again, some times."""
+    world.failed(failure_pb2.FAILURE_KIND_SYSTEM, "BuildStopped", "the image builder was stopped")
+    with pytest.raises(Unavailable, match="was stopped"):
+        await world.ensure()
+    assert world.builder.asked == 3
+    assert world.lines == [
+        "the image builder was stopped (attempt 1 of 3)",
+        "the image builder was stopped (attempt 2 of 3)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("IMAGE_LAYER_NOT_AVAILABLE", "UnsupportedLayer"),
+        ("IMAGE_DEFINITION_INVALID", "InvalidImageDefinition"),
+    ],
+)
+async def test_definitions_that_are_refused(world: World, reason: str, code: str) -> None:
+    """The builder's message reaches the action as an image failure."""
+    world.builder.error = InvalidArgument("layers[1].kind is 'uv_project'", reason=reason)
+    with pytest.raises(ImageFailedError, match=r"layers\[1\]\.kind is 'uv_project'") as caught:
+        await world.ensure()
+    assert caught.value.code == code
+
+
+async def test_a_builder_without_docker(world: World) -> None:
+    """What the operator has to mend is no failure of the image."""
+    world.builder.error = FailedPrecondition("image builds need BuildKit", reason="BUILDKIT_MISSING")
+    with pytest.raises(FailedPrecondition, match="need BuildKit"):
+        await world.ensure()
+
+
+async def test_no_builder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody at the address: the platform is to blame. An image that is here already is used, and not for good."""
+    monkeypatch.setattr("services.executor.engines.docker.images._ANSWER_SECONDS", 0.3)
+    await world.builder.stop()
+    with pytest.raises(Unavailable, match=r"is not reachable .*HANGAR_EXECUTOR_IMAGE_BUILDER"):
+        await world.ensure()
+    digest = definition_digest(DEFINITION.definition_json)
+    labels = [f"{image_labels.DEFINITION}={digest}", f"{image_labels.SDK}={world.sdk.digest}"]
+    world.api.held["x"] = {"labels": labels, "Created": 1, "RepoTags": [f"hangar/{NAME}:latest"]}
+    assert (await world.ensure()).reference == f"hangar/{NAME}"
+    assert "is on this host already and is used" in world.lines[-1]
+
+
+async def test_another_service_at_the_address(world: World) -> None:
+    """An address that serves something else is named with the setting."""
+    server = build_server([])
+    port = server.bind("127.0.0.1", 0)
+    await server.start()
+    try:
+        images = DockerImages(world.client, f"127.0.0.1:{port}")
+        with pytest.raises(
+            Unavailable, match="is no image builder: name its address in HANGAR_EXECUTOR_IMAGE_BUILDER"
+        ):
+            await images.ensure(DEFINITION, print)
+    finally:
+        await server.stop(0)
+
+
+async def test_on_a_real_engine(world: World, docker_url: str) -> None:
+    """An image that the engine holds is ready; one of a registry that is not there fails with the engine's words."""
+    client = docker.DockerClient(base_url=docker_url, timeout=60)
+    name = uuid.uuid4().hex
+    try:
+        client.api.import_image_from_data(empty_archive(), repository=f"hangar/{name}", tag="latest")
+        images = DockerImages(client, world.builder.address)
+        world.built(f"hangar/{name}")
+        assert (await images.ensure(DEFINITION, print)).reference == f"hangar/{name}"
+        other = ImageDefinition("e", json.dumps({"layers": []}))
+        world.built("127.0.0.1:9/hangar/none", "sha256:" + "1" * 64)
+        with pytest.raises(ImageFailedError, match=r"cannot be pulled: .*connection refused") as caught:
+            await images.ensure(other, print)
+        assert caught.value.code == "ImagePullError"
+    finally:
+        client.images.remove(f"hangar/{name}", force=True)
+        client.close()
+
+
+def empty_archive() -> bytes:
+    """A file system with one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("empty"))
+    return buffer.getvalue()
