@@ -41,7 +41,6 @@ NAMES: dict[str, str] = {
     "durable": "call asyncio.sleep or datetime.now in a child task, whose result is kept",
     "extras": "write the task in Python with @env.task",
     "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
-    "init_from_api_key": "use flyte.init(endpoint=…)",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
     "io": "pass small data by value, or a pathlib.Path on storage that all hosts share",

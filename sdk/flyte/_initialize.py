@@ -13,13 +13,14 @@ from flyte import errors
 from flyte._availability import refuse as not_available
 from flyte._client._twins import immediate_twin
 from flyte._loading import in_worker
-from flyte.config._load import auto
+from flyte.config._load import auto, checked_auth_type
 from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, TaskConfig
 
 if TYPE_CHECKING:  # gRPC takes 0.2 s to import: only when a backend is talked to
     from flyte._client._client import Client
 
-_NO_AUTH = "authentication is not built yet; leave it out, the backend is reached without"
+_NO_AUTH = "only tokens are available yet; give api_key=…, or set FLYTE_API_KEY"
+_API_KEY = "FLYTE_API_KEY"
 _NO_IMAGES = "the backend prepares images by itself; leave it out"
 _NO_STORAGE = "the backend's own storage is used; leave it out"
 
@@ -33,12 +34,14 @@ class Session:
         root_dir: Directory that code is bundled from; None to detect it.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
         starts_backend: True to start the embedded backend when it is needed and does not run.
+        api_key: Token that the backend demands; None for that of ``FLYTE_API_KEY``, if any.
     """
 
     config: Config = field(default_factory=Config)
     root_dir: Path | None = None
     sync_local_sys_paths: bool = True
     starts_backend: bool = True
+    api_key: str | None = field(default=None, repr=False)
     _client: Client | None = None
     _opening: asyncio.Lock | None = None
 
@@ -71,10 +74,22 @@ class Session:
         from flyte._client._embedded import ensure_backend, locate_backend, running_backend
 
         admin = self.config.admin
+        token = self.api_key or os.environ.get(_API_KEY, "").strip()
+        _check_token(token)
         if admin.endpoint is None:
             backend = await (ensure_backend() if self.starts_backend else running_backend())
-            return Client(Endpoint.parse(backend.grpc, insecure=True), locate=locate_backend)
-        return Client(Endpoint.parse(admin.endpoint, insecure=admin.insecure))
+            endpoint = Endpoint.parse(backend.grpc, insecure=True)
+            return Client(endpoint, locate=locate_backend, token=token or backend.token())
+        endpoint = Endpoint.parse(
+            admin.endpoint, insecure=admin.insecure, ca_cert_file=admin.ca_cert_file_path
+        )
+        if token and endpoint.insecure and not admin.insecure and not endpoint.is_loopback:
+            raise errors.InitializationError(
+                "InsecureTokenError",
+                f"the token would go to {endpoint.address} in plain text, where others can read it. Use an endpoint "
+                "with TLS; or, when the network can be trusted, say so with insecure=True (admin.insecure: true)",
+            )
+        return Client(endpoint, token=token, auth_type=admin.auth_type)
 
     def forget_client(self) -> None:
         """Drops the client: after a fork its thread is gone."""
@@ -164,17 +179,18 @@ async def init(
         log_format: Only "console".
         endpoint: Backend, such as "dns:///flyte.example.com" or "localhost:8090". Without one the embedded
             backend of this machine is used, and started when it does not run.
-        headless: Has no effect unless someone has to log in, which is not built yet: refused.
+        headless: Refused: nobody has to log in.
         insecure: True for plain text instead of TLS.
         insecure_skip_verify: Refused.
-        ca_cert_file_path: Refused.
-        auth_type: Refused: authentication is not built yet.
-        api_key: Refused, as `auth_type`.
-        command: Refused, as `auth_type`.
-        proxy_command: Refused, as `auth_type`.
-        client_id: Refused, as `auth_type`.
-        client_credentials_secret: Refused, as `auth_type`.
-        auth_client_config: Refused, as `auth_type`.
+        ca_cert_file_path: PEM file of the certificates that TLS trusts, in place of those of the system.
+        auth_type: A way to sign in, such as "Pkce". None is available yet: it is refused when the backend demands a
+            token and there is no `api_key`.
+        api_key: Token that the backend demands. Unless given, that of the environment variable ``FLYTE_API_KEY``.
+        command: Refused: only tokens are available yet.
+        proxy_command: Refused, as `command`.
+        client_id: Refused, as `command`.
+        client_credentials_secret: Refused, as `command`.
+        auth_client_config: Refused, as `command`.
         rpc_retries: Refused: calls are tried again for a fixed time.
         http_proxy_url: Refused.
         storage: Refused: the backend's storage is used.
@@ -187,7 +203,8 @@ async def init(
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
-        flyte.errors.InitializationError: When `root_dir` is no directory or `endpoint` is no address.
+        flyte.errors.InitializationError: When `root_dir` is no directory, `endpoint` is no address, or `auth_type`
+            or `api_key` is not valid.
 
     Example:
         ```python
@@ -200,13 +217,10 @@ async def init(
         org=(org, "this platform has no organisations; leave it out"),
         headless=(headless, _NO_AUTH),
         insecure_skip_verify=(insecure_skip_verify, "use insecure=True for a backend without TLS"),
-        ca_cert_file_path=(ca_cert_file_path, "certificates of the system are used; add yours there"),
-        auth_type=(auth_type, _NO_AUTH),
-        api_key=(api_key, _NO_AUTH),
         command=(command, _NO_AUTH),
         proxy_command=(proxy_command, _NO_AUTH),
         client_id=(client_id, _NO_AUTH),
-        client_credentials_secret=(client_credentials_secret, _NO_AUTH),
+        client_credentials_secret=(None if client_credentials_secret is None else "…", _NO_AUTH),
         auth_client_config=(auth_client_config, _NO_AUTH),
         rpc_retries=(rpc_retries, "calls are tried again until the backend is back, for up to a minute"),
         http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
@@ -222,12 +236,67 @@ async def init(
         from flyte._client._channel import Endpoint
 
         Endpoint.parse(endpoint, insecure=insecure)
+    _check_token(api_key or "")
+    admin = AdminConfig(endpoint, insecure, checked_auth_type(auth_type, "auth_type"), ca_cert_file_path)
     config = Config(
-        admin=AdminConfig(endpoint, insecure),
+        admin=admin,
         task=TaskConfig(project or DEFAULT_PROJECT, domain or DEFAULT_DOMAIN),
         source=Path(source_config_path) if source_config_path is not None else None,
     )
-    install(Session(config, checked_root(root_dir), sync_local_sys_paths))
+    install(Session(config, checked_root(root_dir), sync_local_sys_paths, api_key=api_key))
+
+
+@immediate_twin
+async def init_from_api_key(
+    endpoint: str | None = None,
+    api_key: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    root_dir: Path | str | None = None,
+    log_level: int | str | None = None,
+    insecure: bool = False,
+    ca_cert_file_path: str | None = None,
+    sync_local_sys_paths: bool = True,
+) -> None:
+    """Says which backend to use, and the token that it demands. Does not connect yet; in a worker it does nothing.
+
+    Args:
+        endpoint: Backend, such as "dns:///flyte.example.com"; the embedded backend of this machine unless given.
+        api_key: The token. Unless given, that of the environment variable ``FLYTE_API_KEY``.
+        project: Project of new runs; "default" unless given.
+        domain: Domain of new runs; "development" unless given.
+        root_dir: Directory that code is bundled from. Detected from the task's module unless given.
+        log_level: Level of the SDK's own logger, such as "DEBUG".
+        insecure: True for plain text instead of TLS. Whoever can read the network can then read the token.
+        ca_cert_file_path: PEM file of the certificates that TLS trusts, in place of those of the system.
+        sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
+
+    Raises:
+        flyte.errors.InitializationError: When there is no token, or as `init`.
+
+    Example:
+        ```python
+        flyte.init_from_api_key("dns:///flyte.example.com", api_key="hgr_token")  # better: FLYTE_API_KEY
+        ```
+    """
+    if in_worker():
+        return
+    if not (api_key or os.environ.get(_API_KEY, "").strip()):
+        raise errors.InitializationError(
+            "ApiKeyMissingError",
+            "there is no token: give api_key=…, or set the environment variable FLYTE_API_KEY",
+        )
+    await init.aio(
+        endpoint=endpoint,
+        api_key=api_key,
+        project=project,
+        domain=domain,
+        root_dir=root_dir,
+        log_level=log_level,
+        insecure=insecure,
+        ca_cert_file_path=ca_cert_file_path,
+        sync_local_sys_paths=sync_local_sys_paths,
+    )
 
 
 @immediate_twin
@@ -285,6 +354,14 @@ async def init_from_config(
     task = TaskConfig(project or config.task.project, domain or config.task.domain)
     config = Config(config.admin, task, config.local, config.source, config.overrides)
     install(Session(config, checked_root(root_dir), sync_local_sys_paths))
+
+
+def _check_token(token: str) -> None:
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise errors.InitializationError(
+            "InvalidApiKeyError",
+            "the token (api_key, FLYTE_API_KEY) holds blanks, line ends or letters that cannot be sent: copy it again",
+        )
 
 
 def checked_root(root_dir: Path | str | None) -> Path | None:

@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 __all__ = [
     "ActionAbortedError",
     "ActionNotFoundError",
+    "AuthenticationError",
     "BaseRuntimeError",
     "CodeBundleError",
     "CustomError",
@@ -228,6 +229,10 @@ class InvalidPackageError(_NamedUserError):
 
 class InitializationError(_NamedUserError):
     """The SDK is not configured, or not for this: see `flyte.init` and `flyte.init_from_config`."""
+
+
+class AuthenticationError(_NamedUserError):
+    """The backend demands a token, and none was shown or another one: see `flyte.init` and ``FLYTE_API_KEY``."""
 
 
 class FeatureNotAvailableError(_NamedUserError, NotImplementedError):

@@ -1,38 +1,18 @@
-"""Runs admin as a process of its own: ``python -m services.admin``."""
+"""Admin as a process of its own: ``python -m services.admin``."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from services.admin.app import AdminApp
-from services.admin.http.server import check_loopback
 from services.admin.settings import Settings
-from services.common.errors import HangarError
-from services.common.logging import configure_logging
-from services.common.serve import run_until_signal
-from services.common.tracing import Tracing
+from services.common.process import run_process, serve_app
 
 
-async def serve(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM."""
-    check_loopback(settings.host)
-    tracing = Tracing("admin", settings.otlp_endpoint)
-    try:
-        await run_until_signal(AdminApp(settings), settings.host, settings.grpc_port, tracing=tracing)
-    finally:
-        await asyncio.to_thread(tracing.stop)
-
-
-def main() -> None:
-    """Reads the settings and serves."""
-    try:
-        settings = Settings.load()
-        configure_logging(settings.log_format, settings.log_level)
-        asyncio.run(serve(settings))
-    except HangarError as error:
-        sys.exit(f"hangar: {error.message}")
+async def _serve() -> None:
+    settings = Settings.load()
+    await serve_app("admin", settings, lambda: AdminApp(settings), settings.host, settings.grpc_port)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(_serve))

@@ -12,13 +12,13 @@ from hangar.admin.v1.run_pb2 import Action, Run
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from services.admin import convert
-from services.admin.pages import last_entry, page_size, page_token
 from services.admin.reader import LedgerReader
 from services.admin.runs import Runs, check_reason
 from services.admin.scheduler_client import SchedulerClient
 from services.admin.watch import ChangeFeed
 from services.common.blobs import BlobStore
 from services.common.errors import InvalidArgument, NotFound
+from services.common.pages import last_entry, page_size, page_token
 from services.ledger.queries import actions as queries
 from services.ledger.queries import attempts as attempt_queries
 from services.ledger.queries import events as event_queries

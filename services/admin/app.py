@@ -6,21 +6,20 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 from hangar.admin.v1 import data_service_pb2_grpc as data_grpc
 from hangar.admin.v1 import log_service_pb2_grpc as log_grpc
 from hangar.admin.v1 import project_service_pb2_grpc as project_grpc
 from hangar.admin.v1 import run_service_pb2_grpc as run_grpc
 from hangar.admin.v1 import task_service_pb2_grpc as task_grpc
-from services.admin import migrations
+from services.admin import described, migrations
 from services.admin.actions import Actions
 from services.admin.data import Data
 from services.admin.data_servicer import DataServicer
 from services.admin.http.api import ApiEndpoints
 from services.admin.http.app import build_http_app
 from services.admin.http.blobs import BlobEndpoints
-from services.admin.http.server import HttpServer, listen
+from services.admin.http.server import HttpServer, listen, reachable_host
 from services.admin.log_servicer import LogServicer
 from services.admin.logs import Logs
 from services.admin.project_servicer import ProjectServicer
@@ -35,7 +34,7 @@ from services.admin.task_servicer import TaskServicer
 from services.admin.tasks import Tasks
 from services.admin.watch import ChangeFeed
 from services.common.blob_urls import UrlSigner, load_signing_key
-from services.common.blobs import BlobStore
+from services.common.blobs import BlobStore, check_at_start
 from services.common.channel import connect
 from services.common.clock import SystemClock
 from services.common.data_directory import prepare_directory
@@ -57,15 +56,20 @@ class AdminApp:
     def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
         self._settings = settings
         data_dir = prepare_directory(settings.data_dir)
-        self._listener = listener or listen(settings.host, settings.http_port)
+        token = settings.access_token()
+        self._listener = listener or listen(settings.host, settings.http_port, token)
         port = self._listener.getsockname()[1]
-        self.http_url = settings.public_url.rstrip("/") or f"http://{settings.host}:{port}"
+        self.http_url = settings.public_url.rstrip("/") or f"http://{reachable_host(settings.host)}:{port}"
         """Address of the HTTP port as clients see it."""
         signer = UrlSigner(self.http_url, load_signing_key(data_dir / "secret.key"))
-        blobs = BlobStore(settings.blobs or (data_dir / "blobs").as_uri(), signer)
+        self._blobs = blobs = BlobStore(
+            settings.blobs or (data_dir / "blobs").as_uri(),
+            signer,
+            public_endpoint=settings.blobs_public_endpoint,
+        )
         self._engine = writer_engine(settings.database or data_dir / "admin.db")
         self._reader = LedgerReader(reader_engine(settings.ledger or data_dir / "ledger.db"))
-        self._channel = connect(settings.scheduler)
+        self._channel = connect(settings.scheduler, token)
         scheduler = SchedulerClient(self._channel)
         self._feed = ChangeFeed(scheduler.watch_events)
         self._projects = Projects(Store(self._engine), SystemClock())
@@ -76,8 +80,8 @@ class AdminApp:
         tasks = Tasks(self._reader, self._projects)
         api = ApiEndpoints(self._projects, runs, actions, logs, blobs)
         objects = BlobEndpoints(blobs, signer, settings.upload_limit) if blobs.directory else None
-        hosts = [urlsplit(self.http_url).hostname or settings.host]
-        self._http = HttpServer(build_http_app(runs, api, objects, hosts), self._listener)
+        self._http = HttpServer(build_http_app(runs, api, objects, self.http_url, token), self._listener)
+        self._described = described.OTHERS
         self._registrations = [
             _registration(project_grpc.add_ProjectServiceServicer_to_server, ProjectServicer(self._projects)),
             _registration(task_grpc.add_TaskServiceServicer_to_server, TaskServicer(tasks)),
@@ -92,7 +96,12 @@ class AdminApp:
         return self._registrations
 
     async def start(self) -> None:
-        """Brings its database up to date, follows the scheduler, and serves HTTP."""
+        """Brings its database up to date, follows the scheduler, and serves HTTP.
+
+        Raises:
+            FailedPrecondition: The blob store or the database cannot be used.
+        """
+        await check_at_start(self._blobs)
         await asyncio.to_thread(migrate, self._engine, migrations)
         await self._projects.ensure_default()
         await self._feed.start()

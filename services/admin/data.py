@@ -48,11 +48,15 @@ class Data:
         Raises:
             InvalidArgument: The digest is none.
             FailedPrecondition: It was not uploaded (reason ``BUNDLE_NOT_UPLOADED``).
+            Unavailable: The blob store does not answer.
         """
         _check_digest("task.code.bundle_digest", digest)
-        if not await self._blobs.exists(_KEYS[messages.UPLOAD_KIND_CODE_BUNDLE].format(digest)):
+        try:
+            blob = await self._blobs.head(_KEYS[messages.UPLOAD_KIND_CODE_BUNDLE].format(digest))
+        except NotFound as error:
             message = f"code bundle {digest} was not uploaded: upload it with DataService.CreateUploads first"
-            raise FailedPrecondition(message, reason="BUNDLE_NOT_UPLOADED", digest=digest)
+            raise FailedPrecondition(message, reason="BUNDLE_NOT_UPLOADED", digest=digest) from error
+        self._check_size("the code bundle", blob.size)  # an object store takes any size by a signed URL
 
     async def check_inputs(self, reference: BlobReference) -> None:
         """Accepts inputs that were uploaded.
@@ -75,14 +79,17 @@ class Data:
             message = f"inputs.reference.size is {reference.size}, but {reference.key} has {blob.size} bytes"
             raise InvalidArgument(message, reason="INPUTS_INVALID", field="inputs.reference.size")
 
+    def _check_size(self, field: str, size: int) -> None:
+        if not 0 < size <= self._limit:
+            message = f"{field} is {size}: send the size in bytes, up to {self._limit}"
+            raise InvalidArgument(message, reason="BLOB_TOO_LARGE", field=field)
+
     async def _upload(self, request: messages.UploadRequest) -> messages.Upload:
         template = _KEYS.get(request.kind)
         if template is None:
             raise InvalidArgument("uploads.kind must be CODE_BUNDLE or INPUTS", field="uploads.kind")
         _check_digest("uploads.sha256", request.sha256)
-        if not 0 < request.size <= self._limit:
-            message = f"uploads.size is {request.size}: send the size in bytes, up to {self._limit}"
-            raise InvalidArgument(message, reason="BLOB_TOO_LARGE", field="uploads.size")
+        self._check_size("uploads.size", request.size)
         key = template.format(request.sha256)
         try:
             exists = (await self._blobs.head(key)).size == request.size

@@ -14,11 +14,11 @@ from hangar.admin.v1 import log_service_pb2 as messages
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier
 from services.admin import convert
 from services.admin.actions import Actions
-from services.admin.pages import page_size
 from services.admin.reader import LedgerReader
 from services.admin.watch import ChangeFeed
 from services.common.blobs import BlobStore
 from services.common.errors import InvalidArgument, NotFound
+from services.common.pages import page_size
 from services.ledger.queries import attempts as attempt_queries
 from services.ledger.queries import logs as queries
 from services.ledger.queries.actions import ActionRecord, get_action

@@ -9,11 +9,11 @@ from typing import Any
 from hangar.admin.v1 import project_service_pb2 as messages
 from hangar.admin.v1.project_pb2 import Project
 from services.admin import convert
-from services.admin.pages import last_entry, page_size, page_token
 from services.admin.store import ProjectRecord, Store
 from services.common.clock import Clock
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.names import check_domain, check_name
+from services.common.pages import last_entry, page_size, page_token
 from services.ledger.timestamps import to_micros
 
 DEFAULT_PROJECT = "default"

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import sqlalchemy
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import ProgrammingError
 
+from services.common.db import unavailable_while_away
 from services.common.errors import Unavailable
 
 T = TypeVar("T")
 _THREADS = 4
+_HINT = "try again; is its database running, and was a scheduler started with it?"
 
 
 class LedgerReader:
@@ -42,8 +44,11 @@ class LedgerReader:
 
     def _run(self, query: Callable[[Connection], T]) -> T:
         try:
-            with self._engine.connect() as connection:
+            with (
+                unavailable_while_away("the ledger", "LEDGER_UNAVAILABLE", _HINT),
+                self._engine.connect() as connection,
+            ):
                 return query(connection)
-        except sqlalchemy.exc.OperationalError as error:
-            message = f"the ledger cannot be read: {error.orig}; is the scheduler running?"
+        except ProgrammingError as error:  # PostgreSQL's word for a table that is not there
+            message = f"the ledger cannot be read: {error.orig}; {_HINT}"
             raise Unavailable(message, reason="LEDGER_UNAVAILABLE") from error

@@ -12,13 +12,13 @@ from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import scheduler_service_pb2 as scheduler
 from services.admin import convert
 from services.admin.data import Data
-from services.admin.pages import last_entry, page_size, page_token
 from services.admin.projects import Projects, check_labels
 from services.admin.reader import LedgerReader
 from services.admin.scheduler_client import SchedulerClient
 from services.admin.watch import ChangeFeed
 from services.common.errors import InvalidArgument, NotFound
 from services.common.names import check_name, random_run_name
+from services.common.pages import last_entry, page_size, page_token
 from services.ledger.queries import events as event_queries
 from services.ledger.queries import runs as queries
 

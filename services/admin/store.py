@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import sqlalchemy
-from sqlalchemy import JSON, BigInteger, Engine, MetaData, Text, insert, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Text,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from services.common.db import unavailable_while_away
 from services.common.errors import AlreadyExists, NotFound
 
 _NAMES = {"pk": "pk_%(table_name)s"}
+# Pages go by it: ordered by its bytes, whatever the database's collation is.
+_ORDERED = String().with_variant(String(collation="C"), "postgresql")
 
 
 class AdminModel(SQLModel, registry=registry(metadata=MetaData(naming_convention=_NAMES))):
@@ -27,7 +43,7 @@ class ProjectRow(AdminModel, table=True):
 
     __tablename__ = "project"
 
-    id: str = Field(primary_key=True)
+    id: str = Field(primary_key=True, sa_type=_ORDERED)
     name: str = Field(sa_type=Text)
     description: str = Field(default="", sa_type=Text)
     labels: dict[str, str] = Field(default_factory=dict, sa_type=JSON, nullable=False)
@@ -54,6 +70,8 @@ class ProjectRecord:
 class Store:
     """Projects in admin's database. Calls block; make them from a thread.
 
+    While the database cannot be reached every method raises `Unavailable` (reason ``DATABASE_UNAVAILABLE``).
+
     Args:
         engine: An engine that may write, of a migrated database.
     """
@@ -68,7 +86,7 @@ class Store:
             AlreadyExists: Its identifier is taken (reason ``PROJECT_ALREADY_EXISTS``).
         """
         try:
-            with self._engine.begin() as connection:
+            with self._begin() as connection:
                 connection.execute(insert(PROJECT).values(**_values(record)))
         except sqlalchemy.exc.IntegrityError as error:
             message = (
@@ -78,9 +96,9 @@ class Store:
 
     def ensure_project(self, record: ProjectRecord) -> None:
         """Adds a project unless its identifier is taken."""
-        with self._engine.begin() as connection:
-            if connection.execute(select(PROJECT.c.id).where(PROJECT.c.id == record.id)).first() is None:
-                connection.execute(insert(PROJECT).values(**_values(record)))
+        make = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        with self._begin() as connection:
+            connection.execute(make(PROJECT).values(**_values(record)).on_conflict_do_nothing())
 
     def get_project(self, project: str) -> ProjectRecord:
         """Returns a project.
@@ -88,7 +106,7 @@ class Store:
         Raises:
             NotFound: There is none of this identifier (reason ``PROJECT_NOT_FOUND``).
         """
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             row = connection.execute(select(PROJECT).where(PROJECT.c.id == project)).one_or_none()
         if row is None:
             message = (
@@ -110,7 +128,7 @@ class Store:
         query = select(PROJECT).where(PROJECT.c.id > after)
         if not archived:
             query = query.where(PROJECT.c.archived.is_(False))
-        with self._engine.connect() as connection:
+        with self._begin() as connection:
             rows = connection.execute(query.order_by(PROJECT.c.id).limit(limit)).all()
         return [ProjectRecord(**row._mapping) for row in rows]
 
@@ -121,9 +139,17 @@ class Store:
             NotFound: There is none of this identifier.
         """
         if changes:
-            with self._engine.begin() as connection:
+            with self._begin() as connection:
                 connection.execute(update(PROJECT).where(PROJECT.c.id == project).values(**changes))
         return self.get_project(project)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with (
+            unavailable_while_away("admin's database", "DATABASE_UNAVAILABLE"),
+            self._engine.begin() as connection,
+        ):
+            yield connection
 
 
 def _values(record: ProjectRecord) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hangar.admin.v1 import task_service_pb2 as messages
 from services.admin import convert
-from services.admin.pages import last_entry, page_size, page_token
 from services.admin.projects import Projects
 from services.admin.reader import LedgerReader
 from services.common.errors import NotFound
+from services.common.pages import last_entry, page_size, page_token
 from services.ledger.queries import tasks as queries
 
 

@@ -29,6 +29,7 @@ Subscribe: TypeAlias = Callable[[int | None], AsyncIterator[WatchEventsResponse]
 _SHORTEST, _LONGEST = 0.05, 1.0
 _REST = 4.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 2.0
+_NOTICE_SECONDS = 2.0
 
 
 class Watcher:
@@ -99,6 +100,7 @@ class ChangeFeed:
         self._subscribe = subscribe
         self._watchers: defaultdict[Topic, set[Watcher]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self._noticing: asyncio.Task[None] | None = None
         self._closed = False
         self.connected = asyncio.Event()
         """Set while the event stream is open."""
@@ -106,6 +108,7 @@ class ChangeFeed:
     async def start(self) -> None:
         """Subscribes in the background."""
         self._task = asyncio.create_task(self._follow(), name="change feed")
+        self._noticing = asyncio.create_task(self._notice(), name="scheduler's absence")
 
     async def stop(self) -> None:
         """Ends the subscription and every wait."""
@@ -113,9 +116,10 @@ class ChangeFeed:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._noticing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextmanager
     def watch(self, topic: Topic) -> Iterator[Watcher]:
@@ -130,6 +134,10 @@ class ChangeFeed:
             self._watchers[topic].discard(watcher)
             if not self._watchers[topic]:
                 del self._watchers[topic]
+
+    async def _notice(self) -> None:
+        if not await _wait_for(self.connected, _NOTICE_SECONDS):
+            _log.warning("the scheduler is not there; connecting again until it is")
 
     async def _follow(self) -> None:
         cursor: int | None = None

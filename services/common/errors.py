@@ -57,5 +57,9 @@ class ResourceExhausted(HangarError):
     """A limit or a quota is used up."""
 
 
+class Unimplemented(HangarError):
+    """This version cannot do that yet."""
+
+
 class Internal(HangarError):
     """A defect of the platform. The message carries no internals."""

@@ -7,9 +7,9 @@ import errno
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grpc
 import grpc.aio
@@ -17,6 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
+from services.common.auth import Token, TokenInterceptor, check_exposure
 from services.common.channel import MESSAGE_BYTES
 from services.common.errors import FailedPrecondition
 from services.common.grpc_errors import ErrorInterceptor
@@ -24,6 +25,8 @@ from services.common.interceptor import CallInterceptor, Context, code_name
 from services.common.tracing import SpanInterceptor, Tracing
 
 _log = structlog.get_logger(__name__)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Registration(NamedTuple):
@@ -55,6 +58,22 @@ class ServiceApp(Protocol):
         """Ends its background work and closes what it opened. Safe when `start` failed or never ran."""
 
 
+@runtime_checkable
+class StandbyApp(ServiceApp, Protocol):
+    """A service that may have to wait for its turn. Its health says NOT_SERVING until it announces itself."""
+
+    def announce(self, set_serving: Callable[[bool], Awaitable[None]]) -> None:
+        """Takes what it calls when its turn begins (True) and ends (False). Called before `start`."""
+
+
+@runtime_checkable
+class DrainingApp(ServiceApp, Protocol):
+    """A service with calls that last until they are told to end."""
+
+    async def drain(self) -> None:
+        """Ends them. Called before its server stops."""
+
+
 class GrpcServer:
     """A gRPC server of any number of services, with health and reflection for all of them.
 
@@ -62,6 +81,7 @@ class GrpcServer:
         registrations: What it serves.
         tracing: Where spans of calls go. None: nowhere.
         interceptors: Further interceptors, inside those of the platform.
+        token: What every call has to show, but those of health. None: nothing, then it listens on loopback only.
     """
 
     def __init__(
@@ -70,14 +90,18 @@ class GrpcServer:
         *,
         tracing: Tracing | None = None,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        token: Token | None = None,
     ) -> None:
+        self._token = token
         self._names: list[str] = []
+        self._waiting: set[str] = set()
         self._health = health.aio.HealthServicer()
         self.server: grpc.aio.Server = grpc.aio.server(
             interceptors=[
                 SpanInterceptor(tracing or Tracing("none")),
                 LoggingInterceptor(),
                 ErrorInterceptor(),
+                *([TokenInterceptor(token)] if token is not None else []),
                 *interceptors,
             ],
             options=[
@@ -109,21 +133,39 @@ class GrpcServer:
 
         Raises:
             FailedPrecondition: The address is in use or cannot be taken (reason ``ADDRESS_UNAVAILABLE``).
+            InvalidArgument: Others can reach it, and there is no token (reason ``TOKEN_REQUIRED``).
         """
+        check_exposure(host, self._token)
         check_address(host, port)
         try:
-            bound: int = self.server.add_insecure_port(f"{host}:{port}")
+            bound: int = self.server.add_insecure_port(join_address(host, port))
         except RuntimeError as error:
             raise _unavailable(host, port, "cannot be taken") from error
         return bound
 
-    async def start(self) -> None:
-        """Serves, and says so in health."""
+    async def start(self, *, serving: bool = True) -> None:
+        """Takes calls, and says in health which services do their work.
+
+        Args:
+            serving: False when none does yet: `set_serving` says when.
+        """
         shown = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(shown, self.server)
         await self.server.start()
+        await self.set_serving(self._names, serving)
+
+    async def set_serving(self, names: Iterable[str], serving: bool) -> None:
+        """Says in health whether services do their work. The server as a whole does when all of them do.
+
+        Args:
+            names: Full names of services.
+            serving: False for a standby that waits for its turn.
+        """
+        named = list(names)
+        self._waiting = self._waiting.difference(named) if serving else self._waiting.union(named)
         for name in ["", *self._names]:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            waits = name in self._waiting if name else bool(self._waiting)
+            await self._health.set(name, _NOT_SERVING if waits else _SERVING)
 
     async def stop(self, grace: float = 3.0) -> None:
         """Takes no new calls, waits up to `grace` seconds for those that run, then cancels them."""
@@ -136,9 +178,15 @@ def build_server(
     *,
     tracing: Tracing | None = None,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    token: Token | None = None,
 ) -> GrpcServer:
     """Returns a server for these services: `bind` it, `start` it, `stop` it."""
-    return GrpcServer(registrations, tracing=tracing, interceptors=interceptors)
+    return GrpcServer(registrations, tracing=tracing, interceptors=interceptors, token=token)
+
+
+def join_address(host: str, port: int) -> str:
+    """Returns host and port as one text."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_address(host: str, port: int) -> None:
@@ -163,7 +211,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def _unavailable(host: str, port: int, cause: str) -> FailedPrecondition:
-    message = f"address {host}:{port} {cause}: choose another port, or 0 for any that is free"
+    message = f"address {join_address(host, port)} {cause}: choose another port, or 0 for any that is free"
     return FailedPrecondition(message, reason="ADDRESS_UNAVAILABLE", host=host, port=port)
 
 
@@ -185,24 +233,52 @@ async def wait_for_signal() -> signal.Signals:
 
 
 async def run_until_signal(
-    app: ServiceApp, host: str, port: int, *, tracing: Tracing | None = None, grace: float = 3.0
+    app: ServiceApp,
+    host: str,
+    port: int,
+    *,
+    tracing: Tracing | None = None,
+    token: Token | None = None,
+    grace: float = 3.0,
 ) -> None:
     """Runs one service by itself, as a process: start, serve, wait for SIGINT or SIGTERM, stop.
+
+    A signal while it starts ends it as well; a second signal ends the process at once.
 
     Raises:
         HangarError: It could not start; nothing is left behind.
     """
-    server = build_server(app.registrations, tracing=tracing)
-    bound = server.bind(host, port)
+    signalled = asyncio.create_task(wait_for_signal())
+    server = build_server(app.registrations, tracing=tracing, token=token)
     try:
-        await app.start()
-        await server.start()
-        _log.info("serving", grpc=f"{host}:{bound}", services=[each.service for each in app.registrations])
-        received = await wait_for_signal()
-        _log.info("stopping", signal=received.name)
+        bound = server.bind(host, port)
+        starting = asyncio.create_task(_start(app, server))
+        await asyncio.wait([signalled, starting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            names = [each.service for each in app.registrations]
+            _log.info("serving", grpc=join_address(host, bound), services=names, token=token is not None)
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        _log.info("stopping", signal=(await signalled).name)
     finally:
+        signalled.cancel()
+        if isinstance(app, DrainingApp):
+            await app.drain()
         await server.stop(grace)
         await app.stop()
+
+
+async def _start(app: ServiceApp, server: GrpcServer) -> None:
+    names = [each.service for each in app.registrations]
+    if isinstance(app, StandbyApp):
+        app.announce(lambda serving: server.set_serving(names, serving))
+        await server.start(serving=False)
+        await app.start()
+    else:
+        await app.start()
+        await server.start()
 
 
 class LoggingInterceptor(CallInterceptor):

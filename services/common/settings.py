@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common.auth import Token, read_token
 from services.common.errors import InvalidArgument
 
 
@@ -41,6 +42,20 @@ class ServiceSettings(BaseSettings):
     """Least level that is logged."""
     otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Where spans go over OTLP gRPC; empty for nowhere."""
+    token: SecretStr = Field(SecretStr(""), validation_alias="HANGAR_TOKEN")
+    """What callers have to show, and what is shown to other services; empty for `token_file`."""
+    token_file: str = Field("", validation_alias="HANGAR_TOKEN_FILE")
+    """File with that token; empty for none: then only this machine can call."""
+
+    def access_token(self) -> Token | None:
+        """Returns the token of the installation, None when it has none.
+
+        Raises:
+            HangarError: It is no token, or its file cannot be read.
+        """
+        if self.token.get_secret_value():
+            return Token(self.token.get_secret_value().strip())
+        return read_token(Path(self.token_file).expanduser()) if self.token_file else None
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -91,4 +106,11 @@ class ServiceSettings(BaseSettings):
         variable = by_name.get(place, place)
         if error["type"] == "extra_forbidden":
             return f"{place} is not a setting"
-        return f"setting {variable} is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        wrong = f"{error['msg'][0].lower()}{error['msg'][1:]}"
+        if not place:  # about several settings; the input is all of them, secrets too
+            return (
+                f"settings {cls.model_config.get('env_prefix', '')}*: {wrong.removeprefix('value error, ')}"
+            )
+        if place == "HANGAR_TOKEN":
+            return f"setting {variable} is not valid: {wrong}"
+        return f"setting {variable} is {error['input']!r}: {wrong}"

@@ -1,4 +1,4 @@
-"""All services in one process, talking to each other over gRPC on loopback."""
+"""All services in one process, talking to each other over gRPC."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,24 +18,30 @@ import structlog
 from hangar.scheduler.v1 import scheduler_service_pb2 as scheduler_messages
 from hangar.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from services.admin.app import AdminApp
-from services.admin.http.server import listen
+from services.admin.http.server import listen, reachable_host
 from services.admin.settings import Settings as AdminSettings
+from services.app_serving.app import AppServingApp
+from services.app_serving.settings import Settings as AppServingSettings
+from services.common.auth import Token, ensure_token, is_loopback
 from services.common.channel import connect
 from services.common.data_directory import prepare_directory
 from services.common.errors import FailedPrecondition, Unavailable
-from services.common.serve import GrpcServer, build_server
+from services.common.serve import GrpcServer, build_server, join_address
 from services.common.tracing import Tracing
 from services.embedded.backend_file import BackendFile, remove_backend_file
 from services.embedded.lock import DirectoryLock
 from services.embedded.settings import GRPC_PORT, HTTP_PORT, Settings
+from services.embedded.token import token_path
 from services.executor.app import ExecutorApp
 from services.executor.engine import make_engine
 from services.executor.settings import Settings as ExecutorSettings
+from services.image_builder.app import ImageBuilderApp
+from services.image_builder.settings import Settings as ImageBuilderSettings
 from services.scheduler.app import SchedulerApp
 from services.scheduler.settings import Settings as SchedulerSettings
 
 _log = structlog.get_logger(__name__)
-_HOST = "127.0.0.1"
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # how this process reaches itself
 _HEALTHY_SECONDS = 30.0
 _GRACE_SECONDS = 1.0
 
@@ -53,6 +59,11 @@ class Backend:
         self._settings = settings
         self._data_dir = settings.data_dir
         self._stack = AsyncExitStack()
+        self._drained: list[Callable[[], Awaitable[None]]] = []
+        self.token: Token | None = None
+        """What callers have to show; None on loopback, when the settings name none."""
+        self.grpc = ""
+        """Address of the gRPC port as others reach it."""
         self.orphan_seconds = 0.0
         """How long workers live on without it; 0 when it runs no executor."""
         self.timings: dict[str, float] = {}
@@ -81,23 +92,34 @@ class Backend:
         lock.acquire()
         self._stack.callback(lock.release)
         remove_backend_file(self._data_dir)  # left by one that was killed
+        token_file = self._prepare_token()
         tracing = Tracing("embedded", self._settings.otlp_endpoint)
         self._stack.push_async_callback(asyncio.to_thread, tracing.stop)
-        server = build_server([], tracing=tracing)
-        port = first_free(self._settings.grpc_port, GRPC_PORT, lambda number: server.bind(_HOST, number))
-        listener = first_free(self._settings.http_port, HTTP_PORT, lambda number: listen(_HOST, number))
+        host, token = self._settings.host, self.token
+        server = build_server([], tracing=tracing, token=token)
+        port = first_free(self._settings.grpc_port, GRPC_PORT, lambda number: server.bind(host, number))
+        listener = first_free(self._settings.http_port, HTTP_PORT, lambda number: listen(host, number, token))
         self._stack.callback(listener.close)
-        address = f"{_HOST}:{port}"
+        address = join_address(_LOCAL.get(host, host), port)
+        self.grpc = f"{reachable_host(host)}:{port}"
         lock.note(address)
         clock.note("directory, lock and ports")
         admin = await self._start_services(server, address, listener, clock)
-        file = BackendFile(
-            os.getpid(), address, admin.http_url, version("hangar"), datetime.now(UTC).isoformat()
-        )
+        started_at = datetime.now(UTC).isoformat()
+        file = BackendFile(os.getpid(), address, admin.http_url, version("hangar"), started_at, token_file)
         file.write(self._data_dir)
         self._stack.callback(remove_backend_file, self._data_dir)
         _log.info("ready", grpc=file.grpc, http=file.http, data_dir=str(self._data_dir), seconds=self.timings)
         return file
+
+    def _prepare_token(self) -> str:
+        """Reads the token, or makes one when others can reach this process. Returns its file, empty for none."""
+        settings = self._settings
+        self.token, file = settings.access_token(), settings.token_file
+        if self.token is None and not is_loopback(settings.host):
+            path = token_path(self._data_dir)
+            self.token, file = ensure_token(path), str(path)
+        return "" if settings.token.get_secret_value() else file and str(Path(file).expanduser().absolute())
 
     async def _start_services(
         self, server: GrpcServer, address: str, listener: socket.socket, clock: _Timings
@@ -106,7 +128,9 @@ class Backend:
         scheduler_settings = SchedulerSettings.load(**shared)
         # One ledger and one blob store for all: who needs one that is named for another service gets that.
         ledger = scheduler_settings.database or None
-        admin_settings = AdminSettings.load(scheduler=address, ledger=ledger, **shared)
+        admin_settings = AdminSettings.load(
+            scheduler=address, ledger=ledger, host=self._settings.host, **shared
+        )
         scheduler = SchedulerApp(scheduler_settings)
         self._stack.push_async_callback(scheduler.stop)
         admin = AdminApp(admin_settings, listener)
@@ -116,22 +140,38 @@ class Backend:
         await admin.start()
         clock.note("admin and HTTP")
         server.add([*scheduler.registrations, *admin.registrations])
+        settings = ExecutorSettings.load(scheduler=address, blobs=admin_settings.blobs or None, **shared)
+        await self._start_builder_and_apps(server, shared, settings.engine)
+        clock.note("image builder and app serving")
         executor = None
         if self._settings.executor:
-            settings = ExecutorSettings.load(scheduler=address, blobs=admin_settings.blobs or None, **shared)
             self.orphan_seconds = settings.orphan_ttl
             executor = ExecutorApp(settings, make_engine(settings))
             server.add(executor.registrations)
         await server.start()
         self._stack.push_async_callback(server.stop, _GRACE_SECONDS)
-        self._stack.push_async_callback(admin.drain)
+        for drain in (*self._drained, admin.drain):
+            self._stack.push_async_callback(drain)
         clock.note("gRPC")
         if executor is not None:
             self._stack.push_async_callback(executor.stop)
             await executor.start()
-            await _wait_for_node(address, settings.node)
+            await _wait_for_node(address, settings.node, self.token)
             clock.note("executor")
         return admin
+
+    async def _start_builder_and_apps(
+        self, server: GrpcServer, shared: dict[str, object], engine: str
+    ) -> None:
+        # The process engine makes environments by itself: images need Docker only when somebody asks for one.
+        builder = ImageBuilderApp(ImageBuilderSettings.load(**shared), check_at_start=engine == "docker")
+        self._stack.push_async_callback(builder.stop)
+        await builder.start()
+        apps = AppServingApp(AppServingSettings.load(**shared))
+        self._stack.push_async_callback(apps.stop)
+        await apps.start()
+        server.add([*builder.registrations, *apps.registrations])
+        self._drained.append(builder.drain)
 
     def _shared(self) -> dict[str, object]:
         settings = self._settings
@@ -140,6 +180,8 @@ class Backend:
             "log_format": settings.log_format,
             "log_level": settings.log_level,
             "otlp_endpoint": settings.otlp_endpoint,
+            "token": self.token.reveal() if self.token is not None else "",
+            "token_file": "",
         }
 
 
@@ -173,10 +215,10 @@ def first_free(given: int | None, usual: int, take: Callable[[int], T]) -> T:
         return take(0)
 
 
-async def _wait_for_node(address: str, node: str) -> None:
+async def _wait_for_node(address: str, node: str, token: Token | None) -> None:
     """Waits until the scheduler knows the host."""
     deadline = time.monotonic() + _HEALTHY_SECONDS
-    async with connect(address) as channel:
+    async with connect(address, token) as channel:
         stub = SchedulerServiceStub(channel)
         while time.monotonic() < deadline:
             answer = await stub.ListNodes(scheduler_messages.ListNodesRequest(), timeout=_HEALTHY_SECONDS)

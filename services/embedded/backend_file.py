@@ -25,6 +25,8 @@ class BackendFile:
     """Its version."""
     started_at: str
     """When it started, RFC 3339."""
+    token_file: str = ""
+    """File of the token that it demands, for those who may read it; empty when it demands none from a file."""
 
     def write(self, data_dir: Path) -> None:
         """Writes the file."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from services.common.errors import HangarError
+from services.embedded.serve_commands import serve
 
 T = TypeVar("T")
 _NOT_RUNNING = 3
@@ -52,6 +53,11 @@ def main() -> None:
 
 @main.command()
 @_DATA_DIR
+@click.option(
+    "--host",
+    help="Address to listen on. Default: 127.0.0.1. With others, such as 0.0.0.0, every call needs the token, which "
+    "is made and shown.",
+)
 @click.option("--grpc-port", type=_PORT, help="Port for gRPC. Default: 8090, or any when that is in use.")
 @click.option("--http-port", type=_PORT, help="Port for pages. Default: 8080, or any when that is in use.")
 @click.option(
@@ -60,6 +66,7 @@ def main() -> None:
 @_LOG_LEVEL
 def up(
     data_dir: Path | None,
+    host: str | None,
     grpc_port: int | None,
     http_port: int | None,
     without_executor: bool,
@@ -67,7 +74,9 @@ def up(
 ) -> None:
     """Run all services in this process, in the foreground, until Ctrl-C.
 
-    Everything listens on loopback only. Runs are kept, and go on when it is started again.
+    Everything listens on loopback only, unless --host says otherwise. Runs are kept, and go on when it is started
+    again. Settings: HANGAR_EMBEDDED_HOST, _GRPC_PORT, _HTTP_PORT, _EXECUTOR, HANGAR_DATA_DIR, HANGAR_TOKEN_FILE,
+    HANGAR_LOG_LEVEL, and those of the services in it (`hangar serve SERVICE --help`).
     """
     began = time.monotonic()
     from services.embedded.up import run_backend
@@ -76,6 +85,7 @@ def up(
         run_backend(
             began,
             data_dir=data_dir,
+            host=host,
             grpc_port=grpc_port,
             http_port=http_port,
             executor=False if without_executor else None,
@@ -84,76 +94,66 @@ def up(
     )
 
 
-@main.group()
-def serve() -> None:
-    """Run one service as a process of its own."""
-
-
-@serve.command("scheduler")
-@_DATA_DIR
-@click.option("--port", type=_PORT, help="Port for gRPC. Default: 8090.")
-@_LOG_LEVEL
-def serve_scheduler(data_dir: Path | None, port: int | None, log_level: str | None) -> None:
-    """Run the scheduler: the only writer of the ledger."""
-    from services.embedded.single import serve_scheduler as run
-
-    asyncio.run(run(data_dir=data_dir, grpc_port=port, log_level=log_level))
-
-
-@serve.command("admin")
-@_DATA_DIR
-@click.option("--scheduler", help="Host and port of the scheduler. Default: 127.0.0.1:8090.")
-@click.option("--port", type=_PORT, help="Port for gRPC. Default: 8091.")
-@click.option("--http-port", type=_PORT, help="Port for pages. Default: 8080.")
-@_LOG_LEVEL
-def serve_admin(
-    data_dir: Path | None,
-    scheduler: str | None,
-    port: int | None,
-    http_port: int | None,
-    log_level: str | None,
-) -> None:
-    """Run admin: what people, the SDK and browsers talk to."""
-    from services.embedded.single import serve_admin as run
-
-    asyncio.run(
-        run(data_dir=data_dir, scheduler=scheduler, grpc_port=port, http_port=http_port, log_level=log_level)
-    )
-
-
-@serve.command("executor")
-@_DATA_DIR
-@click.option("--scheduler", help="Host and port of the scheduler. Default: 127.0.0.1:8090.")
-@click.option("--port", type=_PORT, help="Port for gRPC. Default: 8094.")
-@click.option("--node", help="Name of this host. Default: the host name.")
-@_LOG_LEVEL
-def serve_executor(
-    data_dir: Path | None, scheduler: str | None, port: int | None, node: str | None, log_level: str | None
-) -> None:
-    """Run the executor of this host: it carries out actions."""
-    from services.embedded.single import serve_executor as run
-
-    asyncio.run(run(data_dir=data_dir, scheduler=scheduler, port=port, node=node, log_level=log_level))
+main.add_command(serve)
 
 
 @main.command()
 @_DATA_DIR
-def migrate(data_dir: Path | None) -> None:
-    """Bring the databases of a data directory to this version. The backend must not run."""
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the token. Default: $HANGAR_TOKEN_FILE, or `token` in the data directory.",
+)
+def token(data_dir: Path | None, path: Path | None) -> None:
+    """Print the token of this installation; make it when there is none.
+
+    Whoever has it may do everything. Services demand it of every call (HANGAR_TOKEN_FILE names its file to them)
+    and listen beyond loopback only with it. The SDK reads it from FLYTE_API_KEY, grpcurl sends it with
+    -H "authorization: Bearer TOKEN", and browsers are asked for it.
+    """
+    from services.embedded.token import print_token
+
+    print_token(data_dir, path)
+
+
+@main.command()
+@click.argument("address", default="127.0.0.1:8091")
+def health(address: str) -> None:
+    """Say whether the service at ADDRESS (host:port) serves. Exit code 1 when it does not."""
+    from services.embedded.health import check_health
+
+    check_health(address)
+    click.echo(f"{address} is SERVING")
+
+
+@main.command()
+@_DATA_DIR
+@click.option(
+    "--database",
+    help="URL of a PostgreSQL database of ledger and admin. Default: $HANGAR_SCHEDULER_DATABASE and "
+    "$HANGAR_ADMIN_DATABASE, or the files in the data directory.",
+)
+def migrate(data_dir: Path | None, database: str | None) -> None:
+    """Bring the databases to this version. With files in a data directory the backend must not run."""
     from services.embedded.upkeep import migrate_databases
 
-    for path in migrate_databases(data_dir):
-        click.echo(f"{path} is up to date")
+    for name in migrate_databases(data_dir, database):
+        click.echo(f"{name} is up to date")
 
 
 @main.command()
 @_DATA_DIR
+@click.option(
+    "--database",
+    help="Path or URL of the ledger. Default: $HANGAR_SCHEDULER_DATABASE, or the file in the data directory.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(data_dir: Path | None, as_json: bool) -> None:
+def doctor(data_dir: Path | None, database: str | None, as_json: bool) -> None:
     """Check that the ledger is in order, live and read-only. Exit code 1 when it is not."""
     from services.embedded.upkeep import examine_ledger
 
-    findings = examine_ledger(data_dir)
+    findings = examine_ledger(data_dir, database)
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:

@@ -126,6 +126,11 @@ INVARIANTS: Sequence[Invariant] = (
         f"WHERE a.phase IN ({Phase.PHASE_FAILED}, {Phase.PHASE_TIMED_OUT}) AND a.failure_kind = 0",
     ),
     Invariant(
+        "the ledger has one writer, and its number is that of the commits",
+        "SELECT 'writer ' || w.generation || ', commits of ' || g.number FROM writer w, generation g "
+        "WHERE w.generation <> g.number",
+    ),
+    Invariant(
         "every task that is named is stored",
         "SELECT 'action ' || a.id || ': ' || a.spec_digest FROM action a "
         "LEFT JOIN task_spec s ON s.digest = a.spec_digest WHERE s.digest IS NULL",

@@ -15,6 +15,8 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="HANGAR_EMBEDDED_")
 
+    host: str = "127.0.0.1"
+    """Address to listen on. With one beyond loopback every call needs the token, which is made when there is none."""
     grpc_port: int | None = Field(None, ge=0, le=65535)
     """Port for gRPC; not given: 8090, or any that is free when that is in use."""
     http_port: int | None = Field(None, ge=0, le=65535)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -40,10 +41,14 @@ async def run_backend(began: float, **given: object) -> None:
         click.echo(
             f"Hangar is ready after {time.monotonic() - began:.2f} s (of which imports {imported:.2f} s)."
         )
-        click.echo(f"  gRPC   {file.grpc}")
+        click.echo(f"  gRPC   {backend.grpc}")
         click.echo(f"  pages  {file.http}")
         click.echo(f"  data   {settings.data_dir.expanduser().absolute()}")
         click.echo(f"  log    {_short(log)}")
+        if backend.token is not None:
+            click.echo(
+                f"  token  {'`hangar token` prints it' if _is_stdout(log) else backend.token.reveal()}"
+            )
         click.echo("Stop it with Ctrl-C.")
         received = await signalled
         click.echo(f"\nStopping ({received.name}) …")
@@ -60,6 +65,14 @@ def _farewell(orphan_seconds: float) -> str:
         f"Stopped. Actions that run are left to their supervisors for {orphan_seconds:.0f} s: they go\n"
         "on when the backend is started again within that time; later they end, and run again then."
     )
+
+
+def _is_stdout(log: Path) -> bool:
+    """Says whether what is printed goes to the log: a token must not."""
+    try:
+        return os.path.samestat(log.stat(), os.fstat(1))
+    except OSError:
+        return True
 
 
 def _short(path: Path) -> str:

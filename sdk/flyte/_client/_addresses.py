@@ -28,6 +28,7 @@ class BackendFile:
         http: URL of its pages.
         version: Its version.
         started_at: When it started, RFC 3339.
+        token_file: File of the token that it demands; empty for none, or one that is not in a file.
     """
 
     pid: int
@@ -35,6 +36,14 @@ class BackendFile:
     http: str
     version: str = ""
     started_at: str = ""
+    token_file: str = ""
+
+    def token(self) -> str:
+        """The token that it demands, for those who may read it; empty when that is not known."""
+        try:
+            return Path(self.token_file).read_text("ascii").strip() if self.token_file else ""
+        except (OSError, UnicodeDecodeError):
+            return ""
 
 
 def read_backend_file(directory: Path) -> BackendFile | None:
@@ -47,6 +56,7 @@ def read_backend_file(directory: Path) -> BackendFile | None:
             http=_url(content["http"]),
             version=str(content.get("version", "")),
             started_at=str(content.get("started_at", "")),
+            token_file=str(content.get("token_file", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

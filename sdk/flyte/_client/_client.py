@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from flyte import errors
 from flyte._client._channel import Endpoint, open_channel
 from flyte._client._errors import from_rpc_error
 from flyte._client._loop import LOOP
@@ -39,6 +40,8 @@ class Client:
         patience: How long calls are tried again while it does not answer.
         locate: Where it listens now, for a backend that may come back at another address; asked when it
             does not answer. None when that is not known.
+        token: What is shown with every call; empty for nothing.
+        auth_type: Way to sign in that the configuration asks for, named when the backend demands a token.
     """
 
     def __init__(
@@ -46,8 +49,13 @@ class Client:
         endpoint: Endpoint,
         patience: Patience | None = None,
         locate: Callable[[], Endpoint | None] | None = None,
+        *,
+        token: str = "",
+        auth_type: str | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self._auth_type = auth_type
         self.patience = patience or Patience()
         self._locate = locate
         self._answered = False
@@ -108,14 +116,14 @@ class Client:
         backoff = Backoff(self._patience_seconds() if retried else 0.0)
         while True:
             try:
-                answer = await method(request, timeout=timeout)
+                answer = await method(request, timeout=timeout, metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
                 if error.code() in _RETRIED and await backoff.wait():
                     await self._look_around()
                     if on_retry is not None:
                         on_retry()
                     continue
-                raise from_rpc_error(error, self.endpoint.address) from None
+                raise self._error(error) from None
             self._answered = True
             return answer
 
@@ -140,7 +148,7 @@ class Client:
         lost = False
         backoff = Backoff(self._watching_seconds())
         while True:
-            stream = method(make_request(last))
+            stream = method(make_request(last), metadata=self._metadata)
             try:
                 async for answer in stream:
                     self._answered = True
@@ -149,17 +157,28 @@ class Client:
                     yield answer
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _RETRIED_STREAMS:
-                    raise from_rpc_error(error, self.endpoint.address) from None
+                    raise self._error(error) from None
                 if on_reconnect is not None and not lost:
                     on_reconnect()
                 lost = True
                 if not await backoff.wait():
-                    raise from_rpc_error(error, self.endpoint.address) from None
+                    raise self._error(error) from None
                 await self._look_around()
             else:
                 return
             finally:
                 stream.cancel()
+
+    def _error(self, error: grpc.aio.AioRpcError) -> errors.BaseRuntimeError:
+        found = from_rpc_error(error, self.endpoint.address)
+        if isinstance(found, errors.AuthenticationError) and self._auth_type and not self._metadata:
+            return errors.AuthenticationError(
+                found.code,
+                f"authType {self._auth_type!r} is not available, and the backend at {self.endpoint.address} demands "
+                "a token: set FLYTE_API_KEY to it, or give flyte.init(api_key=…). The operator gets it with "
+                "`hangar token`.",
+            )
+        return found
 
     def _patience_seconds(self) -> float:
         return self.patience.later if self._answered else self.patience.first

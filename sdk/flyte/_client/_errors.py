@@ -40,6 +40,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, endpoint: str) -> errors.BaseRun
     name = _class_name(reason) if reason else _DEFAULT_CODES.get(code, "InternalError")
     if code is grpc.StatusCode.UNAVAILABLE and not reason:
         return unreachable(endpoint, message)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return errors.AuthenticationError(name, message)
     if code is grpc.StatusCode.NOT_FOUND:
         return _NOT_FOUND.get(name, errors.RuntimeUserError)(name, message)
     if code in _USER_CODES:
@@ -84,7 +86,6 @@ _USER_CODES = frozenset(
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.PERMISSION_DENIED,
     }
 )

@@ -1,12 +1,16 @@
-"""Moves bytes to and from signed URLs."""
+"""Moves bytes to and from signed URLs: of the backend's HTTP port, or of the object store behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import http.client
+import logging
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flyte import errors
@@ -14,16 +18,35 @@ from flyte._client._client import Client
 from flyte._client._retry import Backoff
 from hangar.admin.v1 import data_service_pb2
 
+_log = logging.getLogger("flyte")
+
 _TIMEOUT_SECONDS = 60.0
 _PATIENCE_SECONDS = 30.0
+_PIECE_BYTES = 1024 * 1024
+_SHOW_SECONDS = 3.0
+"""How often a transfer that takes long says how far it is."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_EXPIRED_STATUS = frozenset({400, 401, 403})
+"""What stores say of a signature whose time is over: S3 says 403, some of its kind 400."""
+_RENEWALS = 2
+
+_Place = data_service_pb2.Upload
 
 
 async def upload(
-    client: Client, project: str, domain: str, kind: data_service_pb2.UploadKind, content: bytes
+    client: Client, project: str, domain: str, kind: data_service_pb2.UploadKind, content: bytes | Path
 ) -> str:
     """Stores content by its address, unless the backend has it already.
+
+    A try that fails asks for a new URL, so one that expired or moved meanwhile does no harm.
+
+    Args:
+        client: The backend.
+        project: Project that it is for.
+        domain: Domain that it is for.
+        kind: What it is.
+        content: The bytes, or a file, which is read piece by piece.
 
     Returns:
         Its key in the blob store.
@@ -31,68 +54,153 @@ async def upload(
     Raises:
         flyte.errors.RuntimeSystemError: When it cannot be stored.
     """
-    wanted = data_service_pb2.UploadRequest(
-        kind=kind, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
-    )
-    answer = await client.call(
-        client.data.CreateUploads,
-        data_service_pb2.CreateUploadsRequest(project=project, domain=domain, uploads=[wanted]),
-    )
-    [place] = answer.uploads
-    if not place.exists:
-        await put(place.url, content)
-    return place.key
+    size, sha256 = await asyncio.to_thread(_identity, content)
+    wanted = data_service_pb2.UploadRequest(kind=kind, sha256=sha256, size=size)
+    request = data_service_pb2.CreateUploadsRequest(project=project, domain=domain, uploads=[wanted])
+
+    async def place() -> _Place:
+        [found] = (await client.call(client.data.CreateUploads, request)).uploads
+        return found
+
+    first = await place()
+    if not first.exists:
+        await _try_again("PUT", first.url, content, lambda: _url_of(place))
+    return first.key
 
 
-async def put(url: str, content: bytes) -> None:
+async def _url_of(place: Callable[[], Awaitable[_Place]]) -> str:
+    """A new URL, empty when the content is stored already: an answer was lost on its way."""
+    found = await place()
+    return "" if found.exists else found.url
+
+
+async def put(url: str, content: bytes | Path) -> None:
     """Sends content to a signed URL.
 
     Raises:
         flyte.errors.RuntimeSystemError: When it is refused, or nothing answers.
     """
-    await _transfer("PUT", url, content)
+    await _try_again("PUT", url, content, None)
 
 
-async def get(url: str) -> bytes:
+async def get(url: str, renew: Callable[[], Awaitable[str]] | None = None) -> bytes:
     """Reads content from a signed URL.
+
+    Args:
+        url: The URL.
+        renew: Returns a new one when this one has expired. None: then it fails.
 
     Raises:
         flyte.errors.RuntimeSystemError: When it is refused, or nothing answers.
     """
-    return await _transfer("GET", url, None)
+    return await _try_again("GET", url, None, renew)
 
 
-async def _transfer(method: str, url: str, content: bytes | None) -> bytes:
+async def _try_again(
+    method: str, url: str, content: bytes | Path | None, renew: Callable[[], Awaitable[str]] | None
+) -> bytes:
+    """Makes a request until it succeeds, is refused for good, or its time is over."""
     backoff = Backoff(_PATIENCE_SECONDS)
-    what = f"{method} {urlsplit(url).netloc}{urlsplit(url).path}"
+    renewals = _RENEWALS if renew is not None else 0
     while True:
         try:
             return await asyncio.to_thread(_request, method, url, content)
         except urllib.error.HTTPError as error:
-            if error.code not in _RETRIED_STATUS or not await backoff.wait():
+            with error:
                 detail = error.read(500).decode("utf-8", errors="replace").strip()
-                raise errors.RuntimeSystemError(
-                    "BlobTransferError",
-                    f"{what} was refused with status {error.code}: {detail or error.reason}",
+            expired = error.code in _EXPIRED_STATUS and renewals > 0
+            renewals -= expired
+            if not expired and (error.code not in _RETRIED_STATUS or not await backoff.wait()):
+                raise _failure(
+                    method, url, f"was refused with status {error.code}: {detail or error.reason}"
                 ) from None
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             if not await backoff.wait():
                 reason = getattr(error, "reason", None) or error
-                raise errors.RuntimeSystemError(
-                    "BlobTransferError",
-                    f"{what} failed: {reason}. The backend's HTTP port must be reachable.",
+                raise _failure(
+                    method,
+                    url,
+                    f"failed: {reason}. This address, which the backend gave, must be reachable from here.",
                 ) from None
+        if renew is not None:
+            url = await renew()
+            if not url:
+                return b""
 
 
-def _request(method: str, url: str, content: bytes | None) -> bytes:
+def _failure(method: str, url: str, what: str) -> errors.RuntimeSystemError:
+    """The error of a transfer. The query of the URL is left out: it holds the signature."""
+    parts = urlsplit(url)
+    return errors.RuntimeSystemError(
+        "BlobTransferError", f"{method} {parts.scheme}://{parts.netloc}{parts.path} {what}"
+    )
+
+
+def _identity(content: bytes | Path) -> tuple[int, str]:
+    """Size and hex SHA-256."""
+    digest = hashlib.sha256()
+    size = 0
+    for piece in _pieces(content):
+        digest.update(piece)
+        size += len(piece)
+    return size, digest.hexdigest()
+
+
+def _pieces(content: bytes | Path) -> Iterator[bytes]:
+    """The content in pieces."""
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    else:
+        for start in range(0, len(content), _PIECE_BYTES):
+            yield content[start : start + _PIECE_BYTES]
+
+
+class _Progress:
+    """Says how far a transfer is, when it takes long."""
+
+    def __init__(self, verb: str, size: int) -> None:
+        self._verb = verb
+        self._size = size
+        self._done = 0
+        self._next = time.monotonic() + _SHOW_SECONDS
+
+    def add(self, size: int) -> None:
+        self._done += size
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _SHOW_SECONDS
+            whole = f" of {self._size / 1e6:.1f}" if self._size else ""
+            _log.info("%s: %.1f%s MB", self._verb, self._done / 1e6, whole)
+
+    def through(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            yield piece
+            self.add(len(piece))
+
+
+def _request(method: str, url: str, content: bytes | Path | None) -> bytes:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
-        raise errors.RuntimeSystemError("BlobTransferError", f"{url} is no HTTP address")
-    request = urllib.request.Request(url, data=content, method=method)  # noqa: S310 - http and https only
+        raise errors.RuntimeSystemError("BlobTransferError", f"{parts.scheme}:// is no HTTP address")
+    request = urllib.request.Request(url, method=method)  # noqa: S310 - http and https only
     if content is not None:
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        request.data = _Progress("Uploading", size).through(_pieces(content)) if size else b""
+        request.add_header("Content-Length", str(size))
         request.add_header("Content-Type", "application/octet-stream")
     handlers = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
     opener = urllib.request.build_opener(*handlers)
     with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-        body: bytes = answer.read()
-    return body
+        return _read(answer, int(answer.headers.get("Content-Length") or 0))
+
+
+def _read(answer: http.client.HTTPResponse, size: int) -> bytes:
+    progress = _Progress("Downloading", size)
+    body = bytearray()
+    while piece := answer.read(_PIECE_BYTES):
+        body += piece
+        progress.add(len(piece))
+    if size and len(body) != size:
+        raise http.client.IncompleteRead(b"", size - len(body))
+    return bytes(body)

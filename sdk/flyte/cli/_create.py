@@ -34,7 +34,7 @@ def create() -> Any:
 @click.option("-p", "--project", help="Project of new runs.")
 @click.option("-d", "--domain", help="Domain of new runs: development, staging or production.")
 @click.option("--builder", help="Not available: the backend prepares images by itself.")
-@click.option("--auth-type", help="Not available: authentication is not built yet.")
+@click.option("--auth-type", help="Not available: the token of the backend goes into FLYTE_API_KEY.")
 @click.option("--local-persistence", is_flag=True, help="Not available: local runs are not kept yet.")
 @click.option(
     "-o",
@@ -66,7 +66,10 @@ def config(
     refused = {
         "--org": (org, "this platform has no organisations"),
         "--builder": (builder, "the backend prepares images by itself"),
-        "--auth-type": (auth_type, "authentication is not built yet"),
+        "--auth-type": (
+            auth_type,
+            "the token of the backend goes into the environment variable FLYTE_API_KEY",
+        ),
         "--local-persistence": (local_persistence, "local runs are not kept yet"),
     }
     for name, (value, why) in refused.items():

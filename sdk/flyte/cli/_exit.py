@@ -30,8 +30,6 @@ _INTERNAL = (
 )
 
 _BY_CODE = {
-    "AuthenticationError": AUTH,
-    "UnauthenticatedError": AUTH,
     "PermissionDeniedError": AUTH,
     "ConfigFileNotFoundError": USAGE,
     "BackendStartError": PLATFORM,
@@ -43,6 +41,8 @@ _BY_CODE = {
 def of_error(error: BaseException) -> int:
     """The exit code of a command that failed before a run took place, or beside one."""
     if isinstance(error, errors.BaseRuntimeError):
+        if isinstance(error, errors.AuthenticationError):
+            return AUTH
         if error.code in _BY_CODE:
             return _BY_CODE[error.code]
         if error.code.endswith("NotFoundError") or isinstance(error, errors.ActionNotFoundError):

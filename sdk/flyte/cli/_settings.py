@@ -46,13 +46,14 @@ class Settings:
             flyte.errors.InitializationError: When the configuration is wrong.
         """
         from flyte._initialize import Session, install
-        from flyte.config import AdminConfig, TaskConfig, auto
+        from flyte.config import TaskConfig, auto
 
         config = auto(self.config)
         endpoint = self.endpoint if self.endpoint is not None else config.admin.endpoint
         insecure = self.insecure if self.insecure is not None else config.admin.insecure
         task = TaskConfig(project or config.task.project, domain or config.task.domain)
-        config = replace(config, admin=AdminConfig(endpoint, insecure), task=task)
+        admin = replace(config.admin, endpoint=endpoint, insecure=insecure)
+        config = replace(config, admin=admin, task=task)
         return install(Session(config, starts_backend=starts_backend))
 
 

@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any, cast
 
 from flyte import errors
-from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
+from flyte.config._model import (
+    AUTH_TYPES,
+    DEFAULT_DOMAIN,
+    DEFAULT_PROJECT,
+    AdminConfig,
+    Config,
+    LocalConfig,
+    TaskConfig,
+)
 from flyte.config._search import find_file
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
-_NOT_YET_AUTH = "authentication is not built yet: remove the key, the backend is reached without it"
+_NOT_YET_AUTH = "only tokens are available yet: remove the key, and set FLYTE_API_KEY to the token"
+_NO_TOKENS = (
+    "a token does not belong in a file that others read: remove the key, and set FLYTE_API_KEY to the token"
+)
 _NOT_YET_IMAGE = "the backend prepares images by itself: remove the key"
 
 # Section → key → type; a text instead of a type says why the documented key is refused.
@@ -24,9 +35,10 @@ _KEYS: dict[str, dict[str, type | str]] = {
     "admin": {
         "endpoint": str,
         "insecure": bool,
-        "authType": _NOT_YET_AUTH,
-        "caCertFilePath": "private certificates are not built yet: remove the key",
+        "authType": str,
+        "caCertFilePath": str,
         "clientId": _NOT_YET_AUTH,
+        "apiKey": _NO_TOKENS,
     },
     "image": {"builder": _NOT_YET_IMAGE, "image_refs": _NOT_YET_IMAGE, "registry": _NOT_YET_IMAGE},
     "task": {"org": "this platform has no organisations: remove the key", "project": str, "domain": str},
@@ -61,7 +73,12 @@ def load(path: Path | None) -> Config:
             "key local.persistence: keeping local runs is not built yet; remove it or set it to false"
         )
     return Config(
-        admin=AdminConfig(found.get(("admin", "endpoint")), found.get(("admin", "insecure"), False)),
+        admin=AdminConfig(
+            found.get(("admin", "endpoint")),
+            found.get(("admin", "insecure"), False),
+            checked_auth_type(found.get(("admin", "authType")), "admin.authType"),
+            found.get(("admin", "caCertFilePath")),
+        ),
         task=TaskConfig(
             found.get(("task", "project"), DEFAULT_PROJECT), found.get(("task", "domain"), DEFAULT_DOMAIN)
         ),
@@ -69,6 +86,17 @@ def load(path: Path | None) -> Config:
         source=path,
         overrides=tuple(sorted(value.origin for value in values if value.from_environment)),
     )
+
+
+def checked_auth_type(value: str | None, name: str) -> str | None:
+    """A way to sign in that the contract knows, whether or not it is available.
+
+    Raises:
+        flyte.errors.InitializationError: When it is none.
+    """
+    if value is not None and value not in AUTH_TYPES:
+        raise _error(f"{name} = {value!r} is not one of {', '.join(AUTH_TYPES)}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -86,7 +114,8 @@ class _Value:
         expected = _KEYS[self.section][self.key]
         where = self.origin if self.from_environment else f"{self.origin}: {self.section}.{self.key}"
         if isinstance(expected, str):
-            raise _error(f"{where} = {self.value!r}: {expected}")
+            shown = "" if expected is _NO_TOKENS else f" = {self.value!r}"
+            raise _error(f"{where}{shown}: {expected}")
         value: Any = self.value
         if value is None or (isinstance(value, expected) and value != ""):
             return cast("str | bool | None", value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 DEFAULT_PROJECT = "default"
 DEFAULT_DOMAIN = "development"
+AUTH_TYPES = ("Pkce", "ClientSecret", "ExternalCommand", "DeviceFlow")
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,15 @@ class AdminConfig:
     Attributes:
         endpoint: Where it listens, such as ``dns:///flyte.example.com``; None for the embedded backend.
         insecure: True for plain text instead of TLS.
+        auth_type: A way to sign in, such as "Pkce". None is available yet but a token (``FLYTE_API_KEY``), which
+            suffices: it matters only when the backend demands one and there is none.
+        ca_cert_file_path: PEM file of the certificates that TLS trusts; None for those of the system.
     """
 
     endpoint: str | None = None
     insecure: bool = False
+    auth_type: str | None = None
+    ca_cert_file_path: str | None = None
 
 
 @dataclass(frozen=True)

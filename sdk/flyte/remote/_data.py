@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from flyte import errors
@@ -36,9 +37,23 @@ class ActionData:
         Raises:
             flyte.errors.ActionNotFoundError: When there is no such action.
         """
-        answer = await client.call(client.runs.GetActionData, run_service_pb2.GetActionDataRequest(id=action))
-        inputs = await _document(answer.inputs, answer.inputs_url) if answer.HasField("inputs") else None
-        outputs = await _document(answer.outputs, answer.outputs_url) if answer.HasField("outputs") else None
+        request = run_service_pb2.GetActionDataRequest(id=action)
+
+        async def ask() -> run_service_pb2.GetActionDataResponse:
+            return await client.call(client.runs.GetActionData, request)
+
+        async def inputs_url() -> str:
+            return (await ask()).inputs_url
+
+        async def outputs_url() -> str:
+            return (await ask()).outputs_url
+
+        answer = await ask()
+        inputs = outputs = None
+        if answer.HasField("inputs"):
+            inputs = await _document(answer.inputs, answer.inputs_url, inputs_url)
+        if answer.HasField("outputs"):
+            outputs = await _document(answer.outputs, answer.outputs_url, outputs_url)
         return cls(inputs, outputs)
 
     def input_values(self, interface: Interface | None) -> ActionInputs:
@@ -91,7 +106,8 @@ def _output_index(name: str) -> tuple[int, str]:
     return (int(digits), name) if digits.isdigit() else (0, name)
 
 
-async def _document(payload: payload_pb2.Payload, url: str) -> bytes:
+async def _document(payload: payload_pb2.Payload, url: str, renew: Callable[[], Awaitable[str]]) -> bytes:
+    """A document; `renew` returns a new URL when this one has expired meanwhile."""
     if payload.WhichOneof("data") == "reference":
-        return await get(url)
+        return await get(url, renew)
     return payload.inline

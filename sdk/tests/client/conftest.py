@@ -16,7 +16,13 @@ from sdk.tests.client.fake_admin import FakeAdmin
 @pytest.fixture(autouse=True)
 def clean(monkeypatch, tmp_path):
     """No configuration of the machine takes part, and no session survives."""
-    for name in ("UCTL_CONFIG", "FLYTECTL_CONFIG", "FLYTE_ADMIN_ENDPOINT", "FLYTE_TASK_PROJECT"):
+    for name in (
+        "UCTL_CONFIG",
+        "FLYTECTL_CONFIG",
+        "FLYTE_ADMIN_ENDPOINT",
+        "FLYTE_TASK_PROJECT",
+        "FLYTE_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     home.mkdir()

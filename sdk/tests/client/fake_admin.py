@@ -87,11 +87,15 @@ class FakeAdmin:
     Attributes:
         on_create: Called with each new run, on the server's loop: decides how it ends.
         failures: Method name → how often it answers UNAVAILABLE before it works.
+        token: What calls have to show; empty for nothing.
+        tls: Private key and certificate in PEM form, to serve with TLS. Set before it starts.
     """
 
     def __init__(self, on_create: Callable[[FakeAdmin, FakeRun], None] | None = None) -> None:
         self.on_create = on_create
         self.failures: dict[str, int] = {}
+        self.token = ""
+        self.tls: tuple[bytes, bytes] | None = None
         self.runs: dict[str, FakeRun] = {}
         self.projects = {
             "default": project_pb2.Project(id="default", name="Default", domains=["development"])
@@ -147,7 +151,11 @@ class FakeAdmin:
         health = grpc.unary_unary_rpc_method_handler(_healthy)
         handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health})
         self._server.add_generic_rpc_handlers((handler,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self.tls is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, grpc.ssl_server_credentials([self.tls]))
         await self._server.start()
 
     # ------------------------------------------------------------------------------------ to drive runs
@@ -209,6 +217,10 @@ class FakeAdmin:
 
     async def arrive(self, method: str, context: Any) -> None:
         """Notes a call, and fails it when the test asked for that."""
+        shown = dict(context.invocation_metadata()).get("authorization")
+        if self.token and shown != f"Bearer {self.token}":
+            reason = "TOKEN_WRONG" if shown else "TOKEN_MISSING"
+            await refuse(context, grpc.StatusCode.UNAUTHENTICATED, reason, "show the token (FLYTE_API_KEY)")
         self.calls.append(method)
         if self.failures.get(method, 0) > 0:
             self.failures[method] -= 1

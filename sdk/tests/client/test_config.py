@@ -90,7 +90,8 @@ def test_environment_overrides_the_file(here, monkeypatch):
         ("admin: x", ["section admin", "'x'"]),
         ("- a", ["must contain sections", "list"]),
         ("admin: {", ["not valid YAML"]),
-        ("admin: {authType: Pkce}", ["admin.authType", "'Pkce'", "not built yet"]),
+        ("admin: {authType: Magic}", ["admin.authType", "'Magic'", "Pkce, ClientSecret"]),
+        ("admin: {clientId: x}", ["admin.clientId", "'x'", "FLYTE_API_KEY"]),
         ("image: {builder: local}", ["image.builder", "remove the key"]),
         ("task: {org: acme}", ["task.org", "'acme'"]),
         ("local: {persistence: true}", ["local.persistence", "not built yet"]),
@@ -130,8 +131,11 @@ async def test_init_from_config_has_a_twin(here):
 
 def test_init_refuses_what_is_not_built():
     """A documented parameter without its feature is refused by name."""
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="api_key='k'"):
-        flyte.init(api_key="k")
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="headless=True"):
+        flyte.init(headless=True)
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="client_credentials_secret") as caught:
+        flyte.init(client_credentials_secret="hush")
+    assert "hush" not in str(caught.value)
     with pytest.raises(flyte.errors.FeatureNotAvailableError, match="storage="):
         flyte.init_from_config(storage=object())
 

@@ -26,7 +26,7 @@ from services.admin.logs import Logs
 from services.admin.projects import Projects
 from services.admin.runs import Runs
 from services.common.blobs import BlobStore
-from services.common.errors import HangarError, InvalidArgument
+from services.common.errors import HangarError, InvalidArgument, Unavailable
 from services.common.names import DOMAINS
 
 _RUN = "/api/v1/projects/{project}/domains/{domain}/runs/{run}"
@@ -157,7 +157,10 @@ class ApiEndpoints:
         if not payload.HasField("reference"):
             return {"text": payload.inline.decode(errors="replace"), "size": len(payload.inline), "url": ""}
         size = payload.reference.size
-        shown = await self._blobs.get_range(payload.reference.key, 0, min(size, _SHOWN_BYTES))
+        try:
+            shown = await self._blobs.get_range(payload.reference.key, 0, min(size, _SHOWN_BYTES))
+        except Unavailable as error:  # the rest of the action is worth showing, above all now
+            shown = f"({error.message})".encode()
         return {"text": shown.decode(errors="replace"), "size": size, "url": url}
 
 

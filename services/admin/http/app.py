@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,7 +19,9 @@ from services.admin.http.api import ApiEndpoints
 from services.admin.http.blobs import BlobEndpoints
 from services.admin.http.errors import on_hangar_error, on_unknown_path
 from services.admin.http.guard import Guard
+from services.admin.http.login import LoginEndpoint, Sessions, TokenGate
 from services.admin.runs import Runs
+from services.common.auth import Token
 from services.common.errors import HangarError
 
 _STATIC = Path(str(files("services.admin.http"))) / "static"
@@ -27,7 +29,11 @@ _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 def build_http_app(
-    runs: Runs, api: ApiEndpoints, blobs: BlobEndpoints | None, hosts: Sequence[str] = ()
+    runs: Runs,
+    api: ApiEndpoints,
+    blobs: BlobEndpoints | None,
+    public_url: str = "",
+    token: Token | None = None,
 ) -> Starlette:
     """Returns the application: pages, their JSON, and objects.
 
@@ -35,8 +41,17 @@ def build_http_app(
         runs: Knows which runs have a page.
         api: JSON for the pages.
         blobs: Objects, None when the blob store signs and serves by itself.
-        hosts: Host names that requests may be for, beside those of loopback.
+        public_url: Address of the HTTP port as clients see it. Requests may be for its host, beside loopback.
+        token: What has to be shown. None: nothing.
     """
+    hosts = [*_HOSTS, _host(public_url)] if public_url else _HOSTS
+    middleware = [Middleware(Guard, hosts=hosts)]
+    login = []
+    if token is not None:
+        sessions = Sessions(token)
+        gate = Middleware(TokenGate, token=token, sessions=sessions, login_page=_STATIC / "login.html")
+        middleware.append(gate)
+        login.append(LoginEndpoint(token, sessions, public_url).route)
 
     async def run_page(request: Request) -> Response:
         await runs.record(RunIdentifier(**request.path_params))
@@ -53,15 +68,21 @@ def build_http_app(
         Route("/v2/runs/project/{project}/domain/{domain}/{name}", run_page),
         Route("/v2/domain/{domain}/project/{project}/runs/{name}", run_page),
         Route("/healthz", health),
+        *login,
         *api.routes,
         *(blobs.routes if blobs else ()),
         Mount("/static", _Static(directory=_STATIC)),
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, hosts=(*_HOSTS, *hosts))],
+        middleware=middleware,
         exception_handlers={HangarError: on_hangar_error, 404: on_unknown_path, 500: on_hangar_error},
     )
+
+
+def _host(url: str) -> str:
+    host = urlsplit(url).hostname or ""
+    return f"[{host}]" if ":" in host else host
 
 
 class _Static(StaticFiles):

@@ -20,6 +20,7 @@ _STATUS: dict[type[errors.HangarError], int] = {
     errors.AlreadyExists: 409,
     errors.FailedPrecondition: 409,
     errors.ResourceExhausted: 429,
+    errors.Unimplemented: 501,
     errors.Unavailable: 503,
 }
 _PAGE = """<!doctype html>

@@ -22,8 +22,8 @@ _UNSAFE = {"POST", "PUT", "PATCH", "DELETE"}
 class Guard:
     """Keeps other web sites out.
 
-    There is no authentication on loopback, so a page of another site in the user's browser must neither read
-    (by a name of its own that leads here) nor change anything.
+    On loopback there may be no token, and with one the browser sends its cookie by itself: a page of another site
+    must neither read (by a name of its own that leads here) nor change anything.
 
     Args:
         app: What it guards.

@@ -4,53 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from services.common.errors import FailedPrecondition, InvalidArgument
+from services.common.auth import Token, check_exposure
+from services.common.errors import FailedPrecondition
 from services.common.serve import check_address
 
 
-def check_loopback(host: str) -> None:
-    """Accepts an address of this machine only.
-
-    Raises:
-        InvalidArgument: Others could reach the address (reason ``AUTHENTICATION_MISSING``).
-    """
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        message = (
-            f"host {host!r} can be reached by others, and this version has no authentication yet: "
-            "listen on 127.0.0.1, and reach it through an SSH tunnel"
-        )
-        raise InvalidArgument(message, reason="AUTHENTICATION_MISSING", field="host")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a listening socket on loopback.
+def listen(host: str, port: int, token: Token | None = None) -> socket.socket:
+    """Returns a listening socket.
 
     Args:
-        host: Address of this machine.
+        host: Address of this machine; one that others can reach needs a token.
         port: Port, or 0 for any that is free.
+        token: What callers have to show.
 
     Raises:
-        InvalidArgument: The address is not of loopback.
+        InvalidArgument: Others can reach the address, and there is no token (reason ``TOKEN_REQUIRED``).
         FailedPrecondition: It is in use (reason ``ADDRESS_UNAVAILABLE``).
     """
-    check_loopback(host)
+    check_exposure(host, token)
     check_address(host, port)
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:  # taken since it was checked
         message = f"address {host}:{port} cannot be taken: {error.strerror}"
         raise FailedPrecondition(message, reason="ADDRESS_UNAVAILABLE") from error
+
+
+def reachable_host(host: str) -> str:
+    """Returns how others reach this machine when it listens on a host.
+
+    For all of its addresses at once that is the one from which it would reach the outside itself.
+    """
+    if host not in ("0.0.0.0", "::"):  # noqa: S104  # compared, not listened on
+        return f"[{host}]" if ":" in host else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 class _Server(uvicorn.Server):

@@ -25,6 +25,7 @@ from services.admin.settings import Settings
 from services.admin.tests.fake_scheduler import FakeScheduler
 from services.common.blobs import BlobStore
 from services.common.channel import connect
+from services.common.db import is_sqlite
 from services.common.serve import build_server
 
 
@@ -117,12 +118,15 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path, monkeypatch):
+async def world(tmp_path, database_url, monkeypatch):
     """Admin that runs, and a scheduler that does as it is told."""
     monkeypatch.delenv("HANGAR_ADMIN_SCHEDULER", raising=False)
-    scheduler = FakeScheduler(tmp_path / "ledger.db")
+    scheduler = FakeScheduler(database_url)
     port = await scheduler.start()
-    app = AdminApp(Settings.load(data_dir=tmp_path, http_port=0, scheduler=f"127.0.0.1:{port}"))
+    # PostgreSQL is shared with the ledger, as one database for all services is.
+    databases = {"ledger": database_url, "database": "" if is_sqlite(database_url) else database_url}
+    settings = Settings.load(data_dir=tmp_path, http_port=0, scheduler=f"127.0.0.1:{port}", **databases)
+    app = AdminApp(settings)
     server = build_server(app.registrations)
     channel = connect(f"127.0.0.1:{server.bind('127.0.0.1', 0)}")
     await app.start()

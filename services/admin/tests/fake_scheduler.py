@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,7 +28,7 @@ START = 1_700_000_000_000_000
 class FakeScheduler(SchedulerServiceServicer):
     """The ledger's writer. Its clock moves a second with every event."""
 
-    def __init__(self, ledger: Path) -> None:
+    def __init__(self, ledger: str) -> None:
         self.engine = writer_engine(ledger)
         migrate(self.engine, migrations)
         self.events: list[Event] = []

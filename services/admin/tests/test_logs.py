@@ -46,7 +46,7 @@ async def test_a_tail_follows_attempts_until_the_end(world):
     first = world.scheduler.add_attempt(run, "a0")
     await chunk(world, first, 0, "a")
     stream = world.logs.TailLogs(messages.TailLogsRequest(action=world.action(run)))
-    message = await asyncio.wait_for(stream.read(), DEADLINE)
+    message = await asyncio.wait_for(anext(aiter(stream)), DEADLINE)
     assert [line.text for line in message.lines] == ["a"]
     await chunk(world, first, 1, "b")
     world.scheduler.add_attempt(run, "a0", ended=True)

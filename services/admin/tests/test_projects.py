@@ -1,12 +1,13 @@
 import grpc
 import pytest
+from sqlalchemy import text
 
 from hangar.admin.v1 import project_service_pb2 as messages
 from hangar.admin.v1.project_pb2 import Project
 from services.admin import migrations
-from services.admin.store import AdminModel
+from services.admin.store import AdminModel, ProjectRecord, Store
 from services.common import errors
-from services.common.db import migrate, writer_engine
+from services.common.db import migrate, upgrade, version_table, writer_engine
 from services.common.grpc_errors import from_rpc_error
 
 
@@ -85,13 +86,21 @@ async def test_unknown_projects_and_tokens_are_refused(world):
     assert (await refused(world.projects.ListProjects(listing))).reason == "PAGE_TOKEN_INVALID"
 
 
-def test_migrations_make_the_tables(tmp_path):
-    """A migrated database is what the table classes say."""
+@pytest.mark.parametrize("revision", ["base", "0001", "0002"])
+def test_migrations_make_the_tables(database_url, revision):
+    """From nothing and from every revision a database gets to what the table classes say, and keeps its projects."""
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    engine = writer_engine(tmp_path / "admin.db")
+    engine = writer_engine(database_url)
+    upgrade(engine, migrations, revision)
+    record = ProjectRecord("kept", "Kept", "", {"a": "b"}, False, 5)
+    if revision != "base":
+        Store(engine).create_project(record)
     migrate(engine, migrations)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), AdminModel.metadata) == []
+        opts = {"version_table": version_table(engine, migrations)}
+        assert compare_metadata(MigrationContext.configure(connection, opts=opts), AdminModel.metadata) == []
+        assert connection.scalar(text(f"SELECT version_num FROM {opts['version_table']}")) == "0002"
+    assert Store(engine).list_projects() == ([record] if revision != "base" else [])
     engine.dispose()

@@ -17,7 +17,7 @@ DEADLINE = 30
 
 async def read(stream):
     """Returns the next message of a stream."""
-    return await asyncio.wait_for(stream.read(), DEADLINE)
+    return await asyncio.wait_for(anext(aiter(stream)), DEADLINE)
 
 
 async def test_a_run_is_created_once_per_name(world):

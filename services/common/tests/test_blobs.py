@@ -1,4 +1,3 @@
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,10 +11,10 @@ from services.common.clock import ManualClock
 from services.common.errors import (
     FailedPrecondition,
     InvalidArgument,
-    NotFound,
     PermissionDenied,
-    ResourceExhausted,
+    Unavailable,
 )
+from services.common.tests.small_disk import small_disk
 
 
 @pytest.fixture
@@ -24,67 +23,9 @@ def store(tmp_path):
     return BlobStore((tmp_path / "some blobs").as_uri())
 
 
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    """Yields the parts."""
-    for part in parts:
-        yield part
-
-
-async def test_what_is_put_can_be_got(store):
-    """Whole, in ranges, as a stream, by head and by list: an object reads as it was written last."""
-    await store.put("runs/p/a.json", b"old")
-    await store.put("runs/p/a.json", b"0123456789")
-    assert await store.get("runs/p/a.json") == b"0123456789"
-    assert await store.get_range("runs/p/a.json", 2, 5) == b"234"
-    assert await store.get_range("runs/p/a.json", 8, 50) == b"89"
-    assert b"".join([each async for each in store.get_stream("runs/p/a.json", 3)]) == b"3456789"
-    assert (await store.head("runs/p/a.json")).size == 10
-    assert [each.key async for each in store.list("runs")] == ["runs/p/a.json"]
-    assert await store.exists("runs/p/a.json")
-    await store.delete("runs/p/a.json")
-    await store.delete("runs/p/a.json")
-    assert not await store.exists("runs/p/a.json")
-    with pytest.raises(NotFound, match=r"runs/p/a\.json does not exist"):
-        await store.get("runs/p/a.json")
-
-
-async def test_a_stream_is_stored_whole_or_not_at_all(store):
-    """A wrong digest, too many bytes or a broken source leave nothing, not even a part."""
-    good = hashlib.sha256(b"abcdef").hexdigest()
-    assert await store.put_stream("code/x.tar.gz", pieces(b"abc", b"def"), sha256=good, max_bytes=6) == 6
-    assert await store.get("code/x.tar.gz") == b"abcdef"
-    with pytest.raises(InvalidArgument, match="SHA-256"):
-        await store.put_stream("code/y", pieces(b"abc", b"deg"), sha256=good)
-    with pytest.raises(ResourceExhausted, match="more than the 5 bytes"):
-        await store.put_stream("code/y", pieces(b"abc", b"def"), max_bytes=5)
-
-    async def broken() -> AsyncIterator[bytes]:
-        yield b"x" * (20 * 1024 * 1024)
-        raise ConnectionResetError("gone")
-
-    with pytest.raises(ConnectionResetError):
-        await store.put_stream("code/y", broken())
-    assert not await store.exists("code/y")
-    assert [path.name for path in (store.directory / "code").iterdir()] == ["x.tar.gz"]
-
-
-async def test_readers_never_see_half_an_object(store):
-    """While an object is written again and again, every read is one of the versions."""
-    versions = [bytes([value]) * 300_000 for value in range(8)]
-    await store.put("k", versions[0])
-
-    async def write() -> None:
-        for version in versions:
-            await store.put("k", version)
-
-    writing = asyncio.create_task(write())
-    while not writing.done():
-        assert await store.get("k") in versions
-    await writing
-
-
 @pytest.mark.parametrize(
-    "key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".hidden", "a b", "a\x00", "x" * 1025]
+    "key",
+    ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.", ".hidden", "a\\b", "a#1", "a\x00", "a\nb", "x" * 1025],
 )
 async def test_keys_cannot_leave_the_store(store, key):
     """A key that is not a plain relative path is refused by every operation."""
@@ -158,3 +99,34 @@ def test_the_signing_key_is_made_once(tmp_path):
     assert load_signing_key(path) == key
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in tmp_path.iterdir()] == ["secret.key"]
+
+
+async def test_a_full_blob_directory_is_named(tmp_path):
+    """The message has directory, free and needed bytes; nothing half-written stays, and room lets it go on."""
+    with small_disk(tmp_path / "disk") as disk:
+        store = BlobStore((disk.path / "blobs").as_uri())
+        await store.put("a", b"x")
+        disk.fill(leave=100_000)
+        with pytest.raises(Unavailable, match=rf"the disk of {disk.path}/blobs is full: .* needs 500000"):
+            await store.put("b", b"y" * 500_000)
+
+        async def much() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"z" * 1_000_000
+
+        with pytest.raises(Unavailable, match="is full"):
+            await store.put_stream("b", much())
+        assert [path.name for path in (disk.path / "blobs").iterdir()] == ["a"]
+        disk.make_room()
+        await store.put("b", b"y" * 500_000)
+        assert await store.get("b") == b"y" * 500_000
+
+
+async def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    """At the start of a service, with what to do."""
+    store = BlobStore(tmp_path.as_uri())
+    await store.check()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    await store.check(writes=False)
+    with pytest.raises(FailedPrecondition, match="is not writable for this user: change its owner or mode"):
+        await store.check()

@@ -1,13 +1,25 @@
 import os
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sqlalchemy
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import OperationalError
 
 from services.common.data_directory import prepare_directory, write_atomically
-from services.common.db import database_url, migrate, reader_engine, writer_engine
-from services.common.errors import FailedPrecondition, InvalidArgument
+from services.common.db import (
+    database_url,
+    is_passing,
+    is_sqlite,
+    migrate,
+    reader_engine,
+    unavailable_while_away,
+    version_table,
+    writer_engine,
+)
+from services.common.errors import FailedPrecondition, InvalidArgument, Unavailable
 from services.common.tests import example_migrations
 
 
@@ -100,10 +112,131 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 def test_urls_of_databases():
     """Paths are SQLite, PostgreSQL URLs are accepted, others are refused by name without the password."""
     assert database_url(Path("/a/b c.db")).database == "/a/b c.db"
-    assert database_url("postgresql://u:p@h/db").get_backend_name() == "postgresql"
-    with pytest.raises(InvalidArgument) as caught:
-        database_url("mysql://u:hidden@h/db")
-    assert "mysql://u:***@h/db" in caught.value.message
+    for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        assert database_url(f"{scheme}://u:p@h/db").drivername == "postgresql+psycopg"
+    for scheme in ("mysql", "postgresql+psycopg2", "sqlite+aiosqlite"):
+        with pytest.raises(InvalidArgument) as caught:
+            database_url(f"{scheme}://u:hidden@h/db")
+        assert f"{scheme}://u:***@h/db" in caught.value.message
+    with pytest.raises(InvalidArgument, match="cannot be read: use sqlite"):
+        database_url("://")
+    assert is_sqlite("a.db")
+    assert not is_sqlite("postgres://h/db")
+
+
+@pytest.fixture
+def url(postgres):
+    """A fresh PostgreSQL database."""
+    url = postgres.url("common")
+    yield url
+    postgres.drop(url)
+
+
+@contextmanager
+def engine_of(make, *args, **kwargs):
+    """An engine that is disposed of."""
+    engine = make(*args, **kwargs)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def test_sessions_of_postgresql(url):
+    """Writers commit durably and do not wait for ever; readers see one snapshot, cannot write, and take turns."""
+    names = ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout", "application_name")
+    with engine_of(writer_engine, url, name="someone") as engine, engine.connect() as connection:
+        found = [connection.scalar(text(f"SHOW {name}")) for name in names]
+    assert found == ["on", "5s", "10s", "someone"]
+    with engine_of(reader_engine, url, seconds=0.2) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+        assert connection.scalar(text("SHOW transaction_read_only")) == "on"
+        with pytest.raises(OperationalError, match="statement timeout") as caught:
+            connection.execute(text("SELECT pg_sleep(5)"))
+        assert is_passing(caught.value)
+
+
+def test_what_the_url_says_of_a_session_wins(url):
+    """Options of the operator are kept beside those of the platform, and win."""
+    given = url + "?application_name=mine&options=-c%20lock_timeout%3D1s"
+    with engine_of(writer_engine, given) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SHOW lock_timeout")) == "1s"
+        assert connection.scalar(text("SHOW synchronous_commit")) == "on"
+        assert connection.scalar(text("SHOW application_name")) == "mine"
+
+
+def test_text_with_nul_characters_is_kept_readable(url):
+    """PostgreSQL has no NUL in text: it becomes the replacement character, in rows, copies and questions."""
+    with engine_of(writer_engine, url) as engine, engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE words (id bigint, word text)")
+        connection.execute(text("INSERT INTO words VALUES (1, :word)"), {"word": "a\0b"})
+        rows = [{"id": 2, "word": "\0\0"}, {"id": 3, "word": "tab\t\\N"}, {"id": 4, "word": None}]
+        connection.exec_driver_sql('COPY words ("id", "word") FROM STDIN', rows)
+        found = connection.scalars(text("SELECT word FROM words ORDER BY id")).all()
+        assert found == ["a\ufffdb", "\ufffd\ufffd", "tab\t\\N", None]
+        same = text("SELECT count(*) FROM words WHERE word = :word")
+        assert connection.scalar(same, {"word": "a\0b"}) == 1
+
+
+def test_two_packages_of_migrations_share_a_postgresql_database(url, tmp_path):
+    """Each has a table of its own for its revision."""
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "versions" / "r0001.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision = 'r0001'\ndown_revision = None\n"
+        "def upgrade():\n    op.create_table('elsewhere', sa.Column('id', sa.Integer))\n"
+    )
+    other = ModuleType("services.other.migrations")
+    other.__path__ = [str(tmp_path)]
+    with engine_of(writer_engine, url) as engine:
+        for package in (example_migrations, other, example_migrations, other):
+            migrate(engine, package)
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        assert {"parent", "child", "elsewhere", "hangar_other_revision"} <= tables
+        assert version_table(engine, example_migrations) != version_table(engine, other)
+
+
+def test_who_may_not_create_tables_is_told_so(postgres, url):
+    """Without the right to create tables the error names the database and what is needed, and not the password."""
+    with engine_of(writer_engine, url) as engine, engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE guest LOGIN PASSWORD 'hidden'")
+    name = make_url(url).set(username="guest", password="hidden").render_as_string(hide_password=False)
+    try:
+        with (
+            engine_of(writer_engine, name) as engine,
+            pytest.raises(
+                FailedPrecondition, match=r"permission denied.*must be allowed to create"
+            ) as caught,
+        ):
+            migrate(engine, example_migrations)
+        assert "hidden" not in caught.value.message
+    finally:
+        with engine_of(writer_engine, url) as engine, engine.begin() as connection:
+            connection.exec_driver_sql("DROP ROLE guest")
+
+
+def test_a_database_that_is_away_is_named(postgres_own):
+    """Who cannot connect is told which database, and why."""
+    url = postgres_own.url("away")
+    postgres_own.stop()
+    with (
+        engine_of(writer_engine, url) as engine,
+        pytest.raises(
+            FailedPrecondition, match=r"postgresql\+psycopg://hangar:\*\*\*@.* cannot be opened"
+        ) as caught,
+    ):
+        migrate(engine, example_migrations)
+    assert "refused" in caught.value.message
+    with engine_of(reader_engine, url) as engine:
+        with (
+            pytest.raises(Unavailable, match=r"the ledger cannot be reached: .*refused.*; try again") as away,
+            unavailable_while_away("the ledger", "LEDGER_UNAVAILABLE"),
+            engine.connect(),
+        ):
+            pass
+        assert away.value.reason == "LEDGER_UNAVAILABLE"
+        postgres_own.start()
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
 
 
 def test_data_directories_are_made_private(tmp_path):

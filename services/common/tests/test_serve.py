@@ -1,6 +1,9 @@
 import asyncio
 import os
 import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -12,8 +15,14 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]
 from opentelemetry import trace
 
 from services.common.errors import FailedPrecondition
-from services.common.serve import build_server, check_address, wait_for_signal
-from services.common.tests.echo import start_echo
+from services.common.serve import (
+    Registration,
+    build_server,
+    check_address,
+    run_until_signal,
+    wait_for_signal,
+)
+from services.common.tests.echo import Echo, add_echo, start_echo
 
 
 async def test_calls_are_answered_unary_and_streaming():
@@ -98,3 +107,73 @@ async def test_a_signal_ends_the_wait():
     assert await asyncio.wait_for(waiting, 10) is signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Standby:
+    """A service that waits for its turn; the test says when that is."""
+
+    def __init__(self) -> None:
+        self.registrations = [Registration(add_echo, Echo(lambda request: request), "test.Echo")]
+        self.events: list[str] = []
+        self.set_serving: Any = None
+
+    def announce(self, set_serving: Callable[[bool], Awaitable[None]]) -> None:
+        self.set_serving = set_serving
+
+    async def start(self) -> None:
+        self.events.append("start")
+
+    async def drain(self) -> None:
+        self.events.append("drain")
+
+    async def stop(self) -> None:
+        self.events.append("stop")
+
+
+async def test_a_standby_answers_before_its_turn():
+    """It listens and says NOT_SERVING until it announces itself; a signal drains it, then stops it."""
+    app, port = Standby(), free_port()
+    running = asyncio.create_task(run_until_signal(app, "127.0.0.1", port))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def status(name: str) -> int:
+            request = health_pb2.HealthCheckRequest(service=name)
+            return int((await health.Check(request, wait_for_ready=True, timeout=20)).status)
+
+        no, yes = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
+        while not app.events:  # noqa: ASYNC110  # until it is started
+            await asyncio.sleep(0.01)
+        assert [await status(""), await status("test.Echo")] == [no, no]
+        await app.set_serving(True)
+        assert [await status(""), await status("test.Echo")] == [yes, yes]
+        await app.set_serving(False)
+        assert [await status(""), await status("test.Echo")] == [no, no]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 20)
+    assert app.events == ["start", "drain", "stop"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+async def test_a_signal_ends_a_start_that_takes_long():
+    """A service that cannot finish its start is stopped by the first signal."""
+    app = Standby()
+    starting = asyncio.Event()
+
+    async def never() -> None:
+        starting.set()
+        await asyncio.Event().wait()
+
+    app.start = never  # type: ignore[method-assign]
+    running = asyncio.create_task(run_until_signal(app, "127.0.0.1", 0))
+    await asyncio.wait_for(starting.wait(), 20)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(running, 20)
+    assert app.events == ["drain", "stop"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def free_port() -> int:
+    """Returns a port that is free for now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

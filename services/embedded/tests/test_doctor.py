@@ -16,9 +16,9 @@ RUN = RunIdentifier(project="default", domain="development", name="r")
 
 
 @pytest.fixture
-async def ledger(tmp_path):
+async def ledger(database_url):
     """A ledger with a run of three actions, in order."""
-    scheduler = FakeScheduler(tmp_path / "ledger.db")
+    scheduler = FakeScheduler(database_url)
     request = CreateRunRequest(run=RUN, task=TaskSpec(name="env.main"), inputs=Payload(inline=b"{}"))
     await scheduler.CreateRun(request, None)
     await scheduler.add_action(RUN, "one", parent="a0")
@@ -33,13 +33,14 @@ async def ledger(tmp_path):
     with scheduler.engine.begin() as connection:
         row = {"id": 1, "number": 1, "started_at": 0, "batch": 0, **ids}
         connection.execute(tables.GENERATION.insert().values(**row))
+        connection.execute(tables.WRITER.update().values(generation=1))
     yield scheduler
     scheduler.close()
 
 
-def look(path):
+def look(database):
     """Returns what is found, as a reader of a live ledger."""
-    engine = reader_engine(path)
+    engine = reader_engine(database)
     try:
         with engine.connect() as connection:
             return {each.claim: each.count for each in examine(connection) if each.count}
@@ -47,9 +48,9 @@ def look(path):
         engine.dispose()
 
 
-def test_a_ledger_in_order_has_no_findings(ledger, tmp_path):
+def test_a_ledger_in_order_has_no_findings(ledger, database_url):
     """What the writer leaves in any moment is in order."""
-    assert look(tmp_path / "ledger.db") == {}
+    assert look(database_url) == {}
 
 
 BREAKS = [
@@ -73,16 +74,17 @@ BREAKS = [
     ("a run knows the cursor", "UPDATE run SET cursor = 1"),
     ("every action has inputs", "DELETE FROM action_output"),
     ("an action that failed", "UPDATE action SET phase = 7, ended_at = 1 WHERE name = 'two'"),
+    ("the ledger has one writer", "UPDATE writer SET generation = 7"),
     ("every task that is named", "DELETE FROM task_spec"),
 ]
 
 
 @pytest.mark.parametrize(("claim", "damage"), BREAKS, ids=[claim for claim, _ in BREAKS])
-def test_each_kind_of_damage_is_found(ledger, tmp_path, claim, damage):
+def test_each_kind_of_damage_is_found(ledger, database_url, claim, damage):
     """Every invariant that is broken on purpose is reported."""
     with ledger.engine.begin() as connection:
         connection.execute(sa.text(damage))
-    assert any(each.startswith(claim) for each in look(tmp_path / "ledger.db"))
+    assert any(each.startswith(claim) for each in look(database_url))
 
 
 def test_all_invariants_are_tested():

@@ -40,6 +40,8 @@ def test_the_backend_starts_serves_and_stops(tmp_path):
                 "hangar.admin.v1.RunService",
                 "hangar.scheduler.v1.SchedulerService",
                 "hangar.executor.v1.ExecutorService",
+                "hangar.image.v1.ImageService",
+                "hangar.app.v1.AppService",
             ):
                 answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -143,7 +145,7 @@ def test_wrong_settings_are_refused_by_name(tmp_path):
     refused = hangar(tmp_path, "up", *FREE, HANGAR_EXECUTOR_CPUS="1")
     assert "HANGAR_EXECUTOR_CPUS is not a setting: did you mean HANGAR_EXECUTOR_CPU" in refused.stderr
     refused = hangar(tmp_path, "serve", "admin", HANGAR_ADMIN_HOST="0.0.0.0")
-    assert "no authentication yet" in refused.stderr
+    assert "HANGAR_ADMIN_HOST is '0.0.0.0', which others can reach: that needs a token" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -92,6 +92,7 @@ export function prettyJson(text) {
 
 export async function getJson(path) {
   const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (response.status === 401) location.reload(); // the session has ended: the page asks to sign in
   const content = await response.json().catch(() => ({ message: response.statusText }));
   if (!response.ok) throw new Error(content.message || response.statusText);
   return content;
