@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := services sdk examples benchmarks integration_tests tools conftest.py
 TESTS ?=
 
-.PHONY: help setup demo test check format protos protos-check bench lock clean
+.PHONY: help setup demo up down test check format protos protos-check bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1|/' | column -t -s'|'
@@ -16,6 +16,12 @@ setup: ## prepare .venv with the flyte and hangar commands; nothing to do takes 
 
 demo: setup ## train models on handwritten digits, through all the services, on this machine
 	@examples/digits/demo.sh
+
+up: setup ## run the whole platform in containers, with PostgreSQL and S3, on this host's Docker Engine
+	@deploy/up.sh
+
+down: ## stop what `make up` started, and keep its data; VOLUMES=1 removes the data
+	@VOLUMES=$(VOLUMES) deploy/down.sh
 
 test: setup ## run every test; TESTS="path -k word" runs some
 	@$(BIN)/python -m pytest $(TESTS)

@@ -1,0 +1,243 @@
+"""The platform in containers, brought up for real: five services apart, PostgreSQL, S3, Envoy, the Docker engine."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from integration_tests.api import phase_of
+from integration_tests.compose_stack import ROOT, ComposeStack
+from integration_tests.polling import until
+from integration_tests.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(900)  # images are built, and packages fetched
+
+PIPELINE = """
+    import flyte
+
+    env = flyte.TaskEnvironment(name="my_env")
+
+    @env.task
+    def step_one(x: int) -> int:
+        return x * 2
+
+    @env.task
+    def step_two(x: int) -> int:
+        return x + 10
+
+    @env.task
+    def pipeline(x: int) -> int:
+        a = step_one(x)
+        b = step_two(a)
+        return b
+"""
+
+# Its tasks go on when the test says so: by a file that a later bundle would not have, an input that is there, …
+SLOW = """
+    import asyncio
+
+    import flyte
+
+    env = flyte.TaskEnvironment(name="slow", resources=flyte.Resources(cpu=1, memory="256Mi"))
+
+    @env.task
+    async def nap(seconds: float, index: int) -> int:
+        await asyncio.sleep(seconds)
+        return index
+
+    @env.task
+    async def main(seconds: float) -> list[int]:
+        return list(await asyncio.gather(*(nap(seconds, index) for index in range(4))))
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(docker_url, record_testsuite_property):
+    """An installation that `make up` started from built images; afterwards nothing is left of it."""
+    stack = ComposeStack(docker_url)
+    task_images = set(stack.docker("images", "--quiet", "--filter", "reference=hangar/*").split())
+    try:
+        began = time.monotonic()
+        stack.build()
+        built = time.monotonic()
+        stack.said = stack.up()
+        record_testsuite_property("compose images built after seconds", round(built - began, 1))
+        record_testsuite_property("compose ready after seconds", round(time.monotonic() - built, 1))
+        yield stack
+        identity = stack.executor_identity()
+        stack.down(volumes=True)
+        assert not stack.docker("ps", "--all", "--quiet", "--filter", f"label=hangar.executor={identity}")
+    except BaseException:
+        print(stack.logs())
+        raise
+    finally:
+        stack.down(volumes=True)
+        stack.remove_images()
+        made = set(stack.docker("images", "--quiet", "--filter", "reference=hangar/*").split()) - task_images
+        for image in made:  # the same definition may be in use by other installations on this engine
+            if not stack.docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}"):
+                stack.docker("rmi", image)
+        assert stack.leftovers() == []
+
+
+@pytest.fixture
+def workspace(stack, place, request):
+    """A user's directory whose configuration names the installation, with its token."""
+    workspace = Workspace(place / "users" / f"compose-{request.node.name}", stack.address)
+    workspace.environ.update(stack.user())
+    return workspace
+
+
+@pytest.fixture
+def api(stack):
+    """The installation's API."""
+    api = stack.api()
+    yield api
+    api.close()
+
+
+def get(url, **headers):
+    """Status and text of a page."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode()
+
+
+def test_first_start_says_how_to_use_it(stack):
+    """`make up` prints the address, the pages, the token once, and the commands to run something."""
+    assert f"address   {stack.address}" in stack.said
+    assert f"pages     {stack.url}" in stack.said
+    assert stack.said.count(stack.token) == 1
+    assert f"flyte create config --endpoint {stack.address} --insecure" in stack.said
+    assert "export FLYTE_API_KEY=" in stack.said
+
+
+def test_only_the_front_door_is_reachable(stack):
+    """Of all containers only Envoy's publishes a port, on loopback unless the operator says otherwise."""
+    published = {
+        service: stack.inspect(service)["HostConfig"]["PortBindings"] for service in stack.services()
+    }
+    assert published.pop("envoy") == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(stack.port)}]}
+    assert len(published) == 7
+    assert not any(published.values())
+
+
+def test_no_service_without_a_need_runs_as_root(stack):
+    """Only those that work with the engine's socket are root, and nobody has it beside them."""
+    with_socket = {"executor", "image-builder"}
+    for service in stack.services():
+        found = stack.inspect(service)
+        assert "no-new-privileges:true" in found["HostConfig"]["SecurityOpt"]
+        sockets = [mount for mount in found["Mounts"] if mount["Destination"] == "/var/run/docker.sock"]
+        assert bool(sockets) == (service in with_socket)
+        if service != "postgres":  # it becomes user postgres by itself
+            root = stack.docker("exec", stack.container(service), "id", "-u").strip() == "0"
+            assert root == (service in with_socket), service
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "hangar.admin.v1.ProjectService/ListProjects",
+        "hangar.scheduler.v1.SchedulerService/ListNodes",
+        "hangar.executor.v1.ExecutorService/GetNode",
+    ],
+)
+def test_calls_need_the_token(stack, method):
+    """A call of each service goes through the front door with the token, and is refused without it or with another."""
+    done = stack.grpcurl(method)
+    assert done.returncode == 0, done.stderr
+    for token in ("", "hgr_" + "x" * 40):
+        refused = stack.grpcurl(method, token=token)
+        assert refused.returncode != 0
+        assert "Unauthenticated" in refused.stderr + refused.stdout
+
+
+def test_services_without_methods_yet_answer(stack):
+    """Builds are listed by the image builder, and app-serving says that apps are not there yet."""
+    listed = stack.grpcurl("hangar.image.v1.ImageService/ListImageBuilds")
+    assert listed.returncode == 0, listed.stderr
+    apps = stack.grpcurl("hangar.app.v1.AppService/ListApps")
+    assert "Unimplemented" in apps.stderr
+
+
+def test_health_and_reflection(stack):
+    """A real grpcurl finds services by itself, and health is SERVING."""
+    assert "hangar.admin.v1.RunService" in stack.grpcurl("list").stdout.split()
+    assert json.loads(stack.grpcurl("grpc.health.v1.Health/Check").stdout) == {"status": "SERVING"}
+
+
+def test_pages_need_the_token(stack):
+    """Pages ask for the token; with it they are shown."""
+    status, _ = get(f"{stack.url}/api/v1/runs")
+    assert status == 401
+    status, text = get(stack.url, Authorization=f"Bearer {stack.token}")
+    assert status == 200
+    assert "<html" in text
+
+
+def test_objects_need_a_signature(stack):
+    """The object store behind the front door gives nothing to somebody without a signed URL."""
+    for path in ("/hangar-blobs", "/hangar-blobs?list-type=2", "/hangar-blobs/code/x"):
+        status, text = get(stack.url + path)
+        assert status == 403
+        assert "AccessDenied" in text
+
+
+def test_pipeline(stack, workspace, api):
+    """The seed's pipeline runs in containers, its page is shown, and grpcurl reads what it gave."""
+    workspace.write("pipeline.py", PIPELINE)
+    run = workspace.launch("pipeline.py", "pipeline", "--x", 5)
+    assert api.succeeded(run, 300) == 20
+    assert len(api.children(run)) == 2
+    identifier = {"project": "default", "domain": "development", "name": run}
+    shown = json.loads(stack.grpcurl("hangar.admin.v1.RunService/GetRun", data={"id": identifier}).stdout)[
+        "run"
+    ]
+    assert shown["phase"] == "PHASE_SUCCEEDED"
+    status, _ = get(shown["url"], Authorization=f"Bearer {stack.token}")
+    assert status == 200
+    assert shown["url"].startswith(stack.url)
+
+
+def test_digits(workspace):
+    """The digits example builds its image, trains in warm containers, and finds a good model."""
+    file = ROOT / "examples" / "digits" / "digits.py"
+    done = workspace.flyte("-of", "json", "run", file, "main", seconds=600)
+    summary = json.loads(done.out)["outputs"]["o0"]
+    assert 0.95 < summary["accuracy"] <= 1
+    assert summary["tested_on"] == 450
+
+
+@pytest.mark.parametrize("service", ["scheduler", "executor", "admin", "envoy"])
+def test_restart_of_a_service(stack, workspace, api, service):
+    """A service's container is killed in the middle of a run: the run goes on, and no attempt is used up."""
+    workspace.write("slow.py", SLOW)
+    run = workspace.launch("slow.py", "main", "--seconds", 8)
+    until(
+        lambda: [each for each in api.children(run, "nap") if phase_of(each) == "running"], "a nap runs", 120
+    )
+    stack.docker("restart", "--time", "0", stack.container(service))
+    until(lambda: stack.is_healthy(service), f"{service} is healthy again", 120)
+    assert api.succeeded(run, 240) == [0, 1, 2, 3]
+    assert [each.attempt_count for each in api.children(run, "nap")] == [1] * 4
+
+
+def test_stop_and_start_keep_everything(stack, workspace, api):
+    """After `make down` and `make up` runs and token are what they were, and the token is not printed again."""
+    names = api.run_names()
+    token = stack.token
+    stack.down()
+    assert stack.services() == []
+    said = stack.up()
+    assert not re.search(r"hgr_\S{20}", said)
+    assert stack.token == token
+    assert api.run_names() == names
+    workspace.write("pipeline.py", PIPELINE)
+    assert api.succeeded(workspace.launch("pipeline.py", "pipeline", "--x", 1), 300) == 12
