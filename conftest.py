@@ -1,1 +1,3 @@
-"""What every test of the repository shares: nothing yet but the place."""
+"""What the tests of every package share: real components, started when a test asks for them."""
+
+pytest_plugins = ["integration_tests.components.fixtures"]

@@ -54,11 +54,24 @@ def measure(system: System, plan: Plan, seconds: int) -> dict[str, float]:
     return numbers
 
 
+def chosen(names: list[str] | None) -> list[System]:
+    """Return the systems of these names, or all."""
+    return [SYSTEMS[name] for name in SYSTEMS if not names or name in names]
+
+
+def is_possible(system: System) -> bool:
+    """Return whether this machine has what a system needs; says what it lacks."""
+    reason = system.lacks()
+    if reason:
+        print(f"{system.title} is left out: {reason}", file=sys.stderr, flush=True)
+    return not reason
+
+
 def main() -> int:
     """Measure, print, save. Returns 1 when a system could not be measured."""
     options = arguments()
     plan = QUICK if options.quick else Plan()
-    systems = [SYSTEMS[name] for name in SYSTEMS if not options.only or name in options.only]
+    systems = [system for system in chosen(options.only) if is_possible(system)]
     rounds: Rounds = {system.name: [] for system in systems}
     failures: dict[str, str] = {}
     for index in range(options.rounds or (1 if options.quick else 3)):

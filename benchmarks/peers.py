@@ -4,20 +4,25 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks import available
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class System:
-    """A system that is measured. Without packages it runs in the environment of this project."""
+    """A system that is measured. Without packages it is Hangar, in the environment of this project."""
 
     name: str
     title: str
     packages: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    lacks: Callable[[], str] = lambda: ""
+    """Says why it cannot be measured on this machine; empty when it can."""
 
     @property
     def folder(self) -> Path:
@@ -45,6 +50,8 @@ SYSTEMS = {
     system.name: system
     for system in (
         System("hangar", "Hangar"),
+        System("docker", "Docker engine", lacks=available.engine),
+        System("postgresql", "PostgreSQL", lacks=available.database),
         System(
             "ray",
             "Ray 2.60",

@@ -69,6 +69,8 @@ def measures(plan: Plan) -> list[Measure]:
             "calls/s",
             more_is_better=True,
         ),
+        Measure("bare_p50", "`docker run --rm` of the same image and code, p50", "ms"),
+        Measure("cold_to_bare", "a container each, against that `docker run`", "times as long"),
         Measure("memory_idle", "resident memory of the backend, idle", "MiB"),
         Measure("memory_after", "resident memory of the backend, after all calls", "MiB"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -34,18 +35,52 @@ def phase_of(message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt) -> str:
     return phase_pb2.Phase.Name(message.phase).removeprefix("PHASE_").lower()
 
 
+class _ShowToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Makes a call with the token."""
+        return continuation(self._show(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Makes a call with the token."""
+        return continuation(self._show(client_call_details), request)
+
+    def _show(self, details: Any) -> _Details:
+        metadata = [*(details.metadata or ()), self._header]
+        return _Details(details.method, details.timeout, metadata, details.wait_for_ready)
+
+
+@dataclass
+class _Details(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: Any
+    wait_for_ready: bool | None
+    credentials: Any = None
+    compression: Any = None
+
+
+def with_token(channel: grpc.Channel, token: str) -> grpc.Channel:
+    """A channel whose calls show a token; the channel itself when it is empty."""
+    return grpc.intercept_channel(channel, _ShowToken(token)) if token else channel
+
+
 class Api:
     """Calls of one backend in the default project and domain.
 
     Args:
         address: Host and port of its gRPC port.
+        token: What it demands; empty for nothing.
     """
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(
+    def __init__(self, address: str, token: str = "") -> None:
+        self._plain = grpc.insecure_channel(
             address,
             options=[("grpc.max_reconnect_backoff_ms", 200), ("grpc.initial_reconnect_backoff_ms", 50)],
         )
+        self._channel = with_token(self._plain, token)
         self.runs = run_service_pb2_grpc.RunServiceStub(self._channel)
         self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
         self.projects = project_service_pb2_grpc.ProjectServiceStub(self._channel)
@@ -53,7 +88,7 @@ class Api:
 
     def close(self) -> None:
         """Closes the channel."""
-        self._channel.close()
+        self._plain.close()
 
     def is_serving(self) -> bool:
         """True when the backend says that it is healthy."""

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,8 +16,11 @@ import grpc
 
 from hangar.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
 from integration_tests.api import Api
+from integration_tests.docker_host import DockerHost
+from integration_tests.notes_server import NotesServer
 from integration_tests.polling import until
-from integration_tests.processes import Process, descendants, of_directory
+from integration_tests.ports import free_ports
+from integration_tests.processes import Process, descendants, lives, of_directory
 
 BIN = Path(sys.executable).parent
 _START_SECONDS = 60
@@ -34,28 +36,12 @@ _FOREIGN = (
     "VIRTUAL_ENV",
     "TRACEPARENT",
 )
-_taken: set[int] = set()
 
 
 def clean_environ(**extra: str) -> dict[str, str]:
     """The environment of this process without what would configure Hangar, and with what is given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     return {**kept, "NO_COLOR": "1", **extra}
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports on loopback that nobody uses now, and that the kernel gives to nobody by itself."""
-    found: list[int] = []
-    first = 20_000 + os.getpid() % 8_000
-    for port in range(first, 32_000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _taken:
-                found.append(port)
-                _taken.add(port)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"there are no {count} free ports above {first}")
 
 
 class Backend:
@@ -94,6 +80,11 @@ class Backend:
         self.up: subprocess.Popen[bytes] | None = None
         self.executor: subprocess.Popen[bytes] | None = None
         share_environments(environments, data / "executor" / "environments")
+        self.host: DockerHost | None = None
+        self._notes: NotesServer | None = None
+        if self.environ.get("HANGAR_EXECUTOR_ENGINE") == "docker":
+            self.host = DockerHost(self.environ["HANGAR_EXECUTOR_DOCKER"], data / "executor")
+            self._notes = NotesServer(data / "executor" / "code", data.parent)
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -140,6 +131,11 @@ class Backend:
         """Ends everything."""
         self.stop()
         self.api.close()
+        if self._notes is not None:
+            self._notes.close()
+        if self.host is not None:
+            self.host.remove_all()
+            self.host.close()
 
     def _popen(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -208,6 +204,19 @@ class Backend:
         path = self.data / "executor" / "workers" / str(worker_id) / "process.json"
         return int(json.loads(path.read_text())["pid"])
 
+    def kill_worker(self, name: str) -> None:
+        """`kill -9` of a worker, by the name that `notes.worker` gives."""
+        if self.host is not None:
+            self.host.kill(name)
+        else:
+            os.kill(int(name), signal.SIGKILL)
+
+    def worker_lives(self, name: str) -> bool:
+        """Says whether a worker of that name lives."""
+        if self.host is not None:
+            return name in self.host.running()
+        return lives(int(name))
+
     def _node(self) -> executor_service_pb2.GetNodeResponse | None:
         try:
             with self._ask_executor() as stub:
@@ -230,7 +239,11 @@ class Backend:
         """Processes of the data directory that belong neither to the backend nor to a worker that it knows."""
         roots = {process.pid for process in (self.up, self.executor) if process is not None}
         if self.executor is not None or (self.up is not None and not self.apart):
-            roots |= {worker.pid for worker in self.workers() if worker.state != "exited"}
+            known_workers = [worker for worker in self.workers() if worker.state != "exited"]
+            roots |= {worker.pid for worker in known_workers}
+            if self.host is not None:
+                numbers = {worker.worker_id for worker in known_workers}
+                roots |= self.host.pids_of(numbers)
         processes = self.processes()
         known = descendants(roots, processes)
         return [process for process in processes if process.pid not in known]

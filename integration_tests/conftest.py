@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from integration_tests.backend import Backend
+from integration_tests.leaks import Leaks
 from integration_tests.polling import until
 from integration_tests.workspace import Workspace
 
@@ -26,10 +27,20 @@ MakeWorkspace = Callable[..., Workspace]
 
 
 @pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
+def engine_settings() -> Mapping[str, str]:
+    """Settings that choose the engine of every backend: none, which is processes of this machine."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def place(leaks: Leaks) -> Iterator[Path]:
     """A directory with a short name for everything of the session: unix sockets have short names only."""
     with tempfile.TemporaryDirectory(prefix="hangar-it-") as directory:
+        Path(directory).chmod(0o755)  # workers in containers are nobody in particular
+        leaks.own(directory)
         yield Path(directory)
+        for identity in Path(directory).glob("**/executor*/identity"):
+            leaks.own(identity.read_text().strip())
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +67,14 @@ def environments(place: Path, closed: list[Backend]) -> Path:
 @pytest.fixture(scope="session")
 def shared_backend(place: Path, environments: Path, closed: list[Backend]) -> Iterator[Backend]:
     """The backend of all tests that need nothing special: the machine's own capacity."""
-    backend = Backend(place / "shared", environments, _SETTINGS)
+    yield from one_backend(place / "shared", environments, closed, {})
+
+
+def one_backend(
+    data: Path, environments: Path, closed: list[Backend], engine_settings: Mapping[str, str]
+) -> Iterator[Backend]:
+    """Starts a backend; at the end its ledger is in order and it is closed."""
+    backend = Backend(data, environments, {**_SETTINGS, **engine_settings})
     _open.append(backend)
     try:
         yield backend.start()
@@ -76,7 +94,11 @@ def backend(shared_backend: Backend) -> Iterator[Backend]:
 
 @contextmanager
 def backends_of(
-    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+    place: Path,
+    environments: Path,
+    closed: list[Backend],
+    engine_settings: Mapping[str, str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends; at the end their ledgers are in order, they have no orphan, and are closed."""
     made: list[Backend] = []
@@ -84,7 +106,7 @@ def backends_of(
 
     def make(*, apart: bool = False, **settings: str) -> Backend:
         data = place / f"{name}-{next(_numbers)}"
-        backend = Backend(data, environments, {**_SETTINGS, **settings}, apart=apart)
+        backend = Backend(data, environments, {**_SETTINGS, **engine_settings, **settings}, apart=apart)
         made.append(backend)
         _open.append(backend)
         return backend.start()
@@ -104,19 +126,27 @@ def backends_of(
 
 @pytest.fixture
 def make_backend(
-    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+    place: Path,
+    environments: Path,
+    closed: list[Backend],
+    engine_settings: Mapping[str, str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends of a test's own, with settings by their environment variables."""
-    with backends_of(place, environments, closed, request) as make:
+    with backends_of(place, environments, closed, engine_settings, request) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
 def make_module_backend(
-    place: Path, environments: Path, closed: list[Backend], request: pytest.FixtureRequest
+    place: Path,
+    environments: Path,
+    closed: list[Backend],
+    engine_settings: Mapping[str, str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends that the tests of one module share."""
-    with backends_of(place, environments, closed, request) as make:
+    with backends_of(place, environments, closed, engine_settings, request) as make:
         yield make
 
 
@@ -126,7 +156,10 @@ def make_workspace(place: Path, request: pytest.FixtureRequest) -> MakeWorkspace
 
     def make(backend: Backend | None) -> Workspace:
         name = f"{request.node.originalname}-{next(_numbers)}"
-        return Workspace(place / "users" / name, backend.grpc if backend is not None else "")
+        workspace = Workspace(place / "users" / name, backend.grpc if backend is not None else "")
+        if token := getattr(backend, "token", ""):
+            workspace.environ["FLYTE_API_KEY"] = token
+        return workspace
 
     return make
 

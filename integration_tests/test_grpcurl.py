@@ -14,7 +14,9 @@ SERVICES = {
     "hangar.admin.v1.ProjectService",
     "hangar.admin.v1.RunService",
     "hangar.admin.v1.TaskService",
+    "hangar.app.v1.AppService",
     "hangar.executor.v1.ExecutorService",
+    "hangar.image.v1.ImageService",
     "hangar.scheduler.v1.NodeService",
     "hangar.scheduler.v1.SchedulerService",
 }

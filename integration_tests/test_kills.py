@@ -9,13 +9,12 @@ import pytest
 
 from integration_tests.api import phase_of
 from integration_tests.polling import until
-from integration_tests.processes import lives
 
 FAN_OUT = """
     import asyncio
-    import os
     import time
-    from pathlib import Path
+
+    from notes import exists, note, worker
 
     import flyte
 
@@ -33,11 +32,7 @@ FAN_OUT = """
     )
 
     def append(path: str, number: int) -> int:
-        '''One write of one line: whole, whoever else writes.'''
-        line = f"{number} {os.getpid()}\\n".encode()
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(file, line)
-        os.close(file)
+        note(path, f"{number} {worker()}")
         return number
 
     @pool.task
@@ -57,7 +52,7 @@ FAN_OUT = """
 
     async def gate(path: str, number: int) -> int:
         append(path, number)
-        while not Path(path + ".open").exists():
+        while not exists(path + ".open"):
             await asyncio.sleep(0.05)
         return number
 
@@ -92,9 +87,9 @@ def numbers(path: Path) -> Counter[int]:
     return Counter(int(line.split()[0]) for line in lines)
 
 
-def pids(path: Path) -> list[int]:
-    """The processes that have written lines, in their order."""
-    return [int(line.split()[1]) for line in path.read_text().splitlines()] if path.exists() else []
+def workers(path: Path) -> list[str]:
+    """Names of the workers that have written lines, in their order."""
+    return [line.split()[1] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture
@@ -103,6 +98,7 @@ def user_of(make_workspace):
 
     def make(backend):
         workspace = make_workspace(backend)
+        workspace.share_notes()
         workspace.write("fan_out.py", FAN_OUT)
         return workspace, workspace.directory / "lines"
 
@@ -174,9 +170,9 @@ def test_a_worker_of_a_pool(make_backend, user_of):
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 6, "--in-one-worker", "false")
     reaches(path, 2)
-    victim, neighbour = pids(path)
+    victim, neighbour = workers(path)
     assert victim != neighbour
-    os.kill(victim, signal.SIGKILL)
+    backend.kill_worker(victim)
     reaches(path, 3)
     Path(f"{path}.open").touch()
     assert backend.api.succeeded(run) == sum(range(6))
@@ -186,8 +182,8 @@ def test_a_worker_of_a_pool(make_backend, user_of):
     assert sorted(child.attempt_count for child in children) == [1, 1, 1, 1, 1, 2]
     [again] = [child for child in children if child.attempt_count == 2]
     assert again.attempts[0].failure.code == "WorkerKilled"
-    assert victim not in pids(path)[2:]
-    assert neighbour in pids(path)[2:], "the other worker went on"
+    assert victim not in workers(path)[2:]
+    assert neighbour in workers(path)[2:], "the other worker went on"
 
 
 def test_a_worker_with_several_actions_in_it(make_backend, user_of):
@@ -196,9 +192,9 @@ def test_a_worker_with_several_actions_in_it(make_backend, user_of):
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 8, "--in-one-worker", "true")
     reaches(path, 4)
-    [victim] = set(pids(path))
+    [victim] = set(workers(path))
     hit = set(numbers(path))
-    os.kill(victim, signal.SIGKILL)
+    backend.kill_worker(victim)
     Path(f"{path}.open").touch()
     assert backend.api.succeeded(run) == sum(range(8))
     counts = numbers(path)
@@ -209,7 +205,7 @@ def test_a_worker_with_several_actions_in_it(make_backend, user_of):
         number = backend.api.inputs(run, child.id.name)["number"]
         attempts = backend.api.action(run, child.id.name).attempts
         assert sum(attempt.HasField("started_at") for attempt in attempts) == counts[number]
-    assert not lives(victim)
+    assert not backend.worker_lives(victim)
 
 
 def test_the_worker_of_a_parent(make_backend, user_of):
@@ -218,8 +214,8 @@ def test_the_worker_of_a_parent(make_backend, user_of):
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "parent", "--path", path, "--count", 4)
     reaches(path, 8)
-    [victim] = pids(Path(f"{path}.parents"))
-    os.kill(victim, signal.SIGKILL)
+    [victim] = workers(Path(f"{path}.parents"))
+    backend.kill_worker(victim)
     reaches(Path(f"{path}.parents"), 2)
     Path(f"{path}.open").touch()
     assert backend.api.succeeded(run) == sum(range(8))
@@ -235,10 +231,10 @@ def test_a_supervisor(make_backend, user_of):
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 1, "--in-one-worker", "true")
     reaches(path, 1)
-    [worker] = pids(path)
-    [supervisor] = [each.pid for each in backend.workers() if backend.worker_pid(each.worker_id) == worker]
-    os.kill(supervisor, signal.SIGKILL)
-    until(lambda: not lives(worker), "the worker ends with its supervisor", 15)
+    [worker] = workers(path)
+    pids = {backend.worker_pid(each.worker_id): each.pid for each in backend.workers()}
+    os.kill(pids[int(worker)], signal.SIGKILL)
+    until(lambda: not backend.worker_lives(worker), "the worker ends with its supervisor", 15)
     reaches(path, 2)
     Path(f"{path}.open").touch()
     assert backend.api.succeeded(run) == 0

@@ -10,7 +10,8 @@ SCRIPT = """
     import subprocess
     import sys
     import time
-    from pathlib import Path
+
+    from notes import exists
 
     import flyte
 
@@ -59,7 +60,7 @@ SCRIPT = """
     @env.task
     def writes_when_told(path: str) -> str:
         print("first", flush=True)
-        while not Path(path).exists():
+        while not exists(path):
             time.sleep(0.05)
         print("second")
         return "done"
@@ -78,6 +79,7 @@ SCRIPT = """
 
 def test_everything_that_a_task_and_its_processes_write(backend, workspace):
     """print, standard error, the descriptor and subprocesses are in the log, the last bytes too."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     run = workspace.launch("talk.py", "writes")
     backend.api.succeeded(run)
@@ -90,6 +92,7 @@ def test_everything_that_a_task_and_its_processes_write(backend, workspace):
 
 def test_async_tasks_and_many_lines(backend, workspace):
     """Coroutines are captured, and twenty thousand lines arrive complete and in order."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     few, many = (
         workspace.launch("talk.py", "writes_async"),
@@ -104,6 +107,7 @@ def test_async_tasks_and_many_lines(backend, workspace):
 
 def test_each_attempt_has_a_log_of_its_own(backend, workspace):
     """A retried task keeps the log of each attempt, and a process that dies keeps its last words."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     run, dead = (
         workspace.launch("talk.py", "writes_and_fails"),
@@ -119,6 +123,7 @@ def test_each_attempt_has_a_log_of_its_own(backend, workspace):
 
 def test_actions_in_one_process_do_not_mix_their_logs(backend, workspace):
     """Actions that run at the same time in one worker each get their own lines."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     run = workspace.launch("talk.py", "chorus")
     backend.api.succeeded(run)
@@ -128,6 +133,7 @@ def test_actions_in_one_process_do_not_mix_their_logs(backend, workspace):
 
 def test_following(backend, workspace):
     """`flyte run --follow` shows lines while the task runs, and ends with it."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     gate = workspace.directory / "gate"
     client = workspace.popen("run", "--follow", "talk.py", "writes_when_told", "--path", gate)
@@ -148,6 +154,7 @@ def test_following(backend, workspace):
 
 def test_times_of_lines(backend, workspace):
     """JSON has the time of each line."""
+    workspace.share_notes()
     workspace.write("talk.py", SCRIPT)
     run = workspace.launch("talk.py", "writes_async")
     backend.api.succeeded(run)

@@ -4,7 +4,8 @@ import pytest
 
 SCRIPT = """
     import asyncio
-    import os
+
+    from notes import worker
 
     import flyte
 
@@ -26,43 +27,44 @@ SCRIPT = """
     inside = 0
 
     @replicas.task
-    async def square(i: int) -> tuple[int, int, int]:
+    async def square(i: int) -> tuple[int, str, int]:
         global calls
         calls += 1
         await asyncio.sleep(0.02)
-        return i * i, os.getpid(), calls
+        return i * i, worker(), calls
 
     @concurrent.task
-    async def meet() -> int:
+    async def meet() -> str:
         '''Returns only when four calls are inside at the same time.'''
         global inside
         inside += 1
         if inside == 4:
             together.set()
         await asyncio.wait_for(together.wait(), 60)
-        return os.getpid()
+        return worker()
 
     @cold.task
-    def pid() -> int:
-        return os.getpid()
+    def name() -> str:
+        return worker()
 
     @driver.task
-    async def squares(count: int) -> list[tuple[int, int, int]]:
+    async def squares(count: int) -> list[tuple[int, str, int]]:
         return await asyncio.gather(*(square(i) for i in range(count)))
 
     @driver.task
-    async def meeting() -> list[int]:
+    async def meeting() -> list[str]:
         return await asyncio.gather(*(meet.override(short_name=f"guest {i}")() for i in range(4)))
 
     @driver.task
-    async def strangers(count: int) -> list[int]:
-        return await asyncio.gather(*(pid.override(short_name=f"stranger {i}").aio() for i in range(count)))
+    async def strangers(count: int) -> list[str]:
+        return await asyncio.gather(*(name.override(short_name=f"stranger {i}").aio() for i in range(count)))
 """
 
 
 @pytest.fixture
 def user(workspace):
     """A user with the script."""
+    workspace.share_notes()
     workspace.write("warm.py", SCRIPT)
     return workspace
 
@@ -72,14 +74,16 @@ def test_replicas_serve_all_actions_and_keep_their_globals(backend, user):
     first = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
     second = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
     assert [value for value, _, _ in first] == [i * i for i in range(10)]
-    pids = {pid for _, pid, _ in first}
-    assert len(pids) == 2
-    assert {pid for _, pid, _ in second} <= pids
-    for pid in pids:
-        assert sorted(calls for _, each, calls in first if each == pid) == list(
-            range(1, 1 + sum(each == pid for _, each, _ in first))
+    workers = {worker for _, worker, _ in first}
+    assert len(workers) == 2
+    assert {worker for _, worker, _ in second} <= workers
+    for worker in workers:
+        assert sorted(calls for _, each, calls in first if each == worker) == list(
+            range(1, 1 + sum(each == worker for _, each, _ in first))
         )
-    assert sum(max(calls for _, each, calls in [*first, *second] if each == pid) for pid in pids) == 20
+    assert (
+        sum(max(calls for _, each, calls in [*first, *second] if each == worker) for worker in workers) == 20
+    )
 
 
 def test_async_actions_share_one_worker_at_the_same_time(backend, user):

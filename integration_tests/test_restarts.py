@@ -13,7 +13,8 @@ SCRIPT = """
     import asyncio
     import os
     import time
-    from pathlib import Path
+
+    from notes import exists, note
 
     import flyte
 
@@ -22,11 +23,6 @@ SCRIPT = """
         name="packaged", resources=flyte.Resources(cpu="250m", memory="512Mi"),
         image=flyte.Image.from_debian_base().with_pip_packages("pyyaml"),
     )
-
-    def note(path: str, text: str) -> None:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(file, f"{text}\\n".encode())
-        os.close(file)
 
     @env.task
     def sleeps(path: str, number: int) -> int:
@@ -42,7 +38,7 @@ SCRIPT = """
     @env.task
     def child(path: str, x: int) -> int:
         note(path, "child")
-        while not Path(path + ".open").exists():
+        while not exists(path + ".open"):
             time.sleep(0.05)
         return x + 1
 
@@ -72,7 +68,7 @@ SCRIPT = """
     def large(path: str, text: str, times: int) -> int:
         longer = enlarge(text, times)
         note(path, "enlarged")
-        while not Path(path + ".open").exists():
+        while not exists(path + ".open"):
             time.sleep(0.05)
         return len(enlarge(longer, 2))
 """
@@ -83,6 +79,7 @@ def own(make_backend, make_workspace):
     """A backend, its user with the script, and the file that tasks write to."""
     backend = make_backend()
     user = make_workspace(backend)
+    user.share_notes()
     user.write("script.py", SCRIPT)
     return backend, user, user.directory / "notes"
 
@@ -112,6 +109,7 @@ def test_an_abort_while_no_executor_is_there(make_backend, make_workspace):
     """An abort waits for the executor: the phase changes only when it has confirmed that nothing runs."""
     backend = make_backend(apart=True)
     user = make_workspace(backend)
+    user.share_notes()
     user.write("script.py", SCRIPT)
     notes = user.directory / "notes"
     run = user.launch("script.py", "sleeps", "--path", notes, "--number", 1)
@@ -182,6 +180,7 @@ def test_values_above_64_kib_over_a_kill(own):
 
 def test_many_clients_of_one_name_make_one_run(backend, workspace):
     """Of clients that create a run of the same name at once, one makes it and the others are told."""
+    workspace.share_notes()
     workspace.write("script.py", SCRIPT)
     arguments = ["run", "--detach", "--name", "only-one", "script.py", "enlarge", "--text", "a", "--times", 3]
     codes: list[int] = []

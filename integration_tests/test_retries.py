@@ -1,8 +1,6 @@
 """Failures, retries, time limits, memory limits and aborts, as parents and people see them."""
 
 import json
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -18,16 +16,12 @@ SCRIPT = """
     import subprocess
     import sys
     import time
-    from pathlib import Path
+
+    from notes import exists, note, read, worker
 
     import flyte
 
     env = flyte.TaskEnvironment(name="env", resources=flyte.Resources(cpu="250m", memory="256Mi"))
-
-    def note(path: str, text: str) -> None:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(file, f"{text}\\n".encode())
-        os.close(file)
 
     @env.task
     async def fine(path: str, name: str) -> str:
@@ -36,7 +30,7 @@ SCRIPT = """
 
     @env.task
     async def fails_once(path: str, name: str) -> str:
-        tried = Path(path).read_text().splitlines().count(name)
+        tried = read(path).count(name)
         note(path, name)
         if tried == 0:
             raise ValueError(f"{name} fails the first time")
@@ -49,13 +43,13 @@ SCRIPT = """
 
     @env.task
     async def lost_parent(path: str) -> list[str]:
-        note(path, f"parent {os.getpid()}")
+        note(path, f"parent {worker()}")
         seen = [await fine(path, "one")]
         try:
             seen.append(await fails_once(path, "two"))
         except flyte.errors.RuntimeUserError as error:
             seen.append(f"{error.code}: {error.message}")
-        while not Path(path + ".open").exists():
+        while not exists(path + ".open"):
             await asyncio.sleep(0.05)
         return seen
 
@@ -132,7 +126,7 @@ SCRIPT = """
     @env.task
     async def sleeps_async(path: str) -> int:
         try:
-            note(path, str(os.getpid()))
+            note(path, worker())
             await asyncio.sleep(600)
         finally:
             note(path + ".cleanup", "done")
@@ -146,7 +140,7 @@ SCRIPT = """
     @env.task
     async def first_wins(path: str) -> str:
         slow = asyncio.create_task(sleeps_async(path))
-        while not Path(path).exists():
+        while not exists(path):
             await asyncio.sleep(0.05)
         quick = await fine(path + ".quick", "quick")
         slow.cancel()
@@ -164,7 +158,7 @@ SCRIPT = """
     @env.task
     async def leaves_early(path: str) -> str:
         asyncio.ensure_future(sleeps_async(path))
-        while not Path(path).exists():
+        while not exists(path):
             await asyncio.sleep(0.05)
         return "gone"
 """
@@ -173,6 +167,7 @@ SCRIPT = """
 @pytest.fixture
 def user(workspace):
     """A user with the script."""
+    workspace.share_notes()
     workspace.write("failing.py", SCRIPT)
     return workspace
 
@@ -214,7 +209,7 @@ def test_a_lost_parent_sees_recorded_failures_as_they_were(backend, user, notes)
     """After its worker was killed a parent gets the same results and the same failures; no child runs again."""
     run = user.launch("failing.py", "lost_parent", "--path", notes)
     until(lambda: phases(backend, run).get("fails_once") == "failed", "the second child has failed")
-    os.kill(int(lines(notes)[0].split()[1]), signal.SIGKILL)
+    backend.kill_worker(lines(notes)[0].split()[1])
     until(lambda: sum(line.startswith("parent") for line in lines(notes)) == 2, "the parent runs again")
     Path(f"{notes}.open").touch()
     assert backend.api.succeeded(run) == ["one", "ValueError: two fails the first time"]
@@ -338,7 +333,7 @@ def test_cancelling_a_call_aborts_the_child(backend, user, notes):
         ),
         "the child is aborted",
     )
-    assert not lives(int(lines(notes)[0]))
+    until(lambda: not backend.worker_lives(lines(notes)[0]), "its worker has ended", 15)
 
 
 def test_the_end_of_the_root_ends_its_descendants(backend, user, notes):
@@ -346,4 +341,4 @@ def test_the_end_of_the_root_ends_its_descendants(backend, user, notes):
     run = user.launch("failing.py", "leaves_early", "--path", notes)
     assert backend.api.succeeded(run) == "gone"
     until(lambda: phases(backend, run)["sleeps_async"] == "aborted", "the child is aborted")
-    assert not lives(int(lines(notes)[0]))
+    until(lambda: not backend.worker_lives(lines(notes)[0]), "its worker has ended", 15)

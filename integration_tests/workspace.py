@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import textwrap
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
         return path
+
+    def share_notes(self) -> None:
+        """Makes `from notes import …` work in scripts: how tasks and tests tell each other things."""
+        shutil.copy(Path(__file__).with_name("notes.py"), self.directory)
 
     def flyte(self, *arguments: object, code: int | None = 0, seconds: float = _SECONDS) -> Finished:
         """Runs `flyte …` and checks its exit code; None for any."""

@@ -1,9 +1,11 @@
 """Hangar: `hangar up` with SQLite (full sync) and the process engine, in an empty data directory."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import flyte
@@ -39,9 +41,18 @@ def from_nothing(folder: Path, log: Path) -> float:
             subprocess.run(stop, env={**os.environ, **environment}, stdout=output, stderr=output, check=False)
 
 
-def measure(plan: Plan) -> None:
-    """One round."""
-    with workspace("hangar") as (folder, log):
+def numbers_of(plan: Plan, clean: Callable[[Path], None] | None = None) -> dict[str, float]:
+    """Return what one round measures, on the engine and the database that the environment names.
+
+    Args:
+        plan: How much is measured.
+        clean: Removes what an engine still holds for a data directory whose backend has ended.
+    """
+    with workspace("hangar") as (folder, log), contextlib.ExitStack() as cleaning:
+        if clean is not None:
+            cleaning.callback(clean, folder / "first")
+            cleaning.callback(clean, folder / "data")
+        folder.chmod(0o755)  # workers in containers are nobody in particular
         numbers = {"import": import_time("flyte"), "first": from_nothing(folder, log)}
         data = folder / "data"
         os.environ["HANGAR_DATA_DIR"] = str(data)
@@ -62,12 +73,17 @@ def measure(plan: Plan) -> None:
                 plan.cold_width / flyte.run(tasks.fan_out, "cold", plan.cold_width).result()
             )
             numbers["memory_after"] = resident(pid, without=WORKERS)
-    answer(numbers)
+    return numbers
 
 
-if __name__ == "__main__":
+def main(measure: Callable[[Plan], dict[str, float]]) -> None:
+    """Do what the command line of a system's module asks for."""
     command, argument = sys.argv[1:]
     if command == "first":
         first()
     else:
-        measure(Plan.from_json(argument))
+        answer(measure(Plan.from_json(argument)))
+
+
+if __name__ == "__main__":
+    main(numbers_of)

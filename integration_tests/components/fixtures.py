@@ -1,0 +1,138 @@
+"""Fixtures of the components, for the tests of every package: a plug-in of pytest that the root conftest loads.
+
+Nothing is started before a test asks for it, and everything is stopped and removed when the tests end, on failures and
+Ctrl-C as well. What the machine lacks is skipped with a reason, and fails when the variable CI is set.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # imported when a test asks for them: most tests need none
+    from integration_tests.components.hosts import Hosts
+    from integration_tests.components.postgres import Postgres
+    from integration_tests.components.registry import Registry
+    from integration_tests.components.seaweedfs import SeaweedFs
+    from integration_tests.leaks import Leaks
+
+HOSTS = 3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the end by a signal an orderly one, so that what was started is stopped."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+@pytest.fixture(scope="session")
+def leaks() -> Iterator[Leaks]:
+    """The check, when all tests are over, that nothing is left of what they started."""
+    from integration_tests.components.engine import engine_url
+    from integration_tests.leaks import Leaks
+
+    found = Leaks(engine_url())
+    yield found
+    found.check()
+
+
+@pytest.fixture(scope="session")
+def docker_url(leaks: Leaks) -> str:
+    """URL of a real Docker engine with the base images in it."""
+    from integration_tests.components.engine import find_engine
+
+    return find_engine()
+
+
+@pytest.fixture(scope="session")
+def postgres(leaks: Leaks) -> Iterator[Postgres]:
+    """A PostgreSQL server that all tests share: `url(name)` makes a fresh database."""
+    yield from _postgres(leaks)
+
+
+@pytest.fixture
+def postgres_own(leaks: Leaks) -> Iterator[Postgres]:
+    """A PostgreSQL server of one test, to be stopped and started."""
+    yield from _postgres(leaks)
+
+
+def _postgres(leaks: Leaks) -> Iterator[Postgres]:
+    from integration_tests.components.postgres import Postgres, find_binaries
+
+    server = Postgres(find_binaries())
+    leaks.own(str(server.home))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a fresh database: each test runs once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.url(re.sub(r"\[.*", "", request.node.name))
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def s3(leaks: Leaks) -> Iterator[SeaweedFs]:
+    """An S3 store that all tests share: `bucket(name)` makes a fresh bucket."""
+    yield from _s3(leaks)
+
+
+@pytest.fixture
+def s3_own(leaks: Leaks) -> Iterator[SeaweedFs]:
+    """An S3 store of one test, to be stopped and started."""
+    yield from _s3(leaks)
+
+
+def _s3(leaks: Leaks) -> Iterator[SeaweedFs]:
+    from integration_tests.components.seaweedfs import SeaweedFs, find_binary
+
+    store = SeaweedFs(find_binary())
+    leaks.own(str(store.home))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture(scope="session")
+def registry(leaks: Leaks) -> Iterator[Registry]:
+    """An image registry on loopback."""
+    from integration_tests.components.registry import Registry, find_program
+
+    found = Registry(find_program())
+    leaks.own(str(found.home))
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def hosts(leaks: Leaks) -> Iterator[Hosts]:
+    """Three Docker hosts in network namespaces of their own, numbered from 1. Their engines have no image yet."""
+    from integration_tests.components.hosts import Hosts, check_possible
+
+    check_possible()
+    several = Hosts(HOSTS)
+    leaks.own(str(several.directory))
+    try:
+        yield several
+    finally:
+        several.close()
