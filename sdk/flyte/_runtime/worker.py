@@ -260,8 +260,17 @@ class Worker:
             ended = execution.run_sync(lease, task, controller, limit)
             self._loop.call_soon_threadsafe(self._thread_ended, lease, ended)
 
+        try:
+            lease.interrupt = self._slots.start(context, job)
+        except RuntimeError as error:
+            # Its own code never ran: the platform may try it elsewhere, without a retry of the user's.
+            message = (
+                f"the attempt got no thread ({error}): the worker or its host has reached its limit of processes and "
+                "threads, or of memory for them, perhaps because of other actions in this worker"
+            )
+            self._end(lease, execution.Ended(failure=failures.platform_failure("NoThread", message)))
+            return
         lease.busy_threads += 1
-        lease.interrupt = self._slots.start(context, job)
 
     async def _await(self, lease: Lease, work: Coroutine[Any, Any, execution.Ended]) -> None:
         self._end(lease, await work)

@@ -220,6 +220,21 @@ def test_several_leases_run_at_once(host: Host, worker: RunningWorker) -> None:
     assert results == {header["lease"]: b'{"o0":%d}' % header["lease"] for header in headers}
 
 
+def test_an_attempt_that_gets_no_thread_fails_alone(host: Host, worker: RunningWorker) -> None:
+    """Its code never ran, so the platform answers for it; code that asks for a thread itself sees the error."""
+    run(host, worker, "refuse_threads")
+    failure = run(host, worker, "add_sync", {"x": 1})[0]["failure"]
+    assert (failure["kind"], failure["code"]) == ("SYSTEM", "NoThread")
+    assert "can't start new thread" in failure["message"]
+    assert "limit" in failure["message"]
+    failure = run(host, worker, "in_thread", {"x": 1})[0]["failure"]
+    assert (failure["kind"], failure["code"]) == ("USER", "RuntimeError")
+    assert run(host, worker, "add", {"x": 1})[1] == {"o0": 2}
+    run(host, worker, "allow_threads")
+    for attribute in ("add_sync", "in_thread"):
+        assert run(host, worker, attribute, {"x": 1})[1] == {"o0": 2}
+
+
 def test_unknown_frames_and_fields_are_ignored(host: Host, worker: RunningWorker) -> None:
     """A newer executor may say more than this worker knows."""
     worker.peer.send({"type": "news", "lease": 1})

@@ -39,6 +39,21 @@ def add_sync(x: int, y: int = 1) -> int:
 
 
 @env.task
+async def refuse_threads() -> None:
+    threading.stack_size(1 << 46)  # more than the kernel can map
+
+
+@env.task
+async def allow_threads() -> None:
+    threading.stack_size(0)
+
+
+@env.task
+async def in_thread(x: int) -> int:
+    return await asyncio.to_thread(lambda: x + 1)
+
+
+@env.task
 async def one(x: int) -> int:
     return x
 
