@@ -58,6 +58,7 @@ class MemoryLedger:
         self.workers: dict[int, fx.WorkerChanged] = {}
         self.nodes: dict[str, fx.NodeChanged] = {}
         self.tasks: dict[str, Task] = {}
+        self.cache: dict[str, int] = {}
 
     def apply(self, effect: fx.Effect) -> None:
         """Apply one effect; those that are not `Persist` change nothing."""
@@ -79,6 +80,11 @@ class MemoryLedger:
                 assert row.state not in TERMINAL_STATES, "terminal is final"
                 row.moved = effect
                 row.phases.append(effect.phase.value)
+                if effect.cached_from:
+                    assert self.actions[effect.cached_from].state is State.SUCCEEDED
+            case fx.CacheStored():
+                assert self.actions[effect.action_id].state is State.SUCCEEDED
+                self.cache[effect.key] = effect.action_id
             case fx.ActionAdopted():
                 self.actions[effect.action_id].round = effect.round
             case fx.LeaseGranted():
@@ -152,7 +158,7 @@ class MemoryLedger:
         made, moved = row.created, row.moved
         action = Action(
             made.action_id, made.run_id, made.name, made.key, made.parent_id, made.depth, made.task, made.at,
-            round=row.round, incarnation=made.incarnation,
+            round=row.round, incarnation=made.incarnation, cache=made.cache,
         )  # fmt: skip
         if moved is not None:
             action.state, action.attempts = moved.state, moved.attempts
