@@ -90,6 +90,7 @@ class ActionMoved(Persist):
     outputs: Opaque = None
     abort_reason: str = ""
     cached_from: int = 0  # the action whose outputs are this one's as well
+    withdrawn_by: int = 0  # the parent's lease that cancelled it
 
 
 @dataclass(slots=True)

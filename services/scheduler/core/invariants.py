@@ -58,7 +58,8 @@ def _validate_action(w: World, action: Action) -> None:
         _hold(action.parent_id in w.actions, f"{name} has its parent")
         parent = w.actions[action.parent_id]
         newest = parent.children.get(action.key)
-        superseded = newest is not None and newest.incarnation > action.incarnation and not action.is_live
+        superseded = newest is not None and newest.incarnation > action.incarnation
+        superseded = superseded and (not action.is_live or action.withdrawn_by > 0)
         _hold(newest is action or superseded, f"{name} is a child of its parent")
         dead = {State.FAILED, State.ABORTED, State.TIMED_OUT}
         if parent.state in dead:

@@ -173,6 +173,7 @@ def emit_moved(
             outputs=outputs,
             abort_reason=action.abort_reason,
             cached_from=action.cached_from,
+            withdrawn_by=action.withdrawn_by,
         )
     )
     if action.parent_id is None:
@@ -194,7 +195,8 @@ def finish(
         _settle_cache(w, action, action.cache)
     parent = w.actions.get(action.parent_id) if action.parent_id is not None else None
     if parent is not None:
-        deliver(w, parent, action.key)
+        if parent.children[action.key] is action:  # else a later attempt has asked for it anew
+            deliver(w, parent, action.key)
         if action.live_children and action.state is not State.SUCCEEDED:
             abort_children(w, action, f"parent {action.name} ended as {action.state.value}")
     elif action.live_children:
@@ -236,7 +238,12 @@ def collapse(w: World, action: Action) -> None:
             parent.children.get(current.key) is current
         ):  # else it was asked for again while it waited for this
             parent.children[current.key] = Child(
-                current.id, current.name, current.state, current.round, current.incarnation
+                current.id,
+                current.name,
+                current.state,
+                current.round,
+                current.incarnation,
+                current.withdrawn_by,
             )
         parent.live_children -= 1
         current = parent

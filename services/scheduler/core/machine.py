@@ -220,14 +220,15 @@ def _child_requested(w: World, event: ev.ChildRequested) -> None:
         return
     recorded = parent.children.get(event.key)
     name, incarnation = event.key, 1
-    if isinstance(recorded, Action) and recorded.is_live:
+    withdrawn = recorded is not None and recorded.withdrawn_by not in (0, lease.id)
+    if isinstance(recorded, Action) and recorded.is_live and not withdrawn:
         lease.awaiting.add(event.key)
         if recorded.round < parent.user_failures:
             recorded.round = parent.user_failures
             w.emit(fx.ActionAdopted(recorded.id, recorded.round))
         return
     if recorded is not None:
-        if recorded.state is State.SUCCEEDED or recorded.round >= parent.user_failures:
+        if recorded.state is State.SUCCEEDED or (recorded.round >= parent.user_failures and not withdrawn):
             lease.awaiting.add(event.key)
             deliver(w, parent, event.key)
             return
@@ -262,6 +263,7 @@ def _child_cancelled(w: World, event: ev.ChildCancelled) -> None:
     lease.awaiting.discard(event.key)
     child = w.action_of(lease).children.get(event.key)
     if isinstance(child, Action) and child.is_live:
+        child.withdrawn_by = lease.id
         abort(w, child, "cancelled by its parent")
 
 

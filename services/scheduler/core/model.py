@@ -183,6 +183,7 @@ class Child(NamedTuple):
     state: State
     round: int
     incarnation: int
+    withdrawn_by: int = 0
 
 
 @dataclass(slots=True)
@@ -220,6 +221,7 @@ class Action:
     ready_at: int = 0
     wait_reason: str = ""
     abort_reason: str = ""
+    withdrawn_by: int = 0  # the lease of the parent that cancelled it: a later one asks anew
     started_at: int = 0
     cache: CacheUse | None = None
     cached_from: int = 0  # the action whose outputs it has from the cache

@@ -131,6 +131,8 @@ class MemoryLedger:
             if parent not in wanted or self.actions[parent].state in TERMINAL_STATES or action_id in wanted:
                 continue
             child = Child(action_id, row.created.name, row.state, row.round, row.created.incarnation)
+            if row.moved is not None:
+                child = child._replace(withdrawn_by=row.moved.withdrawn_by)
             latest[parent, row.created.key] = child
         s.ended_children = [(parent, key, child) for (parent, key), child in latest.items()]
         s.leases = [self._lease(row) for row in self.attempts.values() if row.closed is None]
@@ -163,6 +165,7 @@ class MemoryLedger:
         if moved is not None:
             action.state, action.attempts = moved.state, moved.attempts
             action.user_failures, action.system_failures = moved.user_failures, moved.system_failures
+            action.withdrawn_by = moved.withdrawn_by
             action.ready_at, action.started_at, action.abort_reason = (
                 moved.ready_at,
                 moved.started_at,
