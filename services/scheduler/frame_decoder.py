@@ -31,6 +31,8 @@ class Decoded:
     released: list[AcknowledgeLog | ChildRefused] = field(default_factory=list)
     """What is to be sent back once the frame's changes are durable."""
     log_chunks: list[Row] = field(default_factory=list)
+    cached: list[tuple[ev.ChildRequested, str]] = field(default_factory=list)
+    """Those of the events whose results are kept, and under which key."""
     progress: list[tuple[int, str]] = field(default_factory=list)
     """Lease ids and what their preparation is doing."""
 
@@ -138,6 +140,8 @@ class FrameDecoder:
                 tuple((source.input, source.key) for source in child.sources),
             )
         )
+        if child.cache_key:
+            decoded.cached.append((decoded.events[-1], child.cache_key))
 
     def _decode_result(self, result: LeaseResult, now: int) -> ev.LeaseEnded:
         failure = failure_of(result.failure) if result.HasField("failure") else None
