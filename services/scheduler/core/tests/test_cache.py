@@ -253,10 +253,13 @@ def test_under_faults_serialized_work_succeeds_once_for_all(seed: int) -> None:
         sim.submit(run, sharing(run))
     sim.run()
     assert set(sim.ledger.run_phases.values()) == {"succeeded"}
-    rows = [row for row in sim.ledger.actions.values() if row.created.cache is not None]
-    computed = [row.created.cache.key for row in rows if not row.moved.cached_from]
-    assert sorted(computed) == sorted({row.created.cache.key for row in rows})
-    assert len(rows) == 24
+    uses = [
+        (row.created.cache.key, row.moved.cached_from)
+        for row in sim.ledger.actions.values()
+        if row.created.cache is not None and row.moved is not None
+    ]
+    assert sorted(key for key, source in uses if not source) == sorted({key for key, _ in uses})
+    assert len(uses) == 24
 
 
 @pytest.mark.parametrize("seed", range(40))
