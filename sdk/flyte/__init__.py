@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flyte import errors, models, remote
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
+    from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
     from flyte._context import TaskContext, ctx, group
     from flyte._current import current_domain, current_project
     from flyte._docs import Documentation
@@ -45,8 +46,11 @@ __all__ = [
     "GPU",
     "HABANA_GAUDI",
     "TPU",
+    "Cache",
+    "CachePolicy",
     "Device",
     "Documentation",
+    "FunctionBodyPolicy",
     "GPUAccelerator",
     "Image",
     "Neuron",
@@ -57,6 +61,7 @@ __all__ = [
     "TaskEnvironment",
     "TaskTemplate",
     "Timeout",
+    "VersionParameters",
     "__version__",
     "ctx",
     "current_domain",
@@ -80,8 +85,11 @@ _OWNERS: dict[str, str] = {
     "GPU": "_accelerators",
     "HABANA_GAUDI": "_accelerators",
     "TPU": "_accelerators",
+    "Cache": "_cache",
+    "CachePolicy": "_cache",
     "Device": "_accelerators",
     "Documentation": "_docs",
+    "FunctionBodyPolicy": "_cache",
     "GPUAccelerator": "_accelerators",
     "Image": "_image",
     "Neuron": "_accelerators",
@@ -92,6 +100,7 @@ _OWNERS: dict[str, str] = {
     "TaskEnvironment": "_environment",
     "TaskTemplate": "_task",
     "Timeout": "_timeout",
+    "VersionParameters": "_cache",
     "__version__": "_version",
     "ctx": "_context",
     "current_domain": "_current",

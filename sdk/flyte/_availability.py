@@ -6,7 +6,6 @@ from flyte.errors import FeatureNotAvailableError
 
 # Parameter → what to do instead.
 _PARAMETERS: dict[str, str] = {
-    "cache": 'leave it out or write cache="disable"; a retried parent keeps its children\'s results',
     "entrypoint": "leave it out; any task can be started with `flyte run`",
     "interruptible": "leave it out; every worker runs on regular capacity",
     "links": "leave it out; print the address instead, it appears in the action's logs",
@@ -22,8 +21,6 @@ _PARAMETERS: dict[str, str] = {
 # Name below `flyte` → what to do instead.
 NAMES: dict[str, str] = {
     "AppEnvironment": "apps are not built yet; run the server outside of the platform",
-    "Cache": _PARAMETERS["cache"],
-    "CachePolicy": _PARAMETERS["cache"],
     "Cron": _PARAMETERS["triggers"],
     "Directory": "pass a pathlib.Path below a directory that all hosts share, or bytes",
     "File": "pass a pathlib.Path on storage that all hosts share, or bytes",
@@ -66,14 +63,8 @@ def refuse_parameters(where: str, **values: object) -> None:
 
     Raises:
         FeatureNotAvailableError: One of them is set. The message names it and says what to do instead.
-        ValueError: `cache` is a string that no version knows.
     """
     for name, value in values.items():
-        if name == "cache":
-            if value == "disable":
-                continue
-            if isinstance(value, str) and value not in ("auto", "override"):
-                raise ValueError(f'{where}: cache={value!r} must be "auto", "override" or "disable"')
         if value is None or value is False or value in ((), [], {}):
             continue
         raise refuse(f"{where}({name}={value!r})", _PARAMETERS[name])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flyte._availability import refuse_parameters
+from flyte._cache import Cache, CacheBehavior, cache_of
 from flyte._caller import caller
 from flyte._docs import Documentation
 from flyte._resources import Resources
@@ -47,6 +48,7 @@ class TaskEnvironment:
         resources: Hardware of one worker. What is not set comes from the platform.
         env_vars: Environment variables of every task.
         reusable: Pool of warm workers, None for a worker per action.
+        cache: How results of its tasks are kept for equal calls.
         depends_on: Environments whose tasks are called from this one's.
         include: Extra files for the code bundle, relative to `declared_in`.
         description: What the environment is for.
@@ -75,7 +77,7 @@ class TaskEnvironment:
         interruptible: bool = False,
         image: str | Image | None = "auto",
         include: Sequence[str] = (),
-        cache: Any = "disable",
+        cache: CacheBehavior | Cache = "disable",
         reusable: ReusePolicy | None = None,
         plugin_config: Any = None,
         queue: str | None = None,
@@ -95,7 +97,7 @@ class TaskEnvironment:
             interruptible: Not available yet, except False.
             image: A `flyte.Image`, the address of an image, or "auto" for the default.
             include: Extra files or directories for the code bundle, relative to the declaring file.
-            cache: Not available yet, except "disable".
+            cache: How results of its tasks are kept for equal calls: "disable", "auto" or a `flyte.Cache`.
             reusable: Pool of warm workers.
             plugin_config: Not available yet.
             queue: Not available yet.
@@ -113,12 +115,12 @@ class TaskEnvironment:
             pod_template=pod_template,
             secrets=secrets,
             interruptible=interruptible,
-            cache=cache,
             plugin_config=plugin_config,
             queue=queue,
         )
         self.description = _check_description(description)
         self.env_vars = check_env_vars(env_vars or {})
+        self.cache = cache_of(cache, f"environment {name!r}")
         self.resources = _check_hardware(name, resources, limits, accelerator)
         self._include = _check_include(include)
         if reusable is not None and not isinstance(reusable, ReusePolicy):
@@ -167,7 +169,7 @@ class TaskEnvironment:
         /,
         *,
         short_name: str | None = None,
-        cache: Any = None,
+        cache: CacheBehavior | Cache | None = None,
         retries: int | RetryStrategy = 0,
         timeout: int | float | timedelta | Timeout | None = 0,
         docs: Documentation | str | None = None,
@@ -188,7 +190,7 @@ class TaskEnvironment:
         /,
         *,
         short_name: str | None = None,
-        cache: Any = None,
+        cache: CacheBehavior | Cache | None = None,
         retries: int | RetryStrategy = 0,
         timeout: int | float | timedelta | Timeout | None = 0,
         docs: Documentation | str | None = None,
@@ -211,7 +213,7 @@ class TaskEnvironment:
             timeout: Longest run time of one attempt in seconds or as a timedelta, or a `flyte.Timeout`.
             docs: What the task does; the docstring unless set.
             max_inline_io_bytes: Largest inline inputs or outputs in bytes.
-            cache: Not available yet, except "disable".
+            cache: How results are kept: "auto", "disable" or a `flyte.Cache`; as in the environment unless given.
             pod_template: Not available: there are no pods on plain hosts.
             report: Not available yet.
             interruptible: Not available yet.
@@ -234,7 +236,6 @@ class TaskEnvironment:
         """
         refuse_parameters(
             f"{self.name}.task",
-            cache=cache,
             pod_template=pod_template,
             report=report,
             interruptible=interruptible,
@@ -250,6 +251,7 @@ class TaskEnvironment:
             timeout=timeout_of(timeout),
             max_inline_io_bytes=check_max_inline_io_bytes(max_inline_io_bytes),
             docs=_check_docs(docs),
+            cache=None if cache is None else cache_of(cache, f"{self.name}.task"),
         )
 
         def decorate(function: Callable[..., Any]) -> TaskTemplate[Any, Any]:
@@ -306,6 +308,7 @@ class TaskEnvironment:
             "resources": self.resources,
             "env_vars": self.env_vars,
             "depends_on": self.depends_on,
+            "cache": self.cache,
             "reusable": self.reusable,
             "description": self.description,
             "include": self._include,
@@ -345,7 +348,7 @@ class TaskEnvironment:
                 raise TypeError(f"TaskEnvironment.from_task takes tasks made with @env.task, not {task!r}")
         first = tasks[0].environment
         for other in (task.environment for task in tasks[1:]):
-            for setting in ("image", "resources", "env_vars", "reusable"):
+            for setting in ("image", "resources", "env_vars", "cache", "reusable"):
                 if getattr(first, setting) != getattr(other, setting):
                     raise ValueError(
                         f"TaskEnvironment.from_task({name!r}): {first.name!r} and {other.name!r} "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["local", "remote", "hybrid"]
 
-_NO_CACHE = "results are not cached yet; leave it out"
+CacheScope = Literal["project-domain", "global"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class RunContext:
     copy_style: CopyStyle = "loaded_modules"
     env_vars: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    overwrite_cache: bool = False
+    disable_run_cache: bool = False
+    cache_lookup_scope: CacheScope = "project-domain"
 
     @twin_method
     async def run(self, task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Run | LocalRun:
@@ -62,7 +65,15 @@ class RunContext:
         if mode == "local":
             from flyte._local import start_local_run
 
-            return await start_local_run(task, args, kwargs, name=self.name, env_vars=self.env_vars)
+            return await start_local_run(
+                task,
+                args,
+                kwargs,
+                name=self.name,
+                env_vars=self.env_vars,
+                overwrite_cache=self.overwrite_cache,
+                disable_cache=self.disable_run_cache,
+            )
         from flyte._client._submit import submit
 
         return await submit(self, task, args, kwargs)
@@ -93,7 +104,7 @@ def with_runcontext(
     queue: str | None = None,
     notifications: Any | None = None,
     custom_context: Mapping[str, str] | None = None,
-    cache_lookup_scope: str | None = None,
+    cache_lookup_scope: CacheScope | None = None,
     preserve_original_types: bool | None = None,
     debug: bool = False,
 ) -> RunContext:
@@ -115,17 +126,18 @@ def with_runcontext(
         interactive_mode: Refused, unless False.
         raw_data_path: Refused: the backend's storage is used.
         run_base_dir: Refused, as `raw_data_path`.
-        overwrite_cache: Refused, unless False.
+        overwrite_cache: Compute every cached result anew and replace those that are kept.
         annotations: Refused: use `labels`.
         interruptible: Refused.
         log_level: Refused: use `env_vars`.
         log_format: Only "console".
         reset_root_logger: Refused, unless False.
-        disable_run_cache: Refused, unless False.
+        disable_run_cache: Neither use nor keep results.
         queue: Refused: all runs share one queue.
         notifications: Refused.
         custom_context: Refused.
-        cache_lookup_scope: Refused.
+        cache_lookup_scope: Whose results count: "project-domain" (the default), or "global" for those of all
+            projects and domains that were run with "global".
         preserve_original_types: Refused.
         debug: Refused, unless False.
 
@@ -141,17 +153,14 @@ def with_runcontext(
         interactive_mode=(interactive_mode or None, "put the task into a file that workers can import"),
         raw_data_path=(raw_data_path, "the backend's own storage is used; leave it out"),
         run_base_dir=(run_base_dir, "the backend's own storage is used; leave it out"),
-        overwrite_cache=(overwrite_cache or None, _NO_CACHE),
         annotations=(annotations, "use labels="),
         interruptible=(interruptible, "every worker runs on regular capacity; leave it out"),
         log_level=(log_level, 'use env_vars={"LOG_LEVEL": …} and read it in the task'),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),
         reset_root_logger=(reset_root_logger or None, "the root logger is not changed; leave it out"),
-        disable_run_cache=(disable_run_cache or None, _NO_CACHE),
         queue=(queue, "all runs share one queue; leave it out"),
         notifications=(notifications, "wait for the run with run.wait()"),
         custom_context=(custom_context, "pass the values as inputs or with env_vars="),
-        cache_lookup_scope=(cache_lookup_scope, _NO_CACHE),
         preserve_original_types=(preserve_original_types, "values have the types of the task's signature"),
         debug=(debug or None, 'use mode="local" and a debugger'),
     )
@@ -163,6 +172,10 @@ def with_runcontext(
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
     if mode == "local" and labels:
         raise ValueError('labels= has no effect with mode="local": leave it out')
+    if cache_lookup_scope not in {None, "global", "project-domain"}:
+        raise ValueError(f'cache_lookup_scope={cache_lookup_scope!r} must be "project-domain" or "global"')
+    if overwrite_cache and disable_run_cache:
+        raise ValueError("overwrite_cache and disable_run_cache exclude each other: leave one out")
     return RunContext(
         mode=mode,
         name=name,
@@ -172,6 +185,9 @@ def with_runcontext(
         copy_style=checked_copy_style(copy_style),
         env_vars=_texts("env_vars", env_vars),
         labels=_texts("labels", labels),
+        overwrite_cache=bool(overwrite_cache),
+        disable_run_cache=bool(disable_run_cache),
+        cache_lookup_scope=cache_lookup_scope or "project-domain",
     )
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from flyte._availability import refuse_parameters
+from flyte._cache import Cache, CacheBehavior, cache_of
 from flyte._context import current_controller
 from flyte._docs import Documentation
 from flyte._resources import Resources
@@ -55,6 +56,7 @@ class TaskSettings:
     resources: Resources | None = None
     env_vars: Mapping[str, str] | None = None
     reusable: ReusePolicy | Literal["off"] | None = None
+    cache: Cache | None = None
 
 
 class TaskTemplate(Generic[P, R_co]):
@@ -156,6 +158,11 @@ class TaskTemplate(Generic[P, R_co]):
         return self.settings.reusable or self.environment.reusable
 
     @property
+    def cache(self) -> Cache:
+        """How results are kept for equal calls."""
+        return self.environment.cache if self.settings.cache is None else self.settings.cache
+
+    @property
     def retries(self) -> RetryStrategy:
         """How often the task is tried again."""
         return self.settings.retries
@@ -220,7 +227,7 @@ class TaskTemplate(Generic[P, R_co]):
         *,
         short_name: str | None = None,
         resources: Resources | None = None,
-        cache: Any = None,
+        cache: CacheBehavior | Cache | None = None,
         retries: int | RetryStrategy | None = None,
         timeout: int | float | timedelta | Timeout | None = None,
         reusable: ReusePolicy | Literal["off"] | None = None,
@@ -239,7 +246,7 @@ class TaskTemplate(Generic[P, R_co]):
         Args:
             short_name: Name shown to people.
             resources: What one worker holds. With a reusable environment only together with `reusable="off"`.
-            cache: Not available yet, except "disable".
+            cache: How results are kept: "auto", "disable" or a `flyte.Cache`.
             retries: Further attempts after a failure.
             timeout: Longest run time of one attempt, or all limits.
             reusable: Another pool, or "off" for a worker of its own per action.
@@ -280,7 +287,6 @@ class TaskTemplate(Generic[P, R_co]):
                     )
         refuse_parameters(
             f"{self.name}.override",
-            cache=cache,
             secrets=secrets,
             pod_template=pod_template,
             queue=queue,
@@ -301,6 +307,7 @@ class TaskTemplate(Generic[P, R_co]):
                 resources=settings.resources if resources is None else check_resources(resources),
                 env_vars=settings.env_vars if env_vars is None else check_env_vars(env_vars),
                 reusable=settings.reusable if reusable is None else check_reusable(reusable),
+                cache=settings.cache if cache is None else cache_of(cache, f"{self.name}.override"),
             )
         )
 

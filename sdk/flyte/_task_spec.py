@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from flyte import _code
+from flyte._cache import cache_spec
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -43,9 +44,26 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
         "is_async": task.is_async,
         "max_inline_io_bytes": task.max_inline_io_bytes,
     }
+    cache = cache_spec(task, identity.bundle_digest)
+    if cache is not None:
+        spec["cache"] = cache
     if task.reusable is not None:
         spec["reuse"] = task.reusable.to_spec()
     return spec
+
+
+def cacheable_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
+    """What of a task's spec tells under which key its results are kept.
+
+    Raises:
+        ValueError: The version of its results cannot be told, or an ignored input is no parameter.
+    """
+    identity = _code.current()
+    return {
+        "name": task.name,
+        "interface": _interface(task),
+        "cache": cache_spec(task, identity.bundle_digest),
+    }
 
 
 def location(task: TaskTemplate[Any, Any]) -> tuple[str, str]:

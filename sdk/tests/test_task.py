@@ -164,7 +164,6 @@ def test_wrong_overrides_are_refused(arguments, error, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cache", "auto"),
         ("secrets", "key"),
         ("pod_template", "p"),
         ("queue", "q"),
@@ -182,7 +181,6 @@ def test_overrides_of_later_versions_are_refused_by_name(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cache", "auto"),
         ("pod_template", "p"),
         ("report", True),
         ("interruptible", True),

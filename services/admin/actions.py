@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.admin.v1.run_pb2 import Action, Run
-from hangar.core.v1.identifiers_pb2 import ActionIdentifier
+from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from services.admin import convert
 from services.admin.reader import LedgerReader
@@ -61,7 +61,16 @@ class Actions:
         """Returns an action with its attempts. `NotFound` when there is none."""
         record = await self.record(identifier)
         attempts = await self._reader.read(lambda ledger: attempt_queries.list_attempts(ledger, record.id))
-        return convert.action(record, identifier.run, attempts)
+        action = convert.action(record, identifier.run, attempts)
+        source = record.cached_from
+        if source is not None:
+            place = await self._reader.read(lambda ledger: queries.locate(ledger, source))
+            if place is not None:
+                project, domain, run, name = place
+                action.cached_from.CopyFrom(
+                    ActionIdentifier(run=RunIdentifier(project=project, domain=domain, name=run), name=name)
+                )
+        return action
 
     async def list(self, request: messages.ListActionsRequest) -> messages.ListActionsResponse:
         """Lists the actions of a run in the order of enqueueing."""

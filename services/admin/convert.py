@@ -110,6 +110,7 @@ def action(record: ActionRecord, run: RunIdentifier, attempts: Iterable[AttemptR
         attempt_count=record.attempt_count,
         lineage=[Lineage(input=each.input, source=each.source) for each in record.lineage],
         sequence=record.sequence,
+        cache_status=record.cache_status,  # type: ignore[arg-type]
     )
 
 

@@ -67,7 +67,11 @@ class Runs:
         await self._check_inputs(request.inputs)
         check_labels(request.context.labels)
         command = scheduler.CreateRunRequest(
-            run=identifier, task=request.task, inputs=request.inputs, context=request.context
+            run=identifier,
+            task=request.task,
+            inputs=request.inputs,
+            context=request.context,
+            cache_key=request.cache_key,
         )
         created = await self._scheduler.create_run(command)
         return messages.CreateRunResponse(run=await self.get(identifier), created=created)

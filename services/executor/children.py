@@ -89,6 +89,7 @@ class Children:
                 key=child["key"],
                 spec_key=connection.specs[str(child["spec"])],
                 group=child.get("group") or "",
+                cache_key=child.get("cache_key") or "",
                 sources=[InputSource(input=name, key=key) for name, key in child.get("sources") or ()],
             )
             request.inputs.digest = child["digest"]

@@ -105,6 +105,12 @@ class Run(Failed, LedgerModel, table=True):
     ended_at: int | None = _moment()
     labels: dict[str, str] = _mapping()
     env_vars: dict[str, str] = _mapping()
+    overwrite_cache: bool = False
+    """Results are computed anew and replace those that are kept."""
+    disable_cache: bool = False
+    """Results are neither used nor kept."""
+    cache_scope: int = 0
+    """Among whose actions the cache looks, a number of `hangar.core.v1.CacheScope`."""
     trace_id: str = Field(default="", sa_type=String(32))
     parent_span_id: str = Field(default="", sa_type=String(16))
     """Span of the caller that the root action's spans nest below, empty for none."""
@@ -201,6 +207,14 @@ class Action(Failed, LedgerModel, table=True):
     """Consecutive failures that did not."""
     ready_at: int = _int64()
     """When a retry may start, 0 when it may at once."""
+    cache_key: str = ""
+    """What its result is kept under, scope included; empty when it is not."""
+    cache_status: int = 0
+    """What the cache did, a number of `hangar.core.v1.CacheStatus`."""
+    cached_from: int | None = _moment()
+    """The action whose outputs it has from the cache."""
+    withdrawn_by: int = _int64()
+    """The lease of its parent that cancelled it, 0 for none."""
 
 
 class _Document(SQLModel):
@@ -227,6 +241,16 @@ class ActionOutput(_Document, LedgerModel, table=True):
     __tablename__ = "action_output"
 
     action_id: int = _identity()
+
+
+class CacheEntry(LedgerModel, table=True):
+    """The result that is kept under a key: the outputs of the action that computed it last."""
+
+    __tablename__ = "cache_entry"
+
+    key: str = Field(primary_key=True)
+    action_id: int = Field(sa_type=Int64)
+    stored_at: int = Field(sa_type=Int64)
 
 
 class Attempt(Failed, LedgerModel, table=True):
@@ -393,6 +417,7 @@ TASK_VERSION = _table(TaskVersion)
 ACTION = _table(Action)
 ACTION_INPUT = _table(ActionInput)
 ACTION_OUTPUT = _table(ActionOutput)
+CACHE_ENTRY = _table(CacheEntry)
 ATTEMPT = _table(Attempt)
 WORKER = _table(Worker)
 NODE = _table(Node)

@@ -19,6 +19,7 @@ from services.common.db import database_url, is_sqlite
 from services.common.serve import Registration
 from services.ledger.queries import events
 from services.ledger.queries.events import EventRecord
+from services.scheduler.caching import CacheLookup
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.documents import Payloads
 from services.scheduler.feed import EventFeed
@@ -215,7 +216,8 @@ class SchedulerApp:
         feed = EventFeed(loaded.next_ids.cursor - 1, read_events)
         welcome = (store.generation, settings.heartbeat_millis)
         frames = Frames(sessions, specs, payloads, store, shell.read, welcome)
-        return Running(shell, Commands(shell, store, specs), sessions, feed, specs)
+        cache = CacheLookup(shell, store, loaded.live)
+        return Running(shell, Commands(shell, store, specs, cache), sessions, feed, specs, cache)
 
 
 def _list_events(store: Store, after: int, limit: int) -> list[EventRecord]:

@@ -20,6 +20,8 @@ from services.scheduler.rows import Row
 from services.scheduler.specs import Spec, Specs
 from services.scheduler.validation import LONGEST_NAME, check_spec
 
+CACHE_KEY = re.compile(r"[0-9a-f]{16,64}")
+"""What a digest that names a result looks like."""
 _CHILD_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -31,6 +33,8 @@ class Decoded:
     released: list[AcknowledgeLog | ChildRefused] = field(default_factory=list)
     """What is to be sent back once the frame's changes are durable."""
     log_chunks: list[Row] = field(default_factory=list)
+    cached: list[tuple[ev.ChildRequested, str]] = field(default_factory=list)
+    """Those of the events whose results are kept, and under which key."""
     progress: list[tuple[int, str]] = field(default_factory=list)
     """Lease ids and what their preparation is doing."""
 
@@ -116,6 +120,8 @@ class FrameDecoder:
             problem = f"its key {child.key!r} must be 1 to 63 lower-case letters, digits and hyphens"
         elif any(max(len(source.input), len(source.key)) > LONGEST_NAME for source in child.sources):
             problem = f"the names of its inputs must have up to {LONGEST_NAME} characters"
+        elif child.cache_key and not CACHE_KEY.fullmatch(child.cache_key):
+            problem = f"its cache_key {child.cache_key!r} must be 16 to 64 lower-case hex digits"
         if problem:
             failure = FailureProto(
                 kind=FailureKind.FAILURE_KIND_USER,
@@ -126,18 +132,19 @@ class FrameDecoder:
             decoded.released.append(ChildRefused(self._node, child.parent_lease_id, child.key, failure))
             return
         assert isinstance(spec, Spec)
-        decoded.events.append(
-            ev.ChildRequested(
-                self._node,
-                child.parent_lease_id,
-                child.key,
-                spec.task,
-                spec,
-                document_of(child.inputs),
-                child.group,
-                tuple((source.input, source.key) for source in child.sources),
-            )
+        event = ev.ChildRequested(
+            self._node,
+            child.parent_lease_id,
+            child.key,
+            spec.task,
+            spec,
+            document_of(child.inputs),
+            child.group,
+            tuple((source.input, source.key) for source in child.sources),
         )
+        decoded.events.append(event)
+        if child.cache_key:
+            decoded.cached.append((event, child.cache_key))
 
     def _decode_result(self, result: LeaseResult, now: int) -> ev.LeaseEnded:
         failure = failure_of(result.failure) if result.HasField("failure") else None

@@ -14,6 +14,7 @@ from services.ledger.tables import ACTION, ATTEMPT, GENERATION, NODE, RUN, TASK_
 from services.scheduler.core.model import (
     TERMINAL_STATES,
     Action,
+    CacheUse,
     Child,
     Gpu,
     Inventory,
@@ -73,7 +74,10 @@ def load(connection: Connection, specs: Specs) -> Loaded:
         next_lease_id=next_ids.lease,
         next_worker_id=next_ids.worker,
         runs=[_run(row) for _, row in sorted(run_rows.items())],
-        actions=[_action(row, definitions) for _, row in sorted(rows.items())],
+        actions=[
+            _action(row, definitions[row.spec_digest], run_rows[row.run_id])
+            for _, row in sorted(rows.items())
+        ],
         ended_children=_ended_children(connection, rows),
         leases=[_lease(row) for row in leases],
         workers=[_worker(row) for row in workers],
@@ -97,7 +101,7 @@ def _ended_children(connection: Connection, rows: dict[int, Any]) -> list[tuple[
     parent = ACTION.alias("parent")
     c = ACTION.c
     query = (
-        select(c.id, c.parent_id, c.key, c.name, c.state, c.round, c.incarnation)
+        select(c.id, c.parent_id, c.key, c.name, c.state, c.round, c.incarnation, c.withdrawn_by)
         .join_from(ACTION, parent, parent.c.id == c.parent_id)
         .where(parent.c.ended_at.is_(None), c.ended_at.is_not(None))
         .order_by(c.id)
@@ -105,7 +109,8 @@ def _ended_children(connection: Connection, rows: dict[int, Any]) -> list[tuple[
     newest: dict[tuple[int, str], Child] = {}
     for row in connection.execute(query):
         if row.id not in rows:
-            child = Child(row.id, row.name, State(row.state), row.round, row.incarnation)
+            state = State(row.state)
+            child = Child(row.id, row.name, state, row.round, row.incarnation, row.withdrawn_by)
             newest[row.parent_id, row.key] = child
     return [(parent_id, key, child) for (parent_id, key), child in newest.items()]
 
@@ -114,7 +119,13 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
     live = Live()
     for row in run_rows.values():
         identifier = RunIdentifier(project=row.project, domain=row.domain, name=row.name)
-        context = RunContext(env_vars=row.env_vars, labels=row.labels)
+        context = RunContext(
+            env_vars=row.env_vars,
+            labels=row.labels,
+            overwrite_cache=row.overwrite_cache,
+            disable_cache=row.disable_cache,
+            cache_scope=row.cache_scope,
+        )
         run = LiveRun(row.id, identifier, context, row.trace_id, row.parent_span_id, row.root_id)
         run.row = {name: row._mapping[name] for name in RUN_COLUMNS}
         live.runs[run.id] = run
@@ -125,6 +136,7 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
             live.actions[row.id] = LiveAction(
                 row.id, run, row.name, row.spec_digest, row.parent_id, row.attempts, row.phase
             )
+            live.actions[row.id].cache_status = row.cache_status
     columns = ATTEMPT.c
     query = select(columns.id, columns.action_id, columns.span_id, columns.ended_at)
     for attempt in _paged(connection, query, columns.action_id, live.actions, columns.id):
@@ -160,7 +172,7 @@ def _run(row: Any) -> Run:
     return Run(row.id, row.project, row.domain, row.name, row.request_digest, row.root_id, row.action_count)
 
 
-def _action(row: Any, definitions: dict[str, Spec]) -> Action:
+def _action(row: Any, spec: Spec, run: Any) -> Action:
     return Action(
         row.id,
         row.run_id,
@@ -168,7 +180,7 @@ def _action(row: Any, definitions: dict[str, Spec]) -> Action:
         row.key,
         row.parent_id,
         row.depth,
-        definitions[row.spec_digest].task,
+        spec.task,
         row.created_at,
         round=row.round,
         incarnation=row.incarnation,
@@ -180,6 +192,11 @@ def _action(row: Any, definitions: dict[str, Spec]) -> Action:
         wait_reason=row.wait_reason if State(row.state) not in TERMINAL_STATES else "",
         abort_reason=row.abort_reason,
         started_at=row.started_at or 0,
+        cache=CacheUse(row.cache_key, spec.message.cache.serialize, run.overwrite_cache)
+        if row.cache_key
+        else None,
+        cached_from=row.cached_from or 0,
+        withdrawn_by=row.withdrawn_by,
     )
 
 

@@ -13,7 +13,7 @@ from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionRequest, Node
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceServicer
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.scheduler.core.events import NodeDisconnected, NodeHeartbeat
-from services.scheduler.frame_decoder import FrameDecoder
+from services.scheduler.frame_decoder import Decoded, FrameDecoder
 from services.scheduler.running import Running, Slot
 from services.scheduler.sessions import Session
 
@@ -47,7 +47,7 @@ class NodeServicer(NodeServiceServicer):
         log = _log.bind(node=hello.node, session=session.number)
         log.info("node connected", leases=len(hello.leases), workers=len(hello.workers))
         running.shell.submit([decoder.decode_hello(hello)])
-        _take_in(running, decoder, first)
+        await _take_in(running, decoder, first, session)
         reading = asyncio.create_task(_read(running, decoder, request_iterator, session))
         try:
             while (frame := await session.next_frame()) is not None:
@@ -79,7 +79,7 @@ async def _read(
                 raise InvalidArgument("hello belongs into the first frame of a session only", field="hello")
             if running.sessions.of(session.node) is not session:
                 return  # a newer one has said what the host holds: what is older than that is past
-            _take_in(running, decoder, frame)
+            await _take_in(running, decoder, frame, session)
             while not await running.shell.has_room(_HEARTBEAT_SECONDS):
                 # Its frames wait here: that the host is not heard of is this end's doing.
                 running.shell.submit([NodeHeartbeat(session.node, session.number)])
@@ -87,16 +87,33 @@ async def _read(
         running.sessions.close(session)
 
 
-def _take_in(running: Running, decoder: FrameDecoder, frame: NodeSessionRequest) -> None:
-    """Hands a frame whole to the core and the recorder."""
+async def _take_in(
+    running: Running, decoder: FrameDecoder, frame: NodeSessionRequest, session: Session
+) -> None:
+    """Hands a frame whole to the core and the recorder, unless a newer session began meanwhile."""
     shell = running.shell
     now = shell.now()
     decoded = decoder.decode(frame, now)
+    if decoded.cached:
+        await _look_up(running, decoded, session)
+        if running.sessions.of(session.node) is not session:
+            return
     for chunk in decoded.log_chunks:
         shell.recorder.record_log_chunk(chunk)
     for lease_id, detail in decoded.progress:
         shell.recorder.record_progress(lease_id, detail, now)
     shell.submit(decoded.events, decoded.released)
+
+
+async def _look_up(running: Running, decoded: Decoded, session: Session) -> None:
+    """Looks up what the cache has for requested children. Frames behind this one wait, and the host counts as heard."""
+    looking = asyncio.create_task(running.cache.fill(decoded.cached))
+    try:
+        while not (await asyncio.wait([looking], timeout=_HEARTBEAT_SECONDS))[0]:
+            running.shell.submit([NodeHeartbeat(session.node, session.number)])
+        await looking
+    finally:
+        looking.cancel()
 
 
 def _checked_hello(first: NodeSessionRequest) -> Hello:

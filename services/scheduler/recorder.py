@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
+from hangar.core.v1.task_spec_pb2 import CACHE_STATUS_HIT, CACHE_STATUS_MISS, CACHE_STATUS_OVERWRITTEN
 from services.scheduler.convert import FAILURE_KIND_NUMBER, PHASE_NUMBER, failure_message
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import Failure, Phase, State, WorkerState
@@ -34,6 +35,7 @@ _TERMINAL_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED, Phas
 _QUEUED = PHASE_NUMBER[Phase.QUEUED]
 _INITIALIZING = PHASE_NUMBER[Phase.INITIALIZING]
 _RUNNING = PHASE_NUMBER[Phase.RUNNING]
+_WAITING = frozenset({State.QUEUED, State.WAITING_FOR_CACHE, State.BACKOFF})
 _STATE_TEXT = {state: state.value for state in State}
 _REMEMBERED = 100_000
 _ROW_BYTES = 300
@@ -102,6 +104,7 @@ class Recorder:
             fx.ActionCreated: self._action_created,
             fx.ActionMoved: self._action_moved,
             fx.ActionAdopted: self._action_adopted,
+            fx.CacheStored: self._cache_stored,
             fx.LeaseGranted: self._lease_granted,
             fx.LeaseRunning: self._lease_running,
             fx.LeaseClosed: self._lease_closed,
@@ -197,6 +200,9 @@ class Recorder:
             "created_at": effect.at,
             "labels": labels,
             "env_vars": dict(context.env_vars),
+            "overwrite_cache": context.overwrite_cache,
+            "disable_cache": context.disable_cache,
+            "cache_scope": context.cache_scope,
             "trace_id": run.trace_id,
             "parent_span_id": run.parent_span_id,
         }
@@ -226,6 +232,8 @@ class Recorder:
         run.row["action_count"] = sequence + 1
         run.live_count += 1
         action = LiveAction(effect.action_id, run, effect.name, spec.digest, effect.parent_id, phase=_QUEUED)
+        if effect.cache is not None:
+            action.cache_status = CACHE_STATUS_OVERWRITTEN if effect.cache.overwrite else CACHE_STATUS_MISS
         self._live.actions[action.id] = action
         rows.actions[action.id] = {
             "id": action.id,
@@ -251,6 +259,10 @@ class Recorder:
             "user_failures": 0,
             "system_failures": 0,
             "ready_at": 0,
+            "cache_key": effect.cache.key if effect.cache is not None else "",
+            "cache_status": action.cache_status,
+            "cached_from": None,
+            "withdrawn_by": 0,
             **_NO_FAILURE_ROW,
         }
         rows.inputs.append({"action_id": action.id, **document._asdict()})
@@ -306,7 +318,9 @@ class Recorder:
         action = self._live.actions[effect.action_id]
         action.attempts = effect.attempts
         action.phase = PHASE_NUMBER[effect.phase]
-        waits = effect.state is State.QUEUED or effect.state is State.BACKOFF
+        if effect.cached_from:
+            action.cache_status = CACHE_STATUS_HIT
+        waits = effect.state in _WAITING
         ended = effect.phase in _TERMINAL_PHASES
         values = (
             action.phase,
@@ -319,6 +333,9 @@ class Recorder:
             effect.user_failures,
             effect.system_failures,
             effect.ready_at,
+            action.cache_status,
+            effect.cached_from or None,
+            effect.withdrawn_by,
             *_failure_values(effect.failure),
         )
         rows = self._current.rows
@@ -344,11 +361,20 @@ class Recorder:
             rows.weight += _ROW_BYTES + document.size
             if action.parent_id is not None:
                 self._payloads.outputs.put(action.id, document)
+        elif effect.cached_from:
+            rows.output_copies.append({"action_id_": action.id, "source_": effect.cached_from})
         elif action.parent_id is not None:
             self._payloads.put_failure(action.id, outcome_failure(effect.failure, effect.abort_reason))
         self._payloads.inputs.drop(action.id)
         del self._live.actions[action.id]
         action.run.live_count -= 1
+
+    def _cache_stored(self, effect: fx.CacheStored) -> None:
+        self._current.rows.cache_entries[effect.key] = {
+            "key": effect.key,
+            "action_id": effect.action_id,
+            "stored_at": effect.at,
+        }
 
     def _action_adopted(self, effect: fx.ActionAdopted) -> None:
         rows = self._current.rows

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, literal_column
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.ledger.tables import (
@@ -14,6 +24,7 @@ from services.ledger.tables import (
     ACTION_INPUT,
     ACTION_OUTPUT,
     ATTEMPT,
+    CACHE_ENTRY,
     EVENT,
     LINEAGE,
     LOG_CHUNK,
@@ -47,6 +58,9 @@ MOVED_COLUMNS = (
     "user_failures",
     "system_failures",
     "ready_at",
+    "cache_status",
+    "cached_from",
+    "withdrawn_by",
     *FAILURE_COLUMNS,
 )
 RUN_COLUMNS = (
@@ -81,6 +95,9 @@ class Rows:
     wait_reasons: dict[int, Row] = field(default_factory=dict)
     inputs: list[Row] = field(default_factory=list)
     outputs: list[Row] = field(default_factory=list)
+    output_copies: list[Row] = field(default_factory=list)
+    """Actions that have the outputs of another one: `action_id_` and `source_`."""
+    cache_entries: dict[str, Row] = field(default_factory=dict)
     lineage: list[Row] = field(default_factory=list)
     attempts: dict[int, Row] = field(default_factory=dict)
     attempt_starts: dict[int, Row] = field(default_factory=dict)
@@ -130,6 +147,16 @@ class Statements:
         self._span_export = export.on_conflict_do_update(
             index_elements=["id"], set_={"cursor": export.excluded.cursor}
         )
+        entry = insert(CACHE_ENTRY)
+        self._cache_entry = entry.on_conflict_do_update(
+            index_elements=["key"],
+            set_={"action_id": entry.excluded.action_id, "stored_at": entry.excluded.stored_at},
+        )
+        names = [column.name for column in ACTION_OUTPUT.c if column.name != "action_id"]
+        source = select(bindparam("action_id_", type_=BigInteger), *(ACTION_OUTPUT.c[name] for name in names))
+        self._output_copy = ACTION_OUTPUT.insert().from_select(
+            ["action_id", *names], source.where(ACTION_OUTPUT.c.action_id == bindparam("source_"))
+        )
         self._run = _update(RUN, RUN_COLUMNS)
         # What is written for every action goes to the driver as it is: preparing its rows would take
         # longer than writing them. Their values are numbers, text and bytes only.
@@ -170,6 +197,8 @@ class Statements:
             (self._wait_reason, list(rows.wait_reasons.values())),
             (self._action_change, list(rows.action_changes.values())),
             (self._output, rows.outputs),
+            (self._output_copy, rows.output_copies),
+            (self._cache_entry, list(rows.cache_entries.values())),
             (self._attempt, list(rows.attempts.values())),
             (self._attempt_start, list(rows.attempt_starts.values())),
             (self._attempt_end, list(rows.attempt_ends.values())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.errors import Unavailable
+from services.scheduler.caching import CacheLookup
 from services.scheduler.feed import EventFeed
 from services.scheduler.service import Commands
 from services.scheduler.sessions import Sessions
@@ -21,6 +22,7 @@ class Running:
     sessions: Sessions
     feed: EventFeed
     specs: Specs
+    cache: CacheLookup
 
 
 class Slot:

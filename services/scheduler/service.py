@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
@@ -10,12 +11,14 @@ from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.task_spec_pb2 import RunContext
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
+from services.scheduler.caching import CacheLookup, cache_use
 from services.scheduler.convert import NODE_STATE_NUMBER, inventory_message
 from services.scheduler.core import effects as fx
 from services.scheduler.core import events as ev
 from services.scheduler.core.model import Inventory
 from services.scheduler.core.nodes import Node
 from services.scheduler.documents import document_of
+from services.scheduler.frame_decoder import CACHE_KEY
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Spec, Specs
 from services.scheduler.store import Store
@@ -31,12 +34,14 @@ class Commands:
         shell: Drives the core.
         store: The ledger.
         specs: Gets the definitions of new runs.
+        cache: Knows what results are kept.
     """
 
-    def __init__(self, shell: Shell, store: Store, specs: Specs) -> None:
+    def __init__(self, shell: Shell, store: Store, specs: Specs, cache: CacheLookup) -> None:
         self._shell = shell
         self._store = store
         self._specs = specs
+        self._cache = cache
 
     async def create_run(self, request: messages.CreateRunRequest) -> bool:
         """Creates a run.
@@ -56,6 +61,9 @@ class Commands:
         check_spec(request.task)
         check_inputs(request.inputs)
         check_context(request.context)
+        if request.cache_key and not CACHE_KEY.fullmatch(request.cache_key):
+            message = f"cache_key {request.cache_key[:80]!r} must be 16 to 64 lower-case hex digits, or empty"
+            raise InvalidArgument(message, reason="REQUEST_INVALID", field="cache_key")
         spec = self._specs.add(request.task)
         digest = _request_digest(spec, request.inputs)
         run = request.run
@@ -66,19 +74,20 @@ class Commands:
             raise _already_exists(run)
         context = RunContext()
         context.CopyFrom(request.context)
-        reply = await self._shell.call(
-            lambda token: ev.CreateRun(
-                token,
-                run.project,
-                run.domain,
-                run.name,
-                digest,
-                spec.task,
-                spec,
-                document_of(request.inputs),
-                context,
-            )
+        event = ev.CreateRun(
+            None,
+            run.project,
+            run.domain,
+            run.name,
+            digest,
+            spec.task,
+            spec,
+            document_of(request.inputs),
+            context,
+            cache_use(request.cache_key, spec, run, context),
         )
+        await self._cache.look_up([event])
+        reply = await self._shell.call(lambda token: replace(event, token=token))
         if reply.error is not None:
             raise _already_exists(run)
         return bool(reply.value)

@@ -12,7 +12,7 @@ from hangar.core.v1.failure_pb2 import Failure
 from services.common.db import reader_engine, writer_engine
 from services.ledger.queries import payloads, runs, tasks
 from services.ledger.queries.failures import failure_columns
-from services.ledger.tables import ACTION, GENERATION, RUN, SPAN_EXPORT, WRITER
+from services.ledger.tables import ACTION, CACHE_ENTRY, GENERATION, RUN, SPAN_EXPORT, WRITER
 from services.scheduler.documents import Document
 from services.scheduler.loading import Loaded, load
 from services.scheduler.rows import Rows, Statements
@@ -166,6 +166,16 @@ class Store:
         )
         with self._reader.connect() as connection:
             found: int | None = connection.execute(query).scalar_one_or_none()
+        return found
+
+    def cached(self, keys: Sequence[str]) -> dict[str, int]:
+        """Returns the actions whose outputs are kept under some keys, for those keys that there are."""
+        c = CACHE_ENTRY.c
+        found: dict[str, int] = {}
+        with self._reader.connect() as connection:
+            for start in range(0, len(keys), _PAGE):
+                query = select(c.key, c.action_id).where(c.key.in_(keys[start : start + _PAGE]))
+                found.update((key, action_id) for key, action_id in connection.execute(query))
         return found
 
     def span_cursor(self) -> int:

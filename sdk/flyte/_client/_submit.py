@@ -16,6 +16,7 @@ from flyte import _code, errors
 from flyte._bundle._bundle import Bundle, make_bundle
 from flyte._bundle._environments import included_paths, root_of
 from flyte._bundle._modules import main_module, python_path
+from flyte._cache import cache_key
 from flyte._client._client import Client
 from flyte._client._transfer import upload
 from flyte._initialize import Session, require_session
@@ -33,6 +34,10 @@ INLINE_BYTES = 64 * 1024
 """Largest inputs document that travels inside the request; larger ones are uploaded first."""
 
 _NAME_LENGTH = 20
+_CACHE_SCOPES = {
+    "project-domain": task_spec_pb2.CACHE_SCOPE_PROJECT_DOMAIN,
+    "global": task_spec_pb2.CACHE_SCOPE_GLOBAL,
+}
 
 
 async def submit(
@@ -45,12 +50,14 @@ async def submit(
     """
     session = require_session()
     document = _inputs_document(task, args, kwargs)
-    bundle, spec = await asyncio.to_thread(_packed, context, session, task)
+    bundle, packed = await asyncio.to_thread(_packed, context, session, task)
+    key = cache_key(packed, document, digest(document))
+    spec = json_format.ParseDict(packed, task_spec_pb2.TaskSpec())
     client = await session.client()
     project, domain = context.project or session.project, context.domain or session.domain
     await _upload_bundle(client, project, domain, bundle)
     inputs = await _payload(client, project, domain, document)
-    message = await _create(client, context, (project, domain), spec, inputs)
+    message = await _create(client, context, (project, domain), spec, inputs, key)
     return Run(session, message, task.interface)
 
 
@@ -67,8 +74,8 @@ def _inputs_document(task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs
 
 def _packed(
     context: RunContext, session: Session, task: TaskTemplate[..., Any]
-) -> tuple[Bundle, task_spec_pb2.TaskSpec]:
-    """The code of a task, and what the backend has to know of it."""
+) -> tuple[Bundle, dict[str, Any]]:
+    """The code of a task, and what the backend has to know of it: its `TaskSpec` as proto-JSON."""
     root = session.root_dir or root_of(task)
     directories = python_path(root, mirrored=session.sync_local_sys_paths)
     bundle = make_bundle(root, context.copy_style, included_paths(task))
@@ -79,18 +86,19 @@ def _packed(
         main_module=main_module(root, directories),
     )
     with _code.using(identity):
-        spec = json_format.ParseDict(task.to_spec(), task_spec_pb2.TaskSpec())
+        spec = task.to_spec()
     _check_bundled(spec, root, bundle)
     return bundle, spec
 
 
-def _check_bundled(spec: task_spec_pb2.TaskSpec, root: Path, bundle: Bundle) -> None:
+def _check_bundled(spec: dict[str, Any], root: Path, bundle: Bundle) -> None:
     """Refuses a task whose module a worker could not import, before anything is created."""
-    path = spec.code.module.replace(".", "/")
+    module = spec["code"]["module"]
+    path = module.replace(".", "/")
     endings = (f"{path}.py", f"{path}/__init__.py")
     if not any(name == ending or name.endswith(f"/{ending}") for name in bundle.names for ending in endings):
         raise errors.CodeBundleError(
-            f"Module {spec.code.module} of task {spec.name} is not in the code bundle, whose root directory "
+            f"Module {module} of task {spec['name']} is not in the code bundle, whose root directory "
             f"is {root}. Name the directory that holds all of the code with --root-dir "
             "(flyte.init(root_dir=…))."
         )
@@ -122,6 +130,7 @@ async def _create(
     scope: tuple[str, str],
     spec: task_spec_pb2.TaskSpec,
     inputs: payload_pb2.Payload,
+    key: str,
 ) -> run_pb2.Run:
     """Creates the run, once, however often the request has to be sent."""
     retried = False
@@ -132,10 +141,15 @@ async def _create(
 
     name = context.name or random_name()
     settings = task_spec_pb2.RunContext(
-        env_vars=context.env_vars, labels=context.labels, traceparent=current_traceparent()
+        env_vars=context.env_vars,
+        labels=context.labels,
+        traceparent=current_traceparent(),
+        overwrite_cache=context.overwrite_cache,
+        disable_cache=context.disable_run_cache,
+        cache_scope=_CACHE_SCOPES[context.cache_lookup_scope],
     )
     request = run_service_pb2.CreateRunRequest(
-        id=run_identifier(*scope, name), task=spec, inputs=inputs, context=settings
+        id=run_identifier(*scope, name), task=spec, inputs=inputs, context=settings, cache_key=key
     )
     answer = await client.call(client.runs.CreateRun, request, on_retry=note_retry)
     if context.name is not None and not answer.created and not retried:

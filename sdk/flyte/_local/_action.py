@@ -38,6 +38,7 @@ class LocalAction:
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
         error: What failed, None unless it ended without success.
+        cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
 
     Example:
         ```python
@@ -59,6 +60,7 @@ class LocalAction:
     end_time: datetime | None = None
     outputs_document: bytes | None = None
     error: errors.BaseRuntimeError | None = None
+    cache_status: str = "disabled"
     children: dict[str, list[LocalAction]] = field(default_factory=dict)
 
     @property
@@ -143,6 +145,14 @@ class LocalAction:
         self._end(ActionPhase.ABORTED)
         return self.error
 
+    def refuse(self, cause: BaseException) -> None:
+        """It cannot be run at all."""
+        failure = failures.from_exception(cause)
+        self.error = errors.from_failure(
+            failure["kind"], failure["code"], failure["message"], user_traceback=failure["traceback"]
+        )
+        self._end(ActionPhase.FAILED)
+
     def fail_attempt(self, cause: BaseException) -> bool:
         """The last attempt raised. True when there is no other one."""
         if self.state.abort_reason is not None:
@@ -195,6 +205,7 @@ class LocalAction:
             "group": self.group,
             "phase": self.phase.value,
             "attempts": self.attempts,
+            "cache_status": self.cache_status,
             **{name: time.isoformat() if time else None for name, time in times.items()},
             "inputs": self.inputs_document.decode(),
             "outputs": self.outputs_document.decode() if self.outputs_document is not None else None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flyte import errors
 from flyte._context import ActionID, TaskContext, current_group, running
 from flyte._local._action import LocalAction, TimedOut
+from flyte._local._cache import Turn, turn_of
 from flyte._local._threads import TaskThread
 from flyte._local._variables import variables
 from flyte._runtime.controller import check_size, child_key
@@ -97,11 +98,49 @@ class LocalController:
 
 
 def run_sync(action: LocalAction) -> bytes:
-    """Run a sync task's action in the calling thread and give its outputs document.
+    """Run a sync task's action in the calling thread, or take its result from the cache; its outputs document.
 
     Raises:
         BaseRuntimeError: It failed, and no retry is left.
     """
+    turn = _turn(action)
+    if turn is None:
+        return _attempts_sync(action)
+    try:
+        while True:
+            document = _looked_up(turn, action)
+            if document is not None:
+                action.succeed(document)
+                return document
+            other = turn.reserve()
+            if other is None:
+                break
+            other.result()
+        document = _attempts_sync(action)
+        turn.store(document)
+        return document
+    finally:
+        turn.release()
+
+
+def _looked_up(turn: Turn, action: LocalAction) -> bytes | None:
+    try:
+        return turn.look_up()
+    except errors.RuntimeSystemError as error:
+        action.refuse(error)
+        raise
+
+
+def _turn(action: LocalAction) -> Turn | None:
+    """What the action has to do with the cache. When that cannot be told, the action has failed."""
+    try:
+        return turn_of(action)
+    except Exception as error:
+        action.refuse(error)
+        raise action.error or error from error
+
+
+def _attempts_sync(action: LocalAction) -> bytes:
     while True:
         action.begin_attempt()
         try:
@@ -115,11 +154,39 @@ def run_sync(action: LocalAction) -> bytes:
 
 
 async def run_async(action: LocalAction) -> bytes:
-    """Run an action on the running event loop, a sync task in a thread, and give its outputs document.
+    """Run an action on the running event loop, a sync task in a thread, or take its result from the cache.
+
+    Returns:
+        Its outputs document.
 
     Raises:
         BaseRuntimeError: It failed, and no retry is left.
     """
+    turn = _turn(action)
+    if turn is None:
+        return await _attempts_async(action)
+    try:
+        while True:
+            document = _looked_up(turn, action)
+            if document is not None:
+                action.succeed(document)
+                return document
+            other = turn.reserve()
+            if other is None:
+                break
+            try:
+                await asyncio.shield(asyncio.wrap_future(other))
+            except asyncio.CancelledError:
+                action.abort()
+                raise
+        document = await _attempts_async(action)
+        turn.store(document)
+        return document
+    finally:
+        turn.release()
+
+
+async def _attempts_async(action: LocalAction) -> bytes:
     while True:
         action.begin_attempt()
         try:

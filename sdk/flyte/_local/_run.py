@@ -354,6 +354,8 @@ async def start_local_run(
     *,
     name: str | None = None,
     env_vars: Mapping[str, str] | None = None,
+    overwrite_cache: bool = False,
+    disable_cache: bool = False,
     wait: bool = True,
 ) -> LocalRun:
     """Run a task in this process.
@@ -364,6 +366,8 @@ async def start_local_run(
         kwargs: Inputs by name.
         name: Name of the run, generated unless given.
         env_vars: Environment variables of every action, over those of its environment.
+        overwrite_cache: Compute every cached result anew and replace what is kept.
+        disable_cache: Neither use nor keep results.
         wait: Return when the run has ended, so that no script ends before it. False: at once.
 
     Raises:
@@ -379,6 +383,7 @@ async def start_local_run(
     document = interface.dump_inputs(interface.bind(args, kwargs))
     check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
     state = RunState.create(_run_name(name), env_vars or {})
+    state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
     run = LocalRun(state, state.add(LocalAction(state, ROOT, task, document)))
     run._start()
     if wait:

@@ -24,6 +24,8 @@ class RunState:
         metadata_path: Directory that the record of the run goes to.
         raw_data_path: Directory that tasks may write bulk data to.
         actions: The run's actions in the order of their calls.
+        overwrite_cache: Results that are kept do not count and are replaced.
+        disable_cache: Results are neither used nor kept.
         abort_reason: Why it is being aborted, None unless it is.
     """
 
@@ -32,6 +34,8 @@ class RunState:
     metadata_path: Path
     raw_data_path: Path
     actions: list[LocalAction] = field(default_factory=list)
+    overwrite_cache: bool = False
+    disable_cache: bool = False
     abort_reason: str | None = None
     threads: set[TaskThread[bytes]] = field(default_factory=set)
     listeners: list[Listener] = field(default_factory=list)

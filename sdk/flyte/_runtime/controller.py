@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte import errors
+from flyte._cache import cache_key
 from flyte._context import current_group
 from flyte._runtime.blob_access import LeaseObjects
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
@@ -198,13 +199,15 @@ class LeaseController:
             identity = (task.name, inputs_digest, group)
             occurrence = self._occurrences.get(identity, 0)
             self._occurrences[identity] = occurrence + 1
+        spec = self._specs.entry(task)
         return Child(
             key=child_key(self._lease.action, task.name, inputs_digest, group, occurrence),
-            spec=self._specs.entry(task),
+            spec=spec,
             group=group,
             sources=self._lineage.sources(document),
             document=document,
             digest=inputs_digest,
+            cache_key=cache_key(spec.spec, document, inputs_digest),
             resolve=_nobody,
         )
 

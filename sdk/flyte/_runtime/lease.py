@@ -49,6 +49,7 @@ class Child:
     sources: list[list[str]]
     document: bytes
     digest: str
+    cache_key: str
     resolve: Callable[[Outcome | None], None]
     blocks_thread: bool = False
     cancelled: bool = False

@@ -374,6 +374,7 @@ def _child_header(lease: Lease, child: Child) -> Header:
         "sources": child.sources,
         "size": len(child.document),
         "digest": child.digest,
+        "cache_key": child.cache_key,
     }
 
 

@@ -25,6 +25,7 @@ _COLUMNS = (
     "group",
     "parent",
     "attempts",
+    "cache_status",
     "wait_reason",
 )
 
@@ -73,6 +74,7 @@ def _row(action: Action) -> dict[str, Any]:
         "group": action.group,
         "parent": action.parent,
         "attempts": action.attempts,
+        "cache_status": action.cache_status,
         "wait_reason": action.wait_reason or None,
     }
 
@@ -83,6 +85,7 @@ def _record(action: Action, *, as_json: bool) -> dict[str, Any]:
     attempts = [_attempt(attempt) for attempt in details.attempts]
     return {
         **_row(action),
+        "cached_from": details.cached_from,
         "error": f"{error.code}: {error.message}" if error is not None else None,
         "traceback": error.user_traceback if error is not None else None,
         "attempts": attempts if as_json else "\n".join(_attempt_line(attempt) for attempt in attempts),

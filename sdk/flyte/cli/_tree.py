@@ -88,6 +88,8 @@ def _line(action: Action) -> Text:
         text.append(f"  {shown_duration(duration)}", "dim")
     if action.attempts > 1:
         text.append(f"  attempt {action.attempts}", "yellow")
+    if action.cache_status == "hit":
+        text.append("  cached", "green")
     if action.wait_reason and not phase.is_terminal:
         text.append(f"  {action.wait_reason}", "yellow")
     if action.error is not None and phase is not ActionPhase.ABORTED:

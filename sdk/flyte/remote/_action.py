@@ -21,7 +21,7 @@ from flyte.remote._details import ActionDetails, AttemptDetails
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
-from hangar.core.v1 import identifiers_pb2
+from hangar.core.v1 import identifiers_pb2, task_spec_pb2
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from flyte._types import Interface
 
 __all__ = ["Action", "ActionDetails", "ActionInputs", "ActionOutputs", "AttemptDetails"]
+
+_CACHE_STATUSES = {
+    task_spec_pb2.CACHE_STATUS_MISS: "miss",
+    task_spec_pb2.CACHE_STATUS_HIT: "hit",
+    task_spec_pb2.CACHE_STATUS_OVERWRITTEN: "overwritten",
+}
 
 ROOT = "a0"
 """Name of the action that a run starts with."""
@@ -106,6 +112,11 @@ class Action(Execution):
     def attempts(self) -> int:
         """Number of attempts so far."""
         return self._message.attempt_count
+
+    @property
+    def cache_status(self) -> str:
+        """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
+        return _CACHE_STATUSES.get(self._message.cache_status, "disabled")
 
     @property
     def duration(self) -> timedelta | None:

@@ -9,6 +9,7 @@ from flyte import errors
 from flyte.models import ActionPhase
 from flyte.remote._convert import duration_of, error_of, phase_of, time_of
 from hangar.admin.v1 import run_pb2
+from hangar.core.v1 import identifiers_pb2
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ActionDetails:
         created_at: When it was enqueued.
         start_time: When user code first ran.
         end_time: When it ended.
+        cached_from: The action whose result it has from the cache, as "project/domain/run/action"; None for none.
     """
 
     name: str
@@ -79,6 +81,7 @@ class ActionDetails:
     created_at: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    cached_from: str | None = None
 
     @classmethod
     def from_message(cls, message: run_pb2.Action) -> ActionDetails:
@@ -96,6 +99,7 @@ class ActionDetails:
             created_at=time_of(message, "created_at"),
             start_time=time_of(message, "started_at"),
             end_time=time_of(message, "ended_at"),
+            cached_from=_place(message.cached_from) if message.HasField("cached_from") else None,
         )
 
     @property
@@ -112,3 +116,7 @@ class ActionDetails:
     def total_time(self) -> timedelta | None:
         """Time from enqueueing to the end, or until now."""
         return duration_of(self.created_at, self.end_time)
+
+
+def _place(action: identifiers_pb2.ActionIdentifier) -> str:
+    return f"{action.run.project}/{action.run.domain}/{action.run.name}/{action.name}"

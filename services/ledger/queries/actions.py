@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
-from services.ledger.tables import ACTION, EVENT, LINEAGE, TASK_SPEC
+from services.ledger.tables import ACTION, EVENT, LINEAGE, RUN, TASK_SPEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class ActionRecord:
     ended_at: int | None
     abort_reason: str
     attempt_count: int
+    cache_status: int
+    cached_from: int | None
+    """Identity of the action whose outputs it has from the cache."""
     failure: FailureRecord | None
     lineage: tuple[LineageRecord, ...]
 
@@ -90,6 +93,8 @@ _COLUMNS = (
     ACTION.c.ended_at,
     ACTION.c.abort_reason,
     ACTION.c.attempts,
+    ACTION.c.cache_status,
+    ACTION.c.cached_from,
 )
 _ACTIONS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).select_from(
     ACTION.join(TASK_SPEC, TASK_SPEC.c.digest == ACTION.c.spec_digest).outerjoin(
@@ -103,6 +108,15 @@ def get_action(connection: Connection, run_id: int, name: str) -> ActionRecord |
     query = _ACTIONS.where((ACTION.c.run_id == run_id) & (ACTION.c.name == name))
     records = _records(connection, query)
     return records[0] if records else None
+
+
+def locate(connection: Connection, action_id: int) -> tuple[str, str, str, str] | None:
+    """Return project, domain, run and name of an action, None when there is none."""
+    query = select(RUN.c.project, RUN.c.domain, RUN.c.name, ACTION.c.name).join_from(
+        ACTION, RUN, RUN.c.id == ACTION.c.run_id
+    )
+    row = connection.execute(query.where(ACTION.c.id == action_id)).one_or_none()
+    return None if row is None else (row[0], row[1], row[2], row[3])
 
 
 def list_actions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .model import (
+    CacheUse,
     Failure,
     FailureKind,
     Inventory,
@@ -67,6 +68,7 @@ class ActionCreated(Persist):
     group: str
     sources: tuple[tuple[str, str], ...]  # (input, name of the action whose output it is)
     at: int
+    cache: CacheUse | None = None
 
 
 @dataclass(slots=True)
@@ -87,6 +89,17 @@ class ActionMoved(Persist):
     failure: Failure | None = None
     outputs: Opaque = None
     abort_reason: str = ""
+    cached_from: int = 0  # the action whose outputs are this one's as well
+    withdrawn_by: int = 0  # the parent's lease that cancelled it
+
+
+@dataclass(slots=True)
+class CacheStored(Persist):
+    """Insert or replace an entry of the cache: the outputs of a succeeded action."""
+
+    key: str
+    action_id: int
+    at: int
 
 
 @dataclass(slots=True)
@@ -257,6 +270,7 @@ Effect = (
     | RunMoved
     | ActionCreated
     | ActionMoved
+    | CacheStored
     | ActionAdopted
     | LeaseGranted
     | LeaseRunning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import Failure, Inventory, Opaque, Task, Token, WorkerState
+from .model import CacheUse, Failure, Inventory, Opaque, Task, Token, WorkerState
 
 
 @dataclass(slots=True)
@@ -20,6 +20,8 @@ class CreateRun:
     spec: Opaque
     inputs: Opaque
     context: Opaque
+    cache: CacheUse | None = None
+    cached: int = 0  # action whose outputs the ledger's cache has under the key, 0 for none
 
 
 @dataclass(slots=True)
@@ -112,6 +114,8 @@ class ChildRequested:
     inputs: Opaque
     group: str = ""
     sources: tuple[tuple[str, str], ...] = ()  # (input, key of the sibling)
+    cache: CacheUse | None = None
+    cached: int = 0  # as in CreateRun
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ def validate(w: World) -> None:
             bool(not lease.held_outcomes or lease.parked),
             f"lease {lease.id} holds outcomes only while parked",
         )
+    _validate_reservations(w)
     for run in w.runs.values():
         _hold(run.root_id in w.actions, f"run {run.name} has its root action")
         _hold(w.run_ids[run.project, run.domain, run.name] == run.id, f"run {run.name} is found by its name")
@@ -57,7 +58,8 @@ def _validate_action(w: World, action: Action) -> None:
         _hold(action.parent_id in w.actions, f"{name} has its parent")
         parent = w.actions[action.parent_id]
         newest = parent.children.get(action.key)
-        superseded = newest is not None and newest.incarnation > action.incarnation and not action.is_live
+        superseded = newest is not None and newest.incarnation > action.incarnation
+        superseded = superseded and (not action.is_live or action.withdrawn_by > 0)
         _hold(newest is action or superseded, f"{name} is a child of its parent")
         dead = {State.FAILED, State.ABORTED, State.TIMED_OUT}
         if parent.state in dead:
@@ -70,6 +72,17 @@ def _validate_action(w: World, action: Action) -> None:
     queue = pool.queue if pool else w.queues.get(action.task.resources)
     in_queue = queue is not None and action.id in set(queue.first(len(queue)))
     _hold(queued == in_queue, f"{name} is in its queue exactly when queued")
+
+
+def _validate_reservations(w: World) -> None:
+    waiting = [number for reservation in w.reservations.values() for number in reservation.waiting]
+    _hold(len(waiting) == len(set(waiting)), "who waits for the cache waits for one action")
+    states = {number for number, action in w.actions.items() if action.state is State.WAITING_FOR_CACHE}
+    _hold(set(waiting) == states, "who waits for the cache waits for an action that computes")
+    for key, reservation in w.reservations.items():
+        owner = w.actions.get(reservation.owner)
+        _hold(owner is not None and owner.is_live, f"whoever computes {key} lives")
+        _hold(reservation.owner not in waiting, f"whoever computes {key} does not wait")
 
 
 def _validate_booking(w: World, node: Node) -> None:

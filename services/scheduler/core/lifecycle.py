@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from . import cache
 from . import effects as fx
 from .events import LeaseEnded
 from .model import (
     PHASE_OF,
     Action,
+    CacheUse,
     Child,
     Failure,
     FailureKind,
@@ -36,8 +38,10 @@ def create_action(
     group: str = "",
     sources: tuple[tuple[str, str], ...] = (),
     incarnation: int = 1,
+    use: CacheUse | None = None,
+    cached: int = 0,
 ) -> Action:
-    """Create an action, queued."""
+    """Create an action: queued, waiting for another that computes the same, or ended with what the cache has."""
     action = Action(
         id=w.next_action_id,
         run_id=run.id,
@@ -49,6 +53,7 @@ def create_action(
         created_at=w.now,
         round=parent.user_failures if parent else 0,
         incarnation=incarnation,
+        cache=use,
     )
     w.next_action_id += 1
     w.actions[action.id] = action
@@ -71,10 +76,42 @@ def create_action(
             group=group,
             sources=sources,
             at=w.now,
+            cache=use,
         )
     )
-    admit(w, action)
+    if use is None:
+        admit(w, action)
+    else:
+        _admit_cached(w, action, use, cached)
     return action
+
+
+def _admit_cached(w: World, action: Action, use: CacheUse, cached: int) -> None:
+    """Decide how an action of the cache comes to its outputs."""
+    source = 0 if use.overwrite else cache.find(w, use.key, cached)
+    if source:
+        finish_cached(w, action, source)
+        return
+    owner = cache.reserve(w, action) if use.serialize else None
+    if owner is None:
+        admit(w, action)
+        return
+    reason = f"waits for action {owner.name} of run {w.runs[owner.run_id].name}, which computes the same"
+    move(w, action, Trigger.CACHE_AWAITED, detail=reason)
+    action.wait_reason = reason
+    arm_queue_limit(w, action)
+
+
+def finish_cached(w: World, action: Action, source: int) -> None:
+    """End an action with the outputs of another one."""
+    action.cached_from = source
+    finish(w, action, Trigger.CACHED)
+
+
+def arm_queue_limit(w: World, action: Action) -> None:
+    """Start the clock of an action that is to run."""
+    if action.task.max_queued:
+        w.timers.set(w.now + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
 
 
 def admit(w: World, action: Action) -> None:
@@ -84,8 +121,7 @@ def admit(w: World, action: Action) -> None:
         finish(w, action, Trigger.FAILED, failure=refusal)
         return
     w.enqueue(action)
-    if action.task.max_queued:
-        w.timers.set(w.now + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
+    arm_queue_limit(w, action)
 
 
 def move(
@@ -136,6 +172,8 @@ def emit_moved(
             failure=failure,
             outputs=outputs,
             abort_reason=action.abort_reason,
+            cached_from=action.cached_from,
+            withdrawn_by=action.withdrawn_by,
         )
     )
     if action.parent_id is None:
@@ -153,14 +191,36 @@ def finish(
     move(w, action, trigger, detail=action.abort_reason, failure=failure, outputs=outputs)
     if was_queued:
         w.dequeue(action)
+    if action.cache is not None:
+        _settle_cache(w, action, action.cache)
     parent = w.actions.get(action.parent_id) if action.parent_id is not None else None
     if parent is not None:
-        deliver(w, parent, action.key)
+        if parent.children[action.key] is action:  # else a later attempt has asked for it anew
+            deliver(w, parent, action.key)
         if action.live_children and action.state is not State.SUCCEEDED:
             abort_children(w, action, f"parent {action.name} ended as {action.state.value}")
     elif action.live_children:
         abort_children(w, action, f"root action ended as {action.state.value}")
     collapse(w, action)
+
+
+def _settle_cache(w: World, action: Action, use: CacheUse) -> None:
+    """Store what an action computed, and let those go on that waited for it."""
+    computed = action.state is State.SUCCEEDED and not action.cached_from
+    if computed:
+        cache.store(w, use.key, action.id)
+    waiting = cache.release(w, action)
+    if computed:
+        for waiter in waiting:
+            finish_cached(w, waiter, action.id)
+        return
+    for number, heir in enumerate(waiting):
+        cache.inherit(w, heir, [])
+        move(w, heir, Trigger.CACHE_RELEASED, detail=f"action {action.name} ended as {action.state.value}")
+        admit(w, heir)
+        if heir.is_live:
+            cache.inherit(w, heir, waiting[number + 1 :])
+            return
 
 
 def collapse(w: World, action: Action) -> None:
@@ -178,7 +238,12 @@ def collapse(w: World, action: Action) -> None:
             parent.children.get(current.key) is current
         ):  # else it was asked for again while it waited for this
             parent.children[current.key] = Child(
-                current.id, current.name, current.state, current.round, current.incarnation
+                current.id,
+                current.name,
+                current.state,
+                current.round,
+                current.incarnation,
+                current.withdrawn_by,
             )
         parent.live_children -= 1
         current = parent

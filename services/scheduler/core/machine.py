@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from . import dispatch, reconcile
+from . import cache, dispatch, reconcile
 from . import effects as fx
 from . import events as ev
 from .lifecycle import abort, admit, create_action, deliver, end_attempt, finish, move, park, start
@@ -29,6 +29,7 @@ from .transitions import Trigger
 from .world import World
 
 ROOT_NAME = "a0"
+_UNPLACED = frozenset({State.QUEUED, State.BACKOFF, State.WAITING_FOR_CACHE})
 
 
 class Scheduler:
@@ -93,6 +94,7 @@ class Scheduler:
         _restore_workers(w, snapshot)
         for lease in snapshot.leases:
             _restore_lease(w, lease)
+        cache.restore(w)
         for action in list(w.actions.values()):
             _restore_timers(w, action)
         for node in w.nodes.values():
@@ -141,7 +143,7 @@ def _restore_timers(w: World, action: Action) -> None:
         w.enqueue(action)
     elif action.state is State.BACKOFF:
         w.timers.set(action.ready_at, TimerKind.BACKOFF, action.id, action.attempts)
-    if action.state in (State.QUEUED, State.BACKOFF) and action.task.max_queued:
+    if action.state in _UNPLACED and action.task.max_queued:
         since = max(action.created_at, action.ready_at)
         w.timers.set(since + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
     lease = w.lease_of(action)
@@ -166,7 +168,16 @@ def _create_run(w: World, event: ev.CreateRun) -> None:
     w.run_ids[key] = run.id
     w.emit(fx.RunCreated(run.id, *key, event.request_digest, run.root_id, event.context, w.now))
     create_action(
-        w, run, None, name=ROOT_NAME, key=ROOT_NAME, task=event.task, spec=event.spec, inputs=event.inputs
+        w,
+        run,
+        None,
+        name=ROOT_NAME,
+        key=ROOT_NAME,
+        task=event.task,
+        spec=event.spec,
+        inputs=event.inputs,
+        use=event.cache,
+        cached=event.cached,
     )
     w.emit(fx.Reply(event.token, value=True))
 
@@ -209,14 +220,15 @@ def _child_requested(w: World, event: ev.ChildRequested) -> None:
         return
     recorded = parent.children.get(event.key)
     name, incarnation = event.key, 1
-    if isinstance(recorded, Action) and recorded.is_live:
+    withdrawn = recorded is not None and recorded.withdrawn_by not in (0, lease.id)
+    if isinstance(recorded, Action) and recorded.is_live and not withdrawn:
         lease.awaiting.add(event.key)
         if recorded.round < parent.user_failures:
             recorded.round = parent.user_failures
             w.emit(fx.ActionAdopted(recorded.id, recorded.round))
         return
     if recorded is not None:
-        if recorded.state is State.SUCCEEDED or recorded.round >= parent.user_failures:
+        if recorded.state is State.SUCCEEDED or (recorded.round >= parent.user_failures and not withdrawn):
             lease.awaiting.add(event.key)
             deliver(w, parent, event.key)
             return
@@ -239,6 +251,8 @@ def _child_requested(w: World, event: ev.ChildRequested) -> None:
         group=event.group,
         sources=sources,
         incarnation=incarnation,
+        use=event.cache,
+        cached=event.cached,
     )
 
 
@@ -249,6 +263,7 @@ def _child_cancelled(w: World, event: ev.ChildCancelled) -> None:
     lease.awaiting.discard(event.key)
     child = w.action_of(lease).children.get(event.key)
     if isinstance(child, Action) and child.is_live:
+        child.withdrawn_by = lease.id
         abort(w, child, "cancelled by its parent")
 
 
@@ -367,7 +382,7 @@ def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:
     if kind is TimerKind.BACKOFF and action.state is State.BACKOFF:
         move(w, action, Trigger.BACKOFF_ELAPSED)
         admit(w, action)
-    elif kind is TimerKind.QUEUE_LIMIT and action.state in (State.QUEUED, State.BACKOFF):
+    elif kind is TimerKind.QUEUE_LIMIT and action.state in _UNPLACED:
         limit = action.task.max_queued / SECOND
         message = f"The action waited longer than its limit of {limit:g} s. {action.wait_reason}".strip()
         failure = Failure(FailureKind.TIMEOUT, "QueueTimeout", message)

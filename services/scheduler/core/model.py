@@ -17,6 +17,7 @@ class State(str, Enum):
     """Where an action stands inside the ledger. `phase` is what people see."""
 
     QUEUED = "queued"
+    WAITING_FOR_CACHE = "waiting_for_cache"
     BACKOFF = "backoff"
     ASSIGNED = "assigned"
     RUNNING = "running"
@@ -53,6 +54,7 @@ class Phase(str, Enum):
 
 PHASE_OF = {
     State.QUEUED: Phase.QUEUED,
+    State.WAITING_FOR_CACHE: Phase.QUEUED,
     State.BACKOFF: Phase.QUEUED,
     State.ASSIGNED: Phase.INITIALIZING,
     State.RUNNING: Phase.RUNNING,
@@ -164,6 +166,15 @@ class WorkerState(str, Enum):
     EXITED = "exited"
 
 
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """How an action uses the cache. Actions of one `key`, scope included, compute the same."""
+
+    key: str
+    serialize: bool = False  # of several at the same time one runs, the others wait for it
+    overwrite: bool = False  # runs in any case and replaces what is there
+
+
 class Child(NamedTuple):
     """What a live parent remembers of an ended child: enough to answer a repeated request for it."""
 
@@ -172,6 +183,7 @@ class Child(NamedTuple):
     state: State
     round: int
     incarnation: int
+    withdrawn_by: int = 0
 
 
 @dataclass(slots=True)
@@ -209,7 +221,10 @@ class Action:
     ready_at: int = 0
     wait_reason: str = ""
     abort_reason: str = ""
+    withdrawn_by: int = 0  # the lease of the parent that cancelled it: a later one asks anew
     started_at: int = 0
+    cache: CacheUse | None = None
+    cached_from: int = 0  # the action whose outputs it has from the cache
     children: dict[str, Child | Action] = field(default_factory=dict)
     live_children: int = 0
 

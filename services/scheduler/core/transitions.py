@@ -13,6 +13,9 @@ from .model import State
 class Trigger(str, Enum):
     """Why an action moves."""
 
+    CACHED = "found in cache"
+    CACHE_AWAITED = "computed elsewhere"
+    CACHE_RELEASED = "not computed elsewhere"
     PLACED = "placed"
     STARTED = "started"
     PARKED = "parked"
@@ -32,6 +35,12 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.QUEUED, Trigger.FAILED): State.FAILED,
     (State.QUEUED, Trigger.TIMED_OUT): State.TIMED_OUT,
     (State.QUEUED, Trigger.ABORTED): State.ABORTED,
+    (State.QUEUED, Trigger.CACHED): State.SUCCEEDED,
+    (State.QUEUED, Trigger.CACHE_AWAITED): State.WAITING_FOR_CACHE,
+    (State.WAITING_FOR_CACHE, Trigger.CACHED): State.SUCCEEDED,
+    (State.WAITING_FOR_CACHE, Trigger.CACHE_RELEASED): State.QUEUED,
+    (State.WAITING_FOR_CACHE, Trigger.TIMED_OUT): State.TIMED_OUT,
+    (State.WAITING_FOR_CACHE, Trigger.ABORTED): State.ABORTED,
     (State.BACKOFF, Trigger.BACKOFF_ELAPSED): State.QUEUED,
     (State.BACKOFF, Trigger.TIMED_OUT): State.TIMED_OUT,
     (State.BACKOFF, Trigger.ABORTED): State.ABORTED,

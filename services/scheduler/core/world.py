@@ -6,7 +6,7 @@ The core's modules are functions over a `World`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from . import effects as fx
 from .model import Action, Lease, NodeState, Resources, Run, Task, Worker
@@ -17,6 +17,14 @@ from .queues import Queue
 from .timers import Timers
 
 REMEMBERED_RUNS = 1024  # ended runs whose names are known until the ledger's readers see them for sure
+
+
+@dataclass(slots=True)
+class Reservation:
+    """The right of one live action to compute what others of the same cache key wait for."""
+
+    owner: int
+    waiting: OrderedDict[int, None] = field(default_factory=OrderedDict)  # ids of actions, the first first
 
 
 class World:
@@ -40,6 +48,10 @@ class World:
         self.queues: dict[Resources, Queue] = {}
         self.timers = Timers()
         self.quarantine = Quarantine()
+        self.stored: OrderedDict[str, int] = (
+            OrderedDict()
+        )  # entries of the cache stored lately: key -> action
+        self.reservations: dict[str, Reservation] = {}  # by cache key: who computes what others wait for
         self.capacity_version = 0
         self.scheduled_version = 0  # the capacity version that the last scheduling pass ended at
         self.explaining_waits = False  # a WAIT_REASON timer is set

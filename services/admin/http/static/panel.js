@@ -4,6 +4,10 @@ import {
 } from "/static/common.js";
 
 const MOST_LINES = 5000;
+const CACHE = {
+  CACHE_STATUS_HIT: "result of an earlier action", CACHE_STATUS_MISS: "nothing kept for these inputs and this version",
+  CACHE_STATUS_OVERWRITTEN: "computed anew, as the run asked",
+};
 
 export class Panel {
   constructor(base, titleOf, onSelect) {
@@ -56,6 +60,7 @@ export class Panel {
       ["Started", timeText(action.started_at)],
       ["Duration", action.started_at ? this.duration : ""],
       ["Group", action.group],
+      ["Cache", CACHE[action.cache_status]],
     ].filter(([, value]) => value);
     const attempts = action.attempts || [];
     const parts = [

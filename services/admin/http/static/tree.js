@@ -131,6 +131,7 @@ export class Tree {
     name.title = `${action.task_name} (${action.id.name})`;
     const hints = [];
     if (action.attempt_count > 1) hints.push(`${action.attempt_count} attempts`);
+    if (action.cache_status === "CACHE_STATUS_HIT") hints.push("from the cache");
     const sources = new Set((action.lineage || []).map((edge) => edge.source));
     if (sources.size) {
       const words = [...sources].slice(0, 3).map((source) => {

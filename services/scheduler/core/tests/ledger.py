@@ -58,6 +58,7 @@ class MemoryLedger:
         self.workers: dict[int, fx.WorkerChanged] = {}
         self.nodes: dict[str, fx.NodeChanged] = {}
         self.tasks: dict[str, Task] = {}
+        self.cache: dict[str, int] = {}
 
     def apply(self, effect: fx.Effect) -> None:
         """Apply one effect; those that are not `Persist` change nothing."""
@@ -79,6 +80,11 @@ class MemoryLedger:
                 assert row.state not in TERMINAL_STATES, "terminal is final"
                 row.moved = effect
                 row.phases.append(effect.phase.value)
+                if effect.cached_from:
+                    assert self.actions[effect.cached_from].state is State.SUCCEEDED
+            case fx.CacheStored():
+                assert self.actions[effect.action_id].state is State.SUCCEEDED
+                self.cache[effect.key] = effect.action_id
             case fx.ActionAdopted():
                 self.actions[effect.action_id].round = effect.round
             case fx.LeaseGranted():
@@ -125,6 +131,8 @@ class MemoryLedger:
             if parent not in wanted or self.actions[parent].state in TERMINAL_STATES or action_id in wanted:
                 continue
             child = Child(action_id, row.created.name, row.state, row.round, row.created.incarnation)
+            if row.moved is not None:
+                child = child._replace(withdrawn_by=row.moved.withdrawn_by)
             latest[parent, row.created.key] = child
         s.ended_children = [(parent, key, child) for (parent, key), child in latest.items()]
         s.leases = [self._lease(row) for row in self.attempts.values() if row.closed is None]
@@ -152,11 +160,12 @@ class MemoryLedger:
         made, moved = row.created, row.moved
         action = Action(
             made.action_id, made.run_id, made.name, made.key, made.parent_id, made.depth, made.task, made.at,
-            round=row.round, incarnation=made.incarnation,
+            round=row.round, incarnation=made.incarnation, cache=made.cache,
         )  # fmt: skip
         if moved is not None:
             action.state, action.attempts = moved.state, moved.attempts
             action.user_failures, action.system_failures = moved.user_failures, moved.system_failures
+            action.withdrawn_by = moved.withdrawn_by
             action.ready_at, action.started_at, action.abort_reason = (
                 moved.ready_at,
                 moved.started_at,

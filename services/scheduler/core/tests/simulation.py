@@ -19,6 +19,7 @@ from services.scheduler.core.invariants import validate
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.core.model import (
     SECOND,
+    CacheUse,
     Failure,
     FailureKind,
     Inventory,
@@ -44,6 +45,7 @@ class Program:
     catches: bool = False  # goes on when a child fails
     cancels: bool = False  # withdraws the last child of each stage after a while
     hangs: bool = False  # never ends by itself
+    cache: CacheUse | None = None
 
 
 @dataclass
@@ -277,7 +279,9 @@ class SimExecutor:
 
     def _request(self, lease: SimLease, key: str) -> None:
         child = next(c for c in lease.program.stages[lease.stage] if self._key(lease, c) == key)
-        self.send(ev.ChildRequested(self.name, lease.assign.lease_id, key, child.task, child, b"inputs"))
+        request = ev.ChildRequested(self.name, lease.assign.lease_id, key, child.task, child, b"inputs")
+        request.cache = child.cache
+        self.send(request)
 
     def _outcome(self, effect: fx.SendOutcome) -> None:
         lease = self.leases.get(effect.lease_id)
@@ -406,6 +410,9 @@ class Simulation:
 
     def feed(self, *events: ev.Event) -> None:
         """One step of the scheduler: handle, commit, release. A crash may strike before or after the commit."""
+        for event in events:
+            if isinstance(event, ev.ChildRequested) and event.cache is not None:
+                event.cached = self.ledger.cache.get(event.cache.key, 0)
         effects = self.scheduler.step(events, self.now)
         validate(self.scheduler.world)
         if self._strikes():

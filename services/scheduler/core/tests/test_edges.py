@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.scheduler.core import effects as fx
 from services.scheduler.core import events as ev
 from services.scheduler.core.machine import Scheduler
@@ -10,6 +12,7 @@ from services.scheduler.core.model import (
     Failure,
     FailureKind,
     Inventory,
+    Phase,
     PoolPolicy,
     Resources,
     State,
@@ -241,3 +244,51 @@ def test_a_lease_that_was_stopped_before_its_host_had_it_is_not_sent_behind_its_
     effects = driver.do(hello)
     assert [kill.lease_id for kill in of(effects, fx.Kill)] == [1]
     assert not of(effects, fx.Assign)
+
+
+def lose_parent(driver: Driver) -> int:
+    """The parent's worker dies for the platform's reasons; returns the lease that it runs again with."""
+    before = set(driver.scheduler.world.leases)
+    driver.end(1, Failure(FailureKind.SYSTEM, "WorkerDied", "gone"))
+    while not (fresh := set(driver.scheduler.world.leases) - before):
+        driver.tick()
+    (lease,) = fresh
+    driver.start(lease)
+    return lease
+
+
+@pytest.mark.parametrize("confirmed", [True, False], ids=["ended", "still ending"])
+def test_a_child_that_its_parent_cancelled_runs_anew_for_a_later_attempt(confirmed: bool) -> None:
+    """A cancellation is the parent's own doing, not an outcome to be replayed to it after a loss."""
+    driver = Driver()
+    driver.submit(Task("p", "e.p", Resources(100, 1)))
+    driver.start(1)
+    child = Task("c", "e.c", ONE_CORE)
+    ask(driver, 1, "k", child)
+    driver.start(2)
+    driver.do(ev.ChildCancelled("n", 1, "k"))
+    if confirmed:
+        driver.end(2, Failure(FailureKind.USER, "ActionAbortedError", ""), killed=True)
+    lease = lose_parent(driver)
+    effects = ask(driver, lease, "k", child)
+    (granted,) = of(effects, fx.LeaseGranted)
+    (created,) = of(effects, fx.ActionCreated)
+    assert created.name == "k-2"
+    if not confirmed:
+        assert not of(driver.end(2, killed=True), fx.SendOutcome), "the old one's end is nobody's outcome"
+    (outcome,) = of(driver.end(granted.lease_id), fx.SendOutcome)
+    assert (outcome.lease_id, outcome.name, outcome.phase) == (lease, "k-2", Phase.SUCCEEDED)
+
+
+def test_a_repeated_request_of_the_attempt_that_cancelled_starts_nothing() -> None:
+    """A doubled frame of the same attempt gets the outcome of what is being stopped."""
+    driver = Driver()
+    driver.submit(Task("p", "e.p", Resources(100, 1)))
+    driver.start(1)
+    child = Task("c", "e.c", ONE_CORE)
+    ask(driver, 1, "k", child)
+    driver.start(2)
+    driver.do(ev.ChildCancelled("n", 1, "k"))
+    assert not of(ask(driver, 1, "k", child), fx.ActionCreated)
+    (outcome,) = of(driver.end(2, killed=True), fx.SendOutcome)
+    assert (outcome.key, outcome.phase) == ("k", Phase.ABORTED)

@@ -4,6 +4,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hangar.core.v1 import failure_pb2 as _failure_pb2
 from hangar.core.v1 import identifiers_pb2 as _identifiers_pb2
 from hangar.core.v1 import phase_pb2 as _phase_pb2
+from hangar.core.v1 import task_spec_pb2 as _task_spec_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -50,7 +51,7 @@ class Run(_message.Message):
     def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task_name: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., url: _Optional[str] = ..., action_count: _Optional[int] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence")
+    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence", "cache_status", "cached_from")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     TASK_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +68,8 @@ class Action(_message.Message):
     ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FROM_FIELD_NUMBER: _ClassVar[int]
     id: _identifiers_pb2.ActionIdentifier
     parent: str
     task_name: str
@@ -83,7 +86,9 @@ class Action(_message.Message):
     attempt_count: int
     lineage: _containers.RepeatedCompositeFieldContainer[Lineage]
     sequence: int
-    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    cache_status: _task_spec_pb2.CacheStatus
+    cached_from: _identifiers_pb2.ActionIdentifier
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ..., cache_status: _Optional[_Union[_task_spec_pb2.CacheStatus, str]] = ..., cached_from: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("number", "phase", "node", "assigned_at", "started_at", "ended_at", "failure", "worker_id", "span_id", "peak_memory_bytes")

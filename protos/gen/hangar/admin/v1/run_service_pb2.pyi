@@ -15,16 +15,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("id", "task", "inputs", "context")
+    __slots__ = ("id", "task", "inputs", "context", "cache_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
     id: _identifiers_pb2.RunIdentifier
     task: _task_spec_pb2.TaskSpec
     inputs: _payload_pb2.Payload
     context: _task_spec_pb2.RunContext
-    def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ...) -> None: ...
+    cache_key: str
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., cache_key: _Optional[str] = ...) -> None: ...
 
 class CreateRunResponse(_message.Message):
     __slots__ = ("run", "created")

@@ -1,5 +1,6 @@
 from hangar.core.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -7,8 +8,28 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CacheScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_SCOPE_UNSPECIFIED: _ClassVar[CacheScope]
+    CACHE_SCOPE_PROJECT_DOMAIN: _ClassVar[CacheScope]
+    CACHE_SCOPE_GLOBAL: _ClassVar[CacheScope]
+
+class CacheStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_STATUS_UNSPECIFIED: _ClassVar[CacheStatus]
+    CACHE_STATUS_MISS: _ClassVar[CacheStatus]
+    CACHE_STATUS_HIT: _ClassVar[CacheStatus]
+    CACHE_STATUS_OVERWRITTEN: _ClassVar[CacheStatus]
+CACHE_SCOPE_UNSPECIFIED: CacheScope
+CACHE_SCOPE_PROJECT_DOMAIN: CacheScope
+CACHE_SCOPE_GLOBAL: CacheScope
+CACHE_STATUS_UNSPECIFIED: CacheStatus
+CACHE_STATUS_MISS: CacheStatus
+CACHE_STATUS_HIT: CacheStatus
+CACHE_STATUS_OVERWRITTEN: CacheStatus
+
 class TaskSpec(_message.Message):
-    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes")
+    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes", "cache")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +51,7 @@ class TaskSpec(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     IS_ASYNC_FIELD_NUMBER: _ClassVar[int]
     MAX_INLINE_IO_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     name: str
     short_name: str
     environment: str
@@ -44,7 +66,18 @@ class TaskSpec(_message.Message):
     description: str
     is_async: bool
     max_inline_io_bytes: int
-    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ...) -> None: ...
+    cache: CachePolicy
+    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ...) -> None: ...
+
+class CachePolicy(_message.Message):
+    __slots__ = ("version", "serialize", "ignored_inputs")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERIALIZE_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    serialize: bool
+    ignored_inputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., serialize: _Optional[bool] = ..., ignored_inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Interface(_message.Message):
     __slots__ = ("inputs", "outputs")
@@ -121,7 +154,7 @@ class ReusePolicy(_message.Message):
     def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., concurrency: _Optional[int] = ..., idle_ttl_millis: _Optional[int] = ..., scaledown_ttl_millis: _Optional[int] = ...) -> None: ...
 
 class RunContext(_message.Message):
-    __slots__ = ("env_vars", "labels", "traceparent")
+    __slots__ = ("env_vars", "labels", "traceparent", "overwrite_cache", "disable_cache", "cache_scope")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -139,7 +172,13 @@ class RunContext(_message.Message):
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    OVERWRITE_CACHE_FIELD_NUMBER: _ClassVar[int]
+    DISABLE_CACHE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_SCOPE_FIELD_NUMBER: _ClassVar[int]
     env_vars: _containers.ScalarMap[str, str]
     labels: _containers.ScalarMap[str, str]
     traceparent: str
-    def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    overwrite_cache: bool
+    disable_cache: bool
+    cache_scope: CacheScope
+    def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ..., overwrite_cache: _Optional[bool] = ..., disable_cache: _Optional[bool] = ..., cache_scope: _Optional[_Union[CacheScope, str]] = ...) -> None: ...

@@ -203,20 +203,22 @@ class LeaseProgress(_message.Message):
     def __init__(self, lease_id: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ChildRequest(_message.Message):
-    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources")
+    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources", "cache_key")
     PARENT_LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SPEC_KEY_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
     parent_lease_id: int
     key: str
     spec_key: str
     inputs: _payload_pb2.Payload
     group: str
     sources: _containers.RepeatedCompositeFieldContainer[InputSource]
-    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ...) -> None: ...
+    cache_key: str
+    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ..., cache_key: _Optional[str] = ...) -> None: ...
 
 class InputSource(_message.Message):
     __slots__ = ("input", "key")

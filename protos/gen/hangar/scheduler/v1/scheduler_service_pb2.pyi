@@ -26,16 +26,18 @@ NODE_STATE_LOST: NodeState
 NODE_STATE_DRAINING: NodeState
 
 class CreateRunRequest(_message.Message):
-    __slots__ = ("run", "task", "inputs", "context")
+    __slots__ = ("run", "task", "inputs", "context", "cache_key")
     RUN_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
     run: _identifiers_pb2.RunIdentifier
     task: _task_spec_pb2.TaskSpec
     inputs: _payload_pb2.Payload
     context: _task_spec_pb2.RunContext
-    def __init__(self, run: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ...) -> None: ...
+    cache_key: str
+    def __init__(self, run: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., cache_key: _Optional[str] = ...) -> None: ...
 
 class CreateRunResponse(_message.Message):
     __slots__ = ("created",)
