@@ -53,5 +53,5 @@ lock: setup ## pin again what pyproject.toml files ask for; UPGRADE=1 takes the 
 	@! grep -nE '://|^-' constraints.txt
 
 clean: ## remove .venv, caches and the peers' environments
-	@rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
