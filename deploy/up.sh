@@ -22,6 +22,10 @@ fi
 
 if ! said=$(compose up --detach --wait --wait-timeout 300 --remove-orphans 2>&1); then
     printf '%s\n' "$said" | tail -n 5 >&2
+    if [[ $said == *"port is already allocated"* || $said == *"address already in use"* ]]; then
+        echo "Port $port of this host is taken: name another one in HANGAR_PORT. 'make down' stops what runs." >&2
+        exit 1
+    fi
     # The last words of what ought to be well and is not.
     compose ps --all --format '{{.Service}} {{.State}} {{.ExitCode}} {{.Health}}' |
         while read -r service state code health; do

@@ -26,6 +26,7 @@ class ComposeStack:
     """
 
     def __init__(self, docker_url: str) -> None:
+        self.docker_url = docker_url
         [self.port] = free_ports(1)
         self.project = f"hangar-test-{os.getpid()}"
         self.address = f"127.0.0.1:{self.port}"
@@ -40,6 +41,15 @@ class ComposeStack:
         )
         for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
             self._environ.pop(name, None)
+
+    def take_place_of(self, other: ComposeStack, project: str) -> None:
+        """Uses the images and the port of another installation, under a name of its own."""
+        self.project, self.port = project, other.port
+        self._environ |= {
+            "COMPOSE_PROJECT_NAME": project,
+            "HANGAR_PORT": str(other.port),
+            "HANGAR_VERSION": other.project,
+        }
 
     def build(self) -> None:
         """Builds the images of the services, and provides those that they and the stack start from."""
@@ -83,6 +93,28 @@ class ComposeStack:
             *arguments,
         ]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def store_keys(self) -> dict[str, str]:
+        """Variables of another host that reads and writes the store through the front door."""
+        place = "/secrets"
+        said = self.docker(
+            "run", "--rm", "--volume", f"{self.project}_secrets:{place}:ro", "--entrypoint", "cat",
+            "postgres:15", f"{place}/s3-access-key", f"{place}/s3-secret-key",
+        )  # fmt: skip
+        access, secret = said.split()
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": access,
+            "AWS_SECRET_ACCESS_KEY": secret,
+        }
+
+    def archive(self, folder: Path, *options: str) -> None:
+        """Runs tar on the volumes that a backup is made of: in `/v`, with the folder as `/backup`."""
+        volumes = [f"{self.project}_{name}:/v/{name}" for name in ("postgres", "s3", "secrets")]
+        mounts = [part for volume in (*volumes, f"{folder}:/backup") for part in ("--volume", volume)]
+        self.docker("run", "--rm", *mounts, "--entrypoint", "tar", "postgres:15", "-C", "/v", *options)
 
     def docker(self, *arguments: str) -> str:
         """Runs `docker …` and returns what it printed."""

@@ -1,16 +1,24 @@
 """The platform in containers, brought up for real: five services apart, PostgreSQL, S3, Envoy, the Docker engine."""
 
+import itertools
 import json
 import re
+import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 
+import obstore
 import pytest
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 from integration_tests.api import phase_of
+from integration_tests.backend import BIN, clean_environ
 from integration_tests.compose_stack import ROOT, ComposeStack
 from integration_tests.polling import until
+from integration_tests.ports import free_ports
 from integration_tests.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)  # images are built, and packages fetched
@@ -229,15 +237,104 @@ def test_restart_of_a_service(stack, workspace, api, service):
     assert [each.attempt_count for each in api.children(run, "nap")] == [1] * 4
 
 
-def test_stop_and_start_keep_everything(stack, workspace, api):
-    """After `make down` and `make up` runs and token are what they were, and the token is not printed again."""
+def test_objects_outlive_a_killed_store(stack):
+    """The store's container is killed amid writes: what was acknowledged is there, and new writes are taken."""
+    keys = stack.store_keys()
+    store = S3Store(
+        "hangar-blobs",
+        endpoint=stack.url,
+        region="us-east-1",
+        access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        client_options={"allow_http": True, "timeout": "5s"},
+        retry_config={"max_retries": 0},
+    )
+    written: list[int] = []
+    ended = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count():
+            if ended.is_set():
+                return
+            try:
+                obstore.put(store, f"kill/{number}", b"%d " % number * 5000)
+            except BaseError:
+                ended.wait(0.1)
+            else:
+                written.append(number)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        until(lambda: len(written) >= 20, "some are written", 60)
+        stack.docker("kill", stack.container("s3"))
+        before = len(written)
+        stack.docker("start", stack.container("s3"))
+        until(lambda: len(written) >= before + 5, "more are written", 60)
+    finally:
+        ended.set()
+        writer.join()
+    for number in written:
+        assert bytes(obstore.get(store, f"kill/{number}").bytes()) == b"%d " % number * 5000
+    until(lambda: stack.is_healthy("s3"), "the store is healthy again", 60)
+
+
+def test_another_host_joins(stack, workspace, api, place):
+    """`hangar serve executor` with the token and the store's keys joins, and carries a run alone."""
+    token = place / "joining-token"
+    token.write_text(stack.token)
+    token.chmod(0o600)
+    [port] = free_ports(1)
+    environ = clean_environ(
+        HANGAR_TOKEN_FILE=str(token),
+        HANGAR_DATA_DIR=str(place / "second"),
+        HANGAR_EXECUTOR_ENGINE="process",
+        HANGAR_EXECUTOR_BLOBS="s3://hangar-blobs",
+        HANGAR_EXECUTOR_PORT=str(port),
+        **stack.store_keys(),
+    )
+    command = [str(BIN / "hangar"), "serve", "executor", "--scheduler", stack.address, "--node", "second"]
+    workspace.write("pipeline.py", PIPELINE)
+    with (place / "second.log").open("wb") as log:
+        second = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(
+            lambda: '"second"' in stack.grpcurl("hangar.scheduler.v1.SchedulerService/ListNodes").stdout,
+            "the host joined",
+            60,
+        )
+        stack.docker("stop", "--time", "5", stack.container("executor"))
+        run = workspace.launch("pipeline.py", "pipeline", "--x", 3)
+        assert api.succeeded(run, 120) == 16
+    finally:
+        stack.docker("start", stack.container("executor"))
+        second.terminate()
+        second.wait(30)
+    until(lambda: stack.is_healthy("executor"), "the first host is back", 60)
+
+
+def test_a_busy_port_is_named(stack):
+    """`make up` of a second installation on a taken port says which, and how to name another."""
+    other = ComposeStack(stack.docker_url)
+    other.take_place_of(stack, f"{stack.project}-b")
+    try:
+        with pytest.raises(AssertionError, match=f"Port {stack.port} of this host is taken.*HANGAR_PORT"):
+            other.up()
+    finally:
+        other.down(volumes=True)
+
+
+def test_stop_backup_restore_and_start_keep_everything(stack, workspace, api, place):
+    """After `make down`, a backup, the loss of everything and a restore, runs and token are what they were."""
     names = api.run_names()
-    token = stack.token
+    assert names
     stack.down()
     assert stack.services() == []
+    stack.archive(place, "-cf", "/backup/hangar.tar", ".")
+    stack.down(volumes=True)
+    stack.archive(place, "-xf", "/backup/hangar.tar")
     said = stack.up()
     assert not re.search(r"hgr_\S{20}", said)
-    assert stack.token == token
     assert api.run_names() == names
     workspace.write("pipeline.py", PIPELINE)
     assert api.succeeded(workspace.launch("pipeline.py", "pipeline", "--x", 1), 300) == 12
