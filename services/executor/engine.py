@@ -3,13 +3,8 @@
 import os
 from urllib.parse import urlsplit
 
-import docker
-
 from services.common.object_store import ENDPOINT_VARIABLES
 from services.executor.engines.base import Engine
-from services.executor.engines.docker.engine import DockerEngine
-from services.executor.engines.docker.images import DockerImages
-from services.executor.engines.docker.networks import NetworkOptions, Networks
 from services.executor.engines.docker.options import DockerEngineOptions, own_user
 from services.executor.engines.fake import FakeEngine
 from services.executor.engines.process import ProcessEngine, ProcessEngineOptions
@@ -24,14 +19,21 @@ def make_engine(settings: Settings) -> Engine:
         return ProcessEngine(
             ProcessEngineOptions(settings.state_dir.absolute(), orphan_ttl=settings.orphan_ttl)
         )
+    return _docker_engine(settings)
+
+
+def _docker_engine(settings: Settings) -> Engine:
+    # Imported only where it is chosen: the Docker library would cost every `hangar up` a tenth of a second.
+    from services.executor.engines.docker.engine import DockerEngine  # noqa: PLC0415
+    from services.executor.engines.docker.images import DockerImages  # noqa: PLC0415
+    from services.executor.engines.docker.networks import NetworkOptions, Networks  # noqa: PLC0415
+
     options = NetworkOptions(settings.network, settings.network_allow, _platform(settings))
     builder, token = settings.image_builder or settings.scheduler, settings.access_token()
-
-    def make_networks(client: docker.DockerClient, executor: str, own_image: str) -> Networks:
-        return Networks(client, options, executor, own_image=own_image)
-
     return DockerEngine(
-        docker_options(settings), lambda client: DockerImages(client, builder, token), make_networks
+        docker_options(settings),
+        lambda client: DockerImages(client, builder, token),
+        lambda client, executor, own_image: Networks(client, options, executor, own_image=own_image),
     )
 
 

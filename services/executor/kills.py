@@ -48,6 +48,7 @@ class Kills:
         self._grace = grace
         self._on_gone = on_gone
         self._ending: dict[int, asyncio.Task[None]] = {}
+        self._is_closed = False
 
     def kill(self, request: LeaseKill) -> None:
         """Stops a lease. Asking again changes nothing; one that is not here is answered at once."""
@@ -105,14 +106,19 @@ class Kills:
                 }
             )
 
+    def wait_for_worker(self, lease: Lease) -> None:
+        """The code of a killed lease has ended in a worker of its own: the end of that worker makes the result."""
+        if lease.worker is not None:
+            self._end_for(lease.worker, lease)
+
     def _overdue(self, lease: Lease) -> None:
         if not lease.is_ended and not lease.is_delivered and lease.worker is not None:
             self._end_for(lease.worker, lease)
 
     def _end_for(self, worker: Worker, lease: Lease) -> None:
         worker.killed_for.add(lease.lease_id)
-        assert lease.kill is not None
-        self.end(worker, f"lease {lease.lease_id} was stopped: {lease.kill.reason}")
+        reason = lease.kill.reason if lease.kill is not None else "the executor before this one was asked to"
+        self.end(worker, f"lease {lease.lease_id} was stopped: {reason}")
 
     def retire(self, worker: Worker, reason: str) -> None:
         """Lets a worker end once what runs in it has ended."""
@@ -139,6 +145,8 @@ class Kills:
 
     def end(self, worker: Worker, reason: str) -> None:
         """Ends a worker now, whatever runs in it."""
+        if self._is_closed:  # a grace period is over after the executor's own end
+            return
         if worker.worker_id not in self._ending and worker.state is not WorkerState.EXITED:
             task = self._ending[worker.worker_id] = asyncio.create_task(self._end(worker, reason))
             task.add_done_callback(lambda _: self._ending.pop(worker.worker_id, None))
@@ -161,6 +169,7 @@ class Kills:
 
     async def close(self) -> None:
         """Waits a moment for workers that are being ended; the next executor ends the others."""
+        self._is_closed = True
         if self._ending:
             _, late = await asyncio.wait(list(self._ending.values()), timeout=CLOSE_SECONDS)
             for task in late:

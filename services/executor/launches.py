@@ -94,6 +94,9 @@ class Launches:
             self._failed(
                 worker, failures.system("LaunchFailed", f"the worker's directory cannot be used: {error}")
             )
+        except Exception as error:  # an action must not wait for ever because of a defect of ours
+            log.error("worker.launch_broke", worker=worker.worker_id, exc_info=error)
+            self._failed(worker, failures.system("PreparationFailed", f"{type(error).__name__}: {error}"))
 
     async def close(self) -> None:
         """Stops what is being prepared; workers that were started live on."""

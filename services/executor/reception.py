@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from hangar.core.v1 import failure_pb2
 from services.executor import failures
 from services.executor.dispatch import Dispatch
 from services.executor.frames import Frame
@@ -117,6 +118,9 @@ class Reception:
             if lease is None or lease.is_result_journaled:
                 connection.send({"type": "ack", "lease": int(header["lease"])})
             return
+        if _is_stopped(lease, frame):
+            self._kills.wait_for_worker(lease)
+            return
         peak_memory = int(header.get("peak_memory") or 0)
         failure = header.get("failure")
         if failure is not None:
@@ -130,3 +134,14 @@ class Reception:
             self._results.fail(lease, refusal, peak_memory=peak_memory)
         else:
             self._results.succeed(lease, frame.body, str(header["digest"]), peak_memory)
+
+
+def _is_stopped(lease: Lease, frame: Frame) -> bool:
+    """Says whether a result is one of a kill that only the end of the lease's own worker confirms.
+
+    Outputs in spite of an abort are nobody's any more; in spite of a timeout or a preemption they stand.
+    """
+    if lease.is_shared:
+        return False
+    is_aborted = lease.kill is not None and lease.kill.kind == failure_pb2.FAILURE_KIND_UNSPECIFIED
+    return bool(frame.header.get("killed")) or is_aborted

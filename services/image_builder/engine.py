@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import docker
-from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env
-
 from services.common.errors import Unavailable
 
 _SECONDS = 60
@@ -74,7 +70,7 @@ class BuilderEngine:
         """
         try:
             found = await self._call(lambda client: client.api.inspect_image(reference))
-        except ImageNotFound:
+        except _library().errors.ImageNotFound:
             return None
         return StoredImage(
             labels=dict(found["Config"].get("Labels") or {}),
@@ -87,7 +83,7 @@ class BuilderEngine:
         """Returns the digest of an image in its registry, empty when it is not there or the registry does not say."""
         try:
             found = await self._call(lambda client: client.api.inspect_distribution(reference))
-        except APIError:
+        except _library().errors.APIError:
             return ""
         return str(found["Descriptor"]["digest"])
 
@@ -104,9 +100,9 @@ class BuilderEngine:
                 if self._client is None:
                     self._client = await asyncio.to_thread(self._connect)
             return await asyncio.to_thread(ask, self._client)
-        except APIError:
+        except _library().errors.APIError:
             raise
-        except (DockerException, OSError) as error:
+        except (_library().errors.DockerException, OSError) as error:
             message = (
                 f"the Docker engine at {self._url or 'DOCKER_HOST or the local socket'} is not reachable ({error}): "
                 "start it, or name another one in HANGAR_IMAGE_BUILDER_ENGINE"
@@ -114,7 +110,8 @@ class BuilderEngine:
             raise Unavailable(message, reason="ENGINE_UNAVAILABLE") from error
 
     def _connect(self) -> Any:
-        address = {"base_url": self._url} if self._url else kwargs_from_env()
+        docker = _library()
+        address = {"base_url": self._url} if self._url else docker.utils.kwargs_from_env()
         # Asking for the version by ourselves closes the connection when the engine does not answer.
         probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
         try:
@@ -122,6 +119,13 @@ class BuilderEngine:
         finally:
             probe.close()
         return docker.DockerClient(**address, version=version, timeout=_SECONDS)
+
+
+def _library() -> Any:
+    """The Docker library, imported at its first use: it would cost every `hangar up` a tenth of a second."""
+    import docker  # noqa: PLC0415
+
+    return docker
 
 
 def _time(text: str) -> datetime:

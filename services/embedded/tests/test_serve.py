@@ -26,6 +26,11 @@ def variable(service: str, name: str) -> str:
     return f"HANGAR_{service.replace('-', '_').upper()}_{name}"
 
 
+def any_port_for_pages(service: str) -> dict[str, str]:
+    """Returns the setting that gives admin's pages any free port; the others have none."""
+    return {variable("admin", "HTTP_PORT"): "0"} if service == "admin" else {}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_help_names_every_setting(tmp_path, service):
     """Each service's help has its options, all variables with a line on each, and the shared ones."""
@@ -42,6 +47,7 @@ def test_help_names_every_setting(tmp_path, service):
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_wrong_start_is_refused_with_what_is_missing(tmp_path, service, port):
     """One message each, without a traceback: no token beyond loopback, no token file, wrong names, taken ports."""
+    pages = any_port_for_pages(service)
     refusals = [
         (
             {variable(service, "HOST"): "0.0.0.0"},
@@ -52,12 +58,12 @@ def test_a_wrong_start_is_refused_with_what_is_missing(tmp_path, service, port):
         ({"HANGAR_LOG_LEVEL": "loud"}, ["HANGAR_LOG_LEVEL is 'loud'"]),
     ]
     for environ, words in refusals:
-        refused = hangar(tmp_path / "data", "serve", service, **environ)
+        refused = hangar(tmp_path / "data", "serve", service, "--port", "0", **pages, **environ)
         assert refused.returncode == 1, refused.stderr
         assert all(word in refused.stderr for word in words), refused.stderr
         assert "Traceback" not in refused.stderr + refused.stdout
     with socket.create_server(("127.0.0.1", port)):
-        taken = hangar(tmp_path / "data", "serve", service, "--port", str(port))
+        taken = hangar(tmp_path / "data", "serve", service, "--port", str(port), **pages)
     assert taken.returncode == 1
     assert f"127.0.0.1:{port} is in use by another program" in taken.stderr
 
@@ -76,8 +82,7 @@ def test_a_wrong_start_is_refused_with_what_is_missing(tmp_path, service, port):
 )
 def test_what_is_missing_is_named_at_the_start(tmp_path, service, environ, words):
     """An unreachable database, a blob store or directory that cannot be written, and a wrong engine: one message."""
-    more = {variable("admin", "HTTP_PORT"): "0"} if service == "admin" else {}
-    refused = hangar(tmp_path, "serve", service, "--port", "0", **more, **environ)
+    refused = hangar(tmp_path, "serve", service, "--port", "0", **any_port_for_pages(service), **environ)
     assert refused.returncode == 1, refused.stderr
     assert all(word in refused.stderr for word in words), refused.stderr
     assert "hush" not in refused.stderr + refused.stdout

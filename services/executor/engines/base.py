@@ -242,7 +242,8 @@ class Engine(Protocol):
     async def adopt(self) -> list[AdoptedWorker]:
         """Takes over what lives after a restart. Called once, after `start`.
 
-        Workers that ended since, unreported, are reported by `events` as if they had ended now.
+        Those that ended and were not forgotten are reported by `events` as if they had ended now, again if an engine
+        before this one has reported them.
         """
         ...
 

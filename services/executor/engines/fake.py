@@ -33,14 +33,14 @@ class FakeHost:
 
     Attributes:
         running: Workers that live.
-        ended: Exits that no engine has reported yet.
+        ended: Exits of workers that no engine was told to forget.
         known: Every worker that was ever launched here.
         signals: Signals that were sent, in order: worker and number.
         frozen: Workers that are frozen.
     """
 
     running: dict[int, WorkerSpec] = field(default_factory=dict)
-    ended: list[WorkerExit] = field(default_factory=list)
+    ended: dict[int, WorkerExit] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
     signals: list[tuple[int, int]] = field(default_factory=list)
     frozen: set[int] = field(default_factory=set)
@@ -91,6 +91,7 @@ class FakeEngine:
         self._spec(ended.worker_id)
         del self.host.running[ended.worker_id]
         self.host.frozen.discard(ended.worker_id)
+        self.host.ended[ended.worker_id] = ended
         self._exits.put_nowait(ended)
 
     def _spec(self, worker_id: int) -> WorkerSpec:
@@ -106,8 +107,6 @@ class FakeEngine:
 
     async def close(self) -> None:
         """See `Engine`."""
-        while not self._exits.empty():
-            self.host.ended.append(self._exits.get_nowait())
 
     async def inventory(self) -> EngineCapacity:
         """See `Engine`."""
@@ -132,9 +131,8 @@ class FakeEngine:
 
     async def adopt(self) -> list[AdoptedWorker]:
         """See `Engine`."""
-        for ended in self.host.ended:
+        for ended in self.host.ended.values():
             self._exits.put_nowait(ended)
-        self.host.ended.clear()
         return [
             AdoptedWorker(spec.worker_id, spec.directory, spec.token) for spec in self.host.running.values()
         ]
@@ -176,6 +174,7 @@ class FakeEngine:
         """See `Engine`."""
         if worker_id not in self.host.running:
             self.host.known.add(worker_id)
+            self.host.ended.pop(worker_id, None)
             directory = next((spec.directory for spec in self.launches if spec.worker_id == worker_id), None)
             if directory is not None:
                 await asyncio.to_thread(shutil.rmtree, Path(directory), ignore_errors=True)

@@ -24,6 +24,8 @@ class World:
         self.forgotten: list[int] = []
         self.image_failure = ""
         self.launch_failure = ""
+        self.defect: Exception | None = None
+        """What launches raise that no engine should."""
         self.hold_connections = False
 
     async def worker(self, worker_id: int) -> WorkerFake:
@@ -53,6 +55,8 @@ class WorldEngine(FakeEngine):
     async def launch(self, spec: WorkerSpec) -> None:
         if self._world.launch_failure:
             raise LaunchFailedError(self._world.launch_failure)
+        if self._world.defect:
+            raise self._world.defect
         if spec.worker_id not in self.host.known:
             self._world.launches.append(spec.worker_id)
             self._world.workers[spec.worker_id] = WorkerFake(

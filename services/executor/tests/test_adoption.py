@@ -1,5 +1,7 @@
 """An executor that is stopped and started again: workers go on, nothing is lost, nothing runs twice."""
 
+import asyncio
+
 from hangar.core.v1 import failure_pb2
 from hangar.scheduler.v1 import node_service_pb2
 from hangar.scheduler.v1.node_service_pb2 import NodeSessionResponse
@@ -132,6 +134,20 @@ async def test_a_worker_that_nobody_knows_is_ended(bench: Bench):
     await bench.start()
     await until(lambda: 5 not in bench.world.workers)
     await until(lambda: 5 in bench.world.forgotten)
+
+
+async def test_a_grace_period_that_ends_after_the_executor_ends_no_worker(bench: Bench):
+    """What lives on belongs to the next executor."""
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
+    worker = await bench.world.worker(5)
+    await worker.has(10)
+    worker.hold()
+    kills, held = bench.app._started()._kills, bench.holdings.workers[5]
+    await bench.stop()
+    kills.end(held, "its grace period is over")
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not [task for task in others if "Kills" in repr(task.get_coro())]
+    assert 5 in bench.world.workers
 
 
 async def test_a_worker_that_drops_its_connection_gets_what_it_missed(bench: Bench):

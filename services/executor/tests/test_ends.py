@@ -35,6 +35,20 @@ async def pool_with(bench: Bench, *leases: int, is_async: bool = True) -> Worker
     return worker
 
 
+async def cold_that_is_asked_to_end(bench: Bench, kind: failure_pb2.FailureKind) -> WorkerFake:
+    """Starts the worker of an async lease, which takes its time over a kill."""
+    bench.options["kill_grace"] = 60
+    await bench.stop()
+    await bench.start()
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec(is_async=True)])
+    worker = await bench.world.worker(5)
+    await worker.has(10)
+    worker.begin(10)
+    bench.scheduler.send(kill(10, kind))
+    await until(lambda: any(each.header["type"] == "kill" for each in worker.received))
+    return worker
+
+
 async def test_a_kill_of_an_unknown_lease_is_confirmed_at_once(bench: Bench):
     """There is nothing to stop, and the scheduler has to know."""
     bench.scheduler.send(kill(99, failure_pb2.FAILURE_KIND_TIMEOUT))
@@ -58,19 +72,32 @@ async def test_a_kill_of_a_cold_lease_is_confirmed_when_its_worker_is_gone(bench
 
 
 async def test_a_coroutine_in_a_worker_of_its_own_may_clean_up(bench: Bench):
-    """It is asked to end first, as in a shared worker, and its own end confirms the kill."""
-    bench.options["kill_grace"] = 60
-    await bench.stop()
-    await bench.start()
-    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec(is_async=True)])
-    worker = await bench.world.worker(5)
-    await worker.has(10)
-    worker.begin(10)
-    bench.scheduler.send(kill(10))
-    await until(lambda: any(each.header["type"] == "kill" for each in worker.received))
+    """It is asked to end first, as in a shared worker; when it has, its worker is ended, which confirms the kill."""
+    worker = await cold_that_is_asked_to_end(bench, failure_pb2.FAILURE_KIND_TIMEOUT)
     assert 10 not in bench.scheduler.results
     worker.fail(10, killed=True)
-    assert (await bench.scheduler.result(10)).killed
+    result = await bench.scheduler.result(10)
+    assert 5 not in bench.world.workers
+    assert result.killed
+    assert (result.failure.kind, result.failure.message) == (failure_pb2.FAILURE_KIND_TIMEOUT, "because")
+
+
+async def test_outputs_in_spite_of_an_abort_do_not_confirm_it(bench: Bench):
+    """The scheduler takes any result for the end of an aborted action: it hears of it when the worker is gone."""
+    worker = await cold_that_is_asked_to_end(bench, failure_pb2.FAILURE_KIND_UNSPECIFIED)
+    worker.succeed(10)
+    result = await bench.scheduler.result(10)
+    assert 5 not in bench.world.workers
+    assert result.killed
+
+
+async def test_outputs_in_spite_of_a_timeout_stand(bench: Bench):
+    """A task that returns although it was asked to end has succeeded, and its result waits for no process."""
+    worker = await cold_that_is_asked_to_end(bench, failure_pb2.FAILURE_KIND_TIMEOUT)
+    worker.succeed(10)
+    result = await bench.scheduler.result(10)
+    assert 5 in bench.world.workers
+    assert not result.HasField("failure")
 
 
 async def test_a_coroutine_that_ends_on_a_kill_leaves_its_neighbours_alone(bench: Bench):

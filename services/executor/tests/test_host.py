@@ -1,5 +1,7 @@
 """Leases in workers of their own and in pools."""
 
+import structlog.testing
+
 from hangar.core.v1 import failure_pb2
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.phase_pb2 import Phase
@@ -235,6 +237,20 @@ async def test_a_worker_that_cannot_be_launched_fails_its_lease(bench: Bench):
     result = await bench.scheduler.result(10)
     assert result.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
     assert "no more processes" in result.failure.message
+
+
+async def test_a_defect_of_the_platform_while_a_worker_is_prepared_fails_its_lease(bench: Bench):
+    """Whatever is raised ends the lease with its class and message, without a traceback, which is in the log."""
+    bench.world.defect = RuntimeError("a plugin broke")
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
+    with structlog.testing.capture_logs() as logs:
+        failure = (await bench.scheduler.result(10)).failure
+    assert (failure.kind, failure.code) == (failure_pb2.FAILURE_KIND_SYSTEM, "PreparationFailed")
+    assert failure.message == "RuntimeError: a plugin broke"
+    assert not failure.traceback
+    assert [each["exc_info"] for each in logs if each["event"] == "worker.launch_broke"] == [
+        bench.world.defect
+    ]
 
 
 async def test_a_stopped_worker_finishes_and_takes_nothing_new(bench: Bench):

@@ -6,12 +6,11 @@ import asyncio
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import docker
 import structlog
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from services.common.errors import HangarError
 from services.executor.engines.base import (
@@ -29,19 +28,12 @@ from services.executor.engines.base import (
 )
 from services.executor.engines.docker import directories
 from services.executor.engines.docker.client import EngineClient, EngineDownError, explanation
-from services.executor.engines.docker.containers import (
-    DISK_LABEL,
-    WORKER_LABEL,
-    Placement,
-    container_name,
-    create_arguments,
-    labels_filter,
-)
+from services.executor.engines.docker.containers import Placement, create_arguments
 from services.executor.engines.docker.disk_watch import DiskLimit, DiskWatch
-from services.executor.engines.docker.ends import MEMORY_LIMIT, exit_of, needs_last_words
 from services.executor.engines.docker.host_paths import HostPaths, find_host_paths, own_container
 from services.executor.engines.docker.identity import identity_of
 from services.executor.engines.docker.options import DockerEngineOptions
+from services.executor.engines.docker.roster import LIVING, Roster
 from services.executor.engines.docker.starts import Starts
 from services.executor.engines.docker.stats import stats_of
 from services.executor.engines.docker.watch import Watch
@@ -56,8 +48,6 @@ _LOOK_SECONDS = 2.0
 """How often a worker that is to end is looked at, besides waiting for the event."""
 _RECONCILE_SECONDS = 15.0
 _CONNECT_SECONDS = 10.0
-_LAST_WORDS_LINES, _LAST_WORDS_CHARS = 20, 2000
-_LIVING = frozenset({"running", "paused", "restarting"})
 _CREATED = "created"
 _SIGTERM, _SIGKILL = int(signal.SIGTERM), int(signal.SIGKILL)
 _NOT_FOUND, _CONFLICT = 404, 409
@@ -102,14 +92,6 @@ MakeNetworks = Callable[[docker.DockerClient, str, str], Networks]
 T = TypeVar("T")
 
 
-class Listed(NamedTuple):
-    """A container of this executor, as the engine lists it."""
-
-    worker_id: int
-    state: str
-    disk_bytes: int
-
-
 class DockerEngine:
     """See `services.executor.engines.base.Engine`.
 
@@ -128,17 +110,12 @@ class DockerEngine:
         self._workers_directory = options.state / "workers"
         self._client = EngineClient(options.url)
         self._starts = Starts(self._client)
-        self._workers: dict[int, WorkerContainer] = {}
-        self._launching: dict[int, asyncio.Task[None]] = {}
-        self._gone: set[int] = set()
-        self._exits: asyncio.Queue[WorkerExit] = asyncio.Queue()
+        self._roster = Roster(self._client, self._starts, self._keep)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connections = 0
         self._connected = asyncio.Event()
         self._images: Images | None = None
         self._networks: Networks | None = None
         self._watch: Watch | None = None
-        self._identity = ""
         self._paths: HostPaths | None = None
         self._info: dict[str, Any] = {}
 
@@ -150,12 +127,12 @@ class DockerEngine:
     @property
     def identity(self) -> str:
         """The value of the label `hangar.executor` of its containers. Known after `start`."""
-        return self._identity
+        return self._roster.identity
 
     @property
     def worker_ids(self) -> list[int]:
         """Workers that live."""
-        return list(self._workers)
+        return list(self._roster.living)
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -168,20 +145,22 @@ class DockerEngine:
         """
         options = self._options
         self._workers_directory.mkdir(parents=True, exist_ok=True)
-        self._identity = identity_of(options.state)
+        self._roster.identity = identity_of(options.state)
         await self._client.open()
         self._info = await self._client.insist(lambda api: api.info(), _CONNECT_SECONDS)
         own = own_container()
         self._paths = paths = await self._client.insist(
             lambda api: find_host_paths(api, options.state, options.host_state, own), _CONNECT_SECONDS
         )
-        for found in await self._list():
+        for found in await self._roster.containers():
             if found.state == _CREATED:
-                await self._starts.remove(self._name_of(found.worker_id))
+                await self._starts.remove(self._roster.name_of(found.worker_id))
         self._images = self._make_images(self._client.library)
-        self._networks = self._make_networks(self._client.library, self._identity, paths.own_image)
+        self._networks = self._make_networks(self._client.library, self._roster.identity, paths.own_image)
         await self._networks.start()
-        self._watch = Watch(options.url, self._identity, self._container_ended, self._on_connected)
+        self._watch = Watch(
+            options.url, self._roster.identity, self._roster.container_ended, self._on_connected
+        )
         self._watch.start()
         await asyncio.wait_for(self._connected.wait(), _CONNECT_SECONDS)
         self._keep(DiskWatch(options.disk_interval, self._disk_limits, self._evict).run())
@@ -191,13 +170,13 @@ class DockerEngine:
             engine=self.name,
             version=self._info.get("ServerVersion"),
             url=options.url,
-            executor=self._identity,
+            executor=self._roster.identity,
             host_state=str(paths.host_state),
         )
 
     async def close(self) -> None:
         """See `Engine`."""
-        await asyncio.gather(*self._launching.values(), return_exceptions=True)
+        await asyncio.gather(*self._roster.launching.values(), return_exceptions=True)
         if self._watch is not None:
             await self._watch.close()
         for task in self._tasks:
@@ -208,7 +187,7 @@ class DockerEngine:
                 await self._networks.close()
             except HangarError as error:
                 log.warning("engine.networks_left", error=error.message)
-        self._workers.clear()
+        self._roster.living.clear()
         await self._client.close()
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
@@ -248,25 +227,25 @@ class DockerEngine:
     async def launch(self, spec: WorkerSpec) -> None:
         """See `Engine`."""
         number = spec.worker_id
-        running = self._launching.get(number)
+        running = self._roster.launching.get(number)
         if running is None:
-            if number in self._workers or number in self._gone:
+            if number in self._roster.living or number in self._roster.gone:
                 return
-            running = self._launching[number] = asyncio.create_task(
+            running = self._roster.launching[number] = asyncio.create_task(
                 self._launch(spec), name=f"launch-{number}"
             )
-            running.add_done_callback(lambda _: self._launching.pop(number, None))
+            running.add_done_callback(lambda _: self._roster.launching.pop(number, None))
         await asyncio.shield(running)
 
     async def _launch(self, spec: WorkerSpec) -> None:
         assert self._paths is not None
         assert self._networks is not None
         options = self._options
-        name = self._name_of(spec.worker_id)
+        name = self._roster.name_of(spec.worker_id)
         try:
             await asyncio.to_thread(directories.prepare, spec, options)
             placement = Placement(
-                executor=self._identity,
+                executor=self._roster.identity,
                 network=await self._networks.network_of(spec.project, spec.domain),
                 directory=self._paths.of(spec.directory),
                 code_dir=self._paths.of(spec.code_dir) if spec.code_dir else "",
@@ -276,41 +255,31 @@ class DockerEngine:
         except (OSError, ValueError) as error:
             raise LaunchFailedError(f"its directory cannot be used: {error}") from error
         # Before the start: it may end before the start is answered.
-        worker = self._track(spec.worker_id, spec.directory, spec.resources.disk_bytes)
+        worker = self._roster.track(spec.worker_id, spec.directory, spec.resources.disk_bytes)
         try:
             await self._starts.start(spec, name, create_arguments(spec, options, placement))
         except (LaunchFailedError, ImageFailedError) as error:
-            del self._workers[spec.worker_id]
+            del self._roster.living[spec.worker_id]
             if "no such image" in str(error).lower() and self._images is not None:
                 self._images.forget(spec.image)
             raise
-        if self._connections != worker.connection:
-            self._look(worker)  # the engine was away meanwhile
-
-    def _name_of(self, worker_id: int) -> str:
-        return container_name(self._identity, worker_id)
-
-    def _track(self, worker_id: int, directory: Path, disk_bytes: int) -> WorkerContainer:
-        worker = WorkerContainer(
-            worker_id, self._name_of(worker_id), directory, disk_bytes, self._connections
-        )
-        self._workers[worker_id] = worker
-        return worker
+        if self._roster.connections != worker.connection:
+            self._roster.look(worker)  # the engine was away meanwhile
 
     async def adopt(self) -> list[AdoptedWorker]:
         """See `Engine`."""
         adopted: list[AdoptedWorker] = []
-        listed = await self._list()
+        listed = await self._roster.containers()
         for found in listed:
             number = found.worker_id
-            if number in self._workers or number in self._gone or found.state == _CREATED:
+            if number in self._roster.living or number in self._roster.gone or found.state == _CREATED:
                 continue
             directory = self._workers_directory / str(number)
-            worker = self._track(number, directory, found.disk_bytes)
+            worker = self._roster.track(number, directory, found.disk_bytes)
             worker.frozen = found.state == "paused"
             token = directories.token_of(directory)
-            if found.state not in _LIVING:
-                self._look(worker)
+            if found.state not in LIVING:
+                self._roster.look(worker)
             elif token:
                 adopted.append(AdoptedWorker(number, directory, token))
             else:
@@ -319,24 +288,25 @@ class DockerEngine:
         numbers = {found.worker_id for found in listed}
         for directory in self._workers_directory.iterdir():
             number = int(directory.name) if directory.name.isdecimal() else 0
-            known = number in numbers or number in self._workers or number in self._gone
+            known = number in numbers or number in self._roster.living or number in self._roster.gone
             if number and not known and directories.has_run(directory):
-                self._look(self._track(number, directory, 0))  # its container was removed meanwhile
+                # Its container was removed meanwhile.
+                self._roster.look(self._roster.track(number, directory, 0))
         return adopted
 
     async def kill(self, worker_id: int, reason: str) -> WorkerExit:
         """See `Engine`. While the engine is away this waits: only it can say that a worker is dead."""
-        if worker_id in self._launching:
-            await asyncio.wait([self._launching[worker_id]])
-        worker = self._worker(worker_id)
+        if worker_id in self._roster.launching:
+            await asyncio.wait([self._roster.launching[worker_id]])
+        worker = self._roster.worker(worker_id)
         if not worker.kill_reason:
             worker.kill_reason = reason or "stopped by the executor"
             self._keep(self._stop(worker))
         return await asyncio.shield(worker.ended)
 
     async def _evict(self, worker_id: int, reason: str) -> None:
-        worker = self._workers.get(worker_id)
-        if worker is not None and not worker.kill_reason and worker_id not in self._launching:
+        worker = self._roster.living.get(worker_id)
+        if worker is not None and not worker.kill_reason and worker_id not in self._roster.launching:
             worker.kill_reason, worker.evicted = reason, True
             await self._stop(worker)
 
@@ -355,7 +325,7 @@ class DockerEngine:
             if waited >= _KILL_SECONDS:
                 number = _SIGKILL
             if not worker.ended.done():
-                self._look(worker)
+                self._roster.look(worker)
 
     async def _told(self, worker: WorkerContainer, what: Callable[[docker.APIClient], None]) -> None:
         """Tells the engine something about a container. When it is not running, it is looked at."""
@@ -363,7 +333,7 @@ class DockerEngine:
             await self._client.insist(what)
         except APIError as error:
             log.debug("engine.not_told", worker=worker.worker_id, error=str(error))
-            self._look(worker)
+            self._roster.look(worker)
 
     async def signal(self, worker_id: int, number: int) -> None:
         """See `Engine`. The supervisor hands it on; SIGKILL ends the whole container."""
@@ -371,13 +341,13 @@ class DockerEngine:
 
     async def freeze(self, worker_id: int) -> None:
         """See `Engine`."""
-        self._worker(worker_id).frozen = True
+        self._roster.worker(worker_id).frozen = True
         await self._ask(worker_id, lambda api, name: api.pause(name))
 
     async def thaw(self, worker_id: int) -> None:
         """See `Engine`."""
         await self._ask(worker_id, lambda api, name: api.unpause(name))
-        self._worker(worker_id).frozen = False
+        self._roster.worker(worker_id).frozen = False
 
     async def stats(self, worker_id: int) -> WorkerStats:
         """See `Engine`."""
@@ -385,94 +355,44 @@ class DockerEngine:
         return stats_of(measured)
 
     async def _ask(self, worker_id: int, what: Callable[[docker.APIClient, str], T]) -> T:
-        worker = self._worker(worker_id)
+        worker = self._roster.worker(worker_id)
         try:
             return await self._client.insist(lambda api: what(api, worker.name), _CONNECT_SECONDS)
         except APIError as error:
             if error.status_code not in {_NOT_FOUND, _CONFLICT}:
                 raise
-            self._look(worker)
+            self._roster.look(worker)
             raise UnknownWorkerError(f"worker {worker_id} does not run: {explanation(error)}") from error
 
     async def events(self) -> AsyncIterator[WorkerExit]:
         """See `Engine`."""
         while True:
-            yield await self._exits.get()
+            yield await self._roster.exits.get()
 
     async def forget(self, worker_id: int) -> None:
         """See `Engine`."""
-        if worker_id in self._workers or worker_id in self._launching:
+        if worker_id in self._roster.living or worker_id in self._roster.launching:
             return
-        self._gone.add(worker_id)
+        self._roster.gone.add(worker_id)
         try:
-            await self._starts.remove(self._name_of(worker_id))
+            await self._starts.remove(self._roster.name_of(worker_id))
         except EngineDownError as error:
-            self._starts.abandoned.add(self._name_of(worker_id))
+            self._starts.abandoned.add(self._roster.name_of(worker_id))
             log.warning("engine.container_left", worker=worker_id, error=str(error))
         await asyncio.to_thread(directories.remove, self._workers_directory / str(worker_id))
 
-    def _worker(self, worker_id: int) -> WorkerContainer:
-        try:
-            return self._workers[worker_id]
-        except KeyError:
-            raise UnknownWorkerError(f"this host has no worker {worker_id} that lives") from None
-
-    # -- ends ----------------------------------------------------------------------------------------------
-
-    def _container_ended(self, worker_id: int) -> None:
-        worker = self._workers.get(worker_id)
-        if worker is not None:
-            self._look(worker)
-
-    def _look(self, worker: WorkerContainer) -> None:
-        """Finds out whether a worker has ended, and reports it if so."""
-        if not worker.is_settling and not worker.ended.done():
-            worker.is_settling = True
-            self._keep(self._report(worker))
-
-    async def _report(self, worker: WorkerContainer) -> None:
-        launching = self._launching.get(worker.worker_id)
-        if launching is not None:
-            await asyncio.wait([launching])
-        try:
-            state = await self._client.insist(lambda api: _state(api, worker.name))
-            if self._workers.get(worker.worker_id) is not worker:
-                return  # it could not be started
-            if state is not None and state["Status"] in _LIVING:
-                return
-            ended = await self._exit(worker, state)
-        finally:
-            worker.is_settling = False
-        del self._workers[worker.worker_id]
-        self._gone.add(worker.worker_id)
-        worker.ended.set_result(ended)
-        self._exits.put_nowait(ended)
-
-    async def _exit(self, worker: WorkerContainer, state: dict[str, Any] | None) -> WorkerExit:
-        record = await asyncio.to_thread(directories.exit_record, worker.directory)
-        last_words = ""
-        if needs_last_words(state, record) and not worker.kill_reason:
-            last_words = await self._client.insist(lambda api: _last_words(api, worker.name))
-        return exit_of(
-            worker.worker_id,
-            state,
-            record,
-            kill_reason=worker.kill_reason,
-            evicted=worker.evicted,
-            restarted=self._connections != worker.connection,
-            last_words=last_words,
-        )
+    # -- reconciliation ------------------------------------------------------------------------------------
 
     def _on_connected(self) -> None:
-        self._connections += 1
+        self._roster.connections += 1
         self._connected.set()
-        if self._connections > 1:
+        if self._roster.connections > 1:
             log.info("engine.connected_again", url=self._options.url)
             self._keep(self._after_restart())
 
     async def _after_restart(self) -> None:
         assert self._networks is not None
-        await self._reconcile()
+        await self._roster.reconcile()
         try:
             await self._networks.reapply()
         except HangarError as error:
@@ -481,60 +401,12 @@ class DockerEngine:
     async def _reconcile_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_RECONCILE_SECONDS)
-            if self._workers or self._starts.abandoned:
-                await self._reconcile()
-
-    async def _reconcile(self) -> None:
-        """Compares what is there with what should be: events may have been missed."""
-        listed = {found.worker_id: found for found in await self._list()}
-        for worker in list(self._workers.values()):
-            found = listed.get(worker.worker_id)
-            if worker.worker_id in self._launching:
-                continue
-            if found is None or found.state not in _LIVING:
-                self._look(worker)
-            elif not worker.is_settling:
-                worker.connection = self._connections  # it outlived a restart of the engine
-        for number in listed:
-            name = self._name_of(number)
-            if name in self._starts.abandoned and number not in self._launching:
-                await self._starts.remove(name, None)
-                self._starts.abandoned.discard(name)
-
-    async def _list(self) -> list[Listed]:
-        """All containers of this executor, running or not."""
-        filters = labels_filter(self._identity)
-        found = await self._client.insist(lambda api: api.containers(all=True, filters=filters))
-        return sorted(
-            (
-                Listed(
-                    int(each["Labels"][WORKER_LABEL]), each["State"], int(each["Labels"].get(DISK_LABEL) or 0)
-                )
-                for each in found
-                if str(each["Labels"].get(WORKER_LABEL)).isdecimal()
-            ),
-            key=lambda each: each.worker_id,
-        )
+            if self._roster.living or self._starts.abandoned:
+                await self._roster.reconcile()
 
     def _disk_limits(self) -> list[DiskLimit]:
         return [
             DiskLimit(worker.worker_id, worker.directory, worker.disk_bytes)
-            for worker in self._workers.values()
+            for worker in self._roster.living.values()
             if worker.disk_bytes and not worker.kill_reason
         ]
-
-
-def _state(api: docker.APIClient, name: str) -> dict[str, Any] | None:
-    try:
-        description = api.inspect_container(name)
-    except NotFound:
-        return None
-    return {**description["State"], MEMORY_LIMIT: description["HostConfig"].get("Memory", 0)}
-
-
-def _last_words(api: docker.APIClient, name: str) -> str:
-    try:
-        text = api.logs(name, stdout=True, stderr=True, tail=_LAST_WORDS_LINES)
-    except APIError:
-        return ""
-    return str(text.decode(errors="replace")).strip()[-_LAST_WORDS_CHARS:]

@@ -226,11 +226,16 @@ async def test_workers_outlive_the_engine_and_are_adopted(bench: FakeBench) -> N
     assert (await bench.engine.kill(1, "end")).killed
 
 
-async def test_an_exit_that_nobody_read_is_reported_by_the_next_engine(bench: FakeBench) -> None:
-    """An exit is lost neither between engines nor reported as a living worker."""
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_an_exit_is_reported_by_the_next_engine_until_it_is_forgotten(
+    bench: FakeBench, is_read: bool
+) -> None:
+    """It is lost neither between engines nor when an executor stopped while it dealt with it."""
     await bench.engine.launch(await bench.worker(1))
     await bench.is_connected(1)
     await bench.engine.kill(1, "end")
+    if is_read:
+        await next_exit(bench.engine)
     await bench.replace_engine()
     assert await bench.engine.adopt() == []
     ended = await next_exit(bench.engine)
