@@ -291,10 +291,13 @@ asyncio.run(main())
 """
 
 
-async def test_a_process_that_was_paused_ends_when_it_wakes(shared):
+async def test_a_process_that_was_paused_ends_when_it_wakes(shared, tmp_path: Path):
     """SIGSTOP, takeover, SIGCONT: the old process ends with the reason, and every run it answered for exists once."""
     command = [sys.executable, "-c", PROCESS, shared]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # noqa: ASYNC220
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}  # it ends at once and removes nothing
+    process = subprocess.Popen(  # noqa: ASYNC220
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
+    )
     assert process.stdout is not None
     try:
         while b"\n50\n" not in (seen := b"\n" + process.stdout.readline()):
