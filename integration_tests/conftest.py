@@ -17,7 +17,7 @@ from integration_tests.polling import until
 from integration_tests.workspace import Workspace
 
 ORPHAN_SECONDS = 20
-_SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
+SETTINGS = {"HANGAR_EXECUTOR_ORPHAN_TTL": str(ORPHAN_SECONDS), "HANGAR_LOG_LEVEL": "info"}
 
 _numbers = itertools.count()
 _open: list[Backend] = []
@@ -74,7 +74,7 @@ def one_backend(
     data: Path, environments: Path, closed: list[Backend], engine_settings: Mapping[str, str]
 ) -> Iterator[Backend]:
     """Starts a backend; at the end its ledger is in order and it is closed."""
-    backend = Backend(data, environments, {**_SETTINGS, **engine_settings})
+    backend = Backend(data, environments, {**SETTINGS, **engine_settings})
     _open.append(backend)
     try:
         yield backend.start()
@@ -106,7 +106,7 @@ def backends_of(
 
     def make(*, apart: bool = False, **settings: str) -> Backend:
         data = place / f"{name}-{next(_numbers)}"
-        backend = Backend(data, environments, {**_SETTINGS, **engine_settings, **settings}, apart=apart)
+        backend = Backend(data, environments, {**SETTINGS, **engine_settings, **settings}, apart=apart)
         made.append(backend)
         _open.append(backend)
         return backend.start()

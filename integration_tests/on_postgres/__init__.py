@@ -1,0 +1,1 @@
+"""Tests of kills and restarts, repeated with every service a process of its own, on PostgreSQL."""
