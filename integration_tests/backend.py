@@ -249,6 +249,12 @@ class Backend:
         return [process for process in processes if process.pid not in known]
 
 
+def database_settings(url: str) -> dict[str, str]:
+    """Settings that put the ledger and admin's tables into a database."""
+    names = ("HANGAR_SCHEDULER_DATABASE", "HANGAR_ADMIN_LEDGER", "HANGAR_ADMIN_DATABASE")
+    return dict.fromkeys(names, url)
+
+
 def share_environments(shared: Path, place: Path) -> None:
     """Makes a directory of environments the one that several backends use."""
     if not place.is_symlink():

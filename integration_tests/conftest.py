@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from integration_tests.backend import Backend
+from integration_tests.backend import Backend, database_settings
+from integration_tests.components.postgres import Postgres
 from integration_tests.leaks import Leaks
 from integration_tests.polling import until
 from integration_tests.workspace import Workspace
@@ -24,12 +26,24 @@ _open: list[Backend] = []
 
 MakeBackend = Callable[..., Backend]
 MakeWorkspace = Callable[..., Workspace]
+NewDatabase = Callable[[], Mapping[str, str]]
 
 
 @pytest.fixture(scope="session")
 def engine_settings() -> Mapping[str, str]:
     """Settings that choose the engine of every backend: none, which is processes of this machine."""
     return {}
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """Gives each backend its database: SQLite, or with HANGAR_TEST_DATABASE=postgresql one of a server."""
+    chosen = os.environ.get("HANGAR_TEST_DATABASE", "sqlite")
+    assert chosen in ("sqlite", "postgresql"), f"HANGAR_TEST_DATABASE is {chosen!r}: sqlite or postgresql"
+    if chosen == "sqlite":
+        return dict
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return lambda: database_settings(postgres.url(f"backend{next(_numbers)}"))
 
 
 @pytest.fixture(scope="session")
@@ -65,16 +79,18 @@ def environments(place: Path, closed: list[Backend]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_backend(place: Path, environments: Path, closed: list[Backend]) -> Iterator[Backend]:
+def shared_backend(
+    place: Path, environments: Path, closed: list[Backend], new_database: NewDatabase
+) -> Iterator[Backend]:
     """The backend of all tests that need nothing special: the machine's own capacity."""
-    yield from one_backend(place / "shared", environments, closed, {})
+    yield from one_backend(place / "shared", environments, closed, new_database())
 
 
 def one_backend(
-    data: Path, environments: Path, closed: list[Backend], engine_settings: Mapping[str, str]
+    data: Path, environments: Path, closed: list[Backend], settings: Mapping[str, str]
 ) -> Iterator[Backend]:
     """Starts a backend; at the end its ledger is in order and it is closed."""
-    backend = Backend(data, environments, {**SETTINGS, **engine_settings})
+    backend = Backend(data, environments, {**SETTINGS, **settings})
     _open.append(backend)
     try:
         yield backend.start()
@@ -98,6 +114,7 @@ def backends_of(
     environments: Path,
     closed: list[Backend],
     engine_settings: Mapping[str, str],
+    new_database: NewDatabase,
     request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends; at the end their ledgers are in order, they have no orphan, and are closed."""
@@ -106,7 +123,8 @@ def backends_of(
 
     def make(*, apart: bool = False, **settings: str) -> Backend:
         data = place / f"{name}-{next(_numbers)}"
-        backend = Backend(data, environments, {**SETTINGS, **engine_settings, **settings}, apart=apart)
+        given = {**SETTINGS, **engine_settings, **new_database(), **settings}
+        backend = Backend(data, environments, given, apart=apart)
         made.append(backend)
         _open.append(backend)
         return backend.start()
@@ -130,10 +148,11 @@ def make_backend(
     environments: Path,
     closed: list[Backend],
     engine_settings: Mapping[str, str],
+    new_database: NewDatabase,
     request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends of a test's own, with settings by their environment variables."""
-    with backends_of(place, environments, closed, engine_settings, request) as make:
+    with backends_of(place, environments, closed, engine_settings, new_database, request) as make:
         yield make
 
 
@@ -143,10 +162,11 @@ def make_module_backend(
     environments: Path,
     closed: list[Backend],
     engine_settings: Mapping[str, str],
+    new_database: NewDatabase,
     request: pytest.FixtureRequest,
 ) -> Iterator[MakeBackend]:
     """Makes and starts backends that the tests of one module share."""
-    with backends_of(place, environments, closed, engine_settings, request) as make:
+    with backends_of(place, environments, closed, engine_settings, new_database, request) as make:
         yield make
 
 

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from hangar.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
 from hangar.scheduler.v1 import scheduler_service_pb2, scheduler_service_pb2_grpc
 from integration_tests.api import Api, with_token
-from integration_tests.backend import BIN, clean_environ, share_environments
+from integration_tests.backend import BIN, clean_environ, database_settings, share_environments
 from integration_tests.polling import until
 from integration_tests.ports import free_ports
 from integration_tests.processes import Process, descendants, of_directory
@@ -118,9 +118,7 @@ class Stack:
             path.chmod(0o600)
             found["HANGAR_TOKEN_FILE"] = str(path)
         if database is not None:
-            found |= dict.fromkeys(
-                ("HANGAR_SCHEDULER_DATABASE", "HANGAR_ADMIN_LEDGER", "HANGAR_ADMIN_DATABASE"), database
-            )
+            found |= database_settings(database)
         if blobs is not None:
             found |= {"HANGAR_ADMIN_BLOBS": blobs, "HANGAR_EXECUTOR_BLOBS": blobs}
         return clean_environ(**{**found, **settings})
