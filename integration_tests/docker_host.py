@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from docker.errors import NotFound
 from docker.models.networks import Network
 
 from integration_tests.components.engine import connect
@@ -75,15 +77,20 @@ class DockerHost:
         """Process ids, on this machine, of the first process in the containers of some workers."""
         found: set[int] = set()
         for each in self.containers():
-            if each.worker_id in numbers:
+            if each.worker_id not in numbers:
+                continue
+            try:
                 state: dict[str, Any] = self.client.api.inspect_container(each.id)["State"]
-                found.add(state["Pid"])
+            except NotFound:  # it has ended and was removed meanwhile
+                continue
+            found.add(state["Pid"])
         return found
 
     def remove_all(self) -> None:
         """Removes what an executor that is gone for good has left: its workers outlive it by design."""
         for container in self.containers():
-            self.client.api.remove_container(container.id, force=True, v=True)
+            with suppress(NotFound):
+                self.client.api.remove_container(container.id, force=True, v=True)
         for network in self.networks():
             network.remove()
         if self.identity:
