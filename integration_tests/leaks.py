@@ -17,6 +17,9 @@ from docker.errors import DockerException
 _WORDS = ("hangar", "hgr", "HANGAR", "hghost", "hgbr")
 """One of these is in everything of ours."""
 
+_OF_ENGINES = "/netns/default"
+"""How the mount is named that an engine makes once, with its first container in the host's network."""
+
 
 class Leaks:
     """Takes stock when it is made, and again when it is asked.
@@ -64,7 +67,7 @@ class Leaks:
         return {
             *self._of_engine(),
             *_rules(),
-            *(f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines()),
+            *(f"mount {place}" for place in _mounts() if not place.endswith(_OF_ENGINES)),
             *(f"network namespace {name}" for name in _names(Path("/run/netns"))),
             *(f"interface {name}" for name in _names(Path("/sys/class/net"))),
             *(f"control group {path}" for path in _groups()),
@@ -125,3 +128,7 @@ def _processes() -> set[str]:
             if mark in command or mark in (entry / "environ").read_bytes():
                 found.add(f"process {entry.name} {command.replace(bytes(1), b' ').decode(errors='replace')}")
     return found
+
+
+def _mounts() -> list[str]:
+    return [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]

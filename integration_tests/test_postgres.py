@@ -78,9 +78,9 @@ def _unreachable(stack: Stack) -> int:
     return stack.log(stack.leader() or "scheduler").read_text().count("pause=2.0")
 
 
-@pytest.mark.parametrize("killed", ["scheduler", "admin", "executor"])
+@pytest.mark.parametrize("killed", ["scheduler", "admin"])
 def test_a_service_is_killed_in_the_middle_of_a_fan_out(postgres, make_stack, make_workspace, killed):
-    """`kill -9` of any service on PostgreSQL loses nothing and repeats nothing."""
+    """`kill -9` of a service alone on PostgreSQL loses nothing and repeats nothing (the executor: `on_postgres`)."""
     url = postgres.url("killed")
     stack = make_stack(url)
     fan_out = FanOut(stack, make_workspace(stack))

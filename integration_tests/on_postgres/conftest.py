@@ -12,6 +12,9 @@ from integration_tests.components.postgres import Postgres
 from integration_tests.conftest import SETTINGS, check_no_orphans
 from integration_tests.stack_backend import StackBackend
 
+LEASE_SECONDS = "3"
+"""A scheduler that was killed is replaced when its lease has lapsed: soon, here."""
+
 _numbers = itertools.count()
 
 
@@ -25,9 +28,8 @@ def make_backend(
     def make(*, apart: bool = False, **settings: str) -> StackBackend:
         number = next(_numbers)
         url = postgres.url(f"apart{number}")
-        stack = StackBackend(
-            place / f"apart-{number}", environments, {**SETTINGS, **settings}, url, apart=apart
-        )
+        given = {**SETTINGS, "HANGAR_SCHEDULER_LEASE_SECONDS": LEASE_SECONDS, **settings}
+        stack = StackBackend(place / f"apart-{number}", environments, given, url, apart=apart)
         made.append(stack)
         closed.append(stack)
         stack.start()
