@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from integration_tests.api import phase_of
-from integration_tests.backend import BIN, clean_environ, free_ports
+from integration_tests.backend import BIN, clean_environ, database_settings, free_ports
 from integration_tests.polling import until
 
 TASKS = """
@@ -276,7 +276,7 @@ def test_a_second_backend_on_one_data_directory(make_backend):
 @pytest.mark.parametrize("name", ["ledger.db", "admin.db"])
 def test_a_database_that_is_newer_than_the_program(make_backend, name):
     """A database of a later version is refused and not touched; with the right one everything goes on."""
-    backend = make_backend()
+    backend = make_backend(**database_settings(""))  # files, wherever the others are
     backend.stop()
 
     def version(text: str = "") -> str:
