@@ -118,10 +118,10 @@ class Turn:
         return document
 
     def reserve(self) -> Future[None] | None:
-        """Takes the right to compute, for tasks of which one call computes for all.
+        """Takes the right to compute, for tasks of which one call computes for all. Comes before `look_up`.
 
         Returns:
-            What to wait for before looking again: another action computes. None: this one is to run.
+            What to wait for before asking again: another action computes. None: this one may look, and run.
         """
         if not self._action.task.cache.serialize or self._action.state.overwrite_cache:
             return None

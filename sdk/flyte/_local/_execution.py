@@ -107,28 +107,26 @@ def run_sync(action: LocalAction) -> bytes:
     if turn is None:
         return _attempts_sync(action)
     try:
-        while True:
-            document = _looked_up(turn, action)
-            if document is not None:
-                action.succeed(document)
-                return document
-            other = turn.reserve()
-            if other is None:
-                break
+        while (other := turn.reserve()) is not None:
             other.result()
-        document = _attempts_sync(action)
-        turn.store(document)
+        if (document := _looked_up(turn, action)) is None:
+            document = _attempts_sync(action)
+            turn.store(document)
         return document
     finally:
         turn.release()
 
 
 def _looked_up(turn: Turn, action: LocalAction) -> bytes | None:
+    """The result that is kept, with which the action has ended; None when it has to run."""
     try:
-        return turn.look_up()
+        document = turn.look_up()
     except errors.RuntimeSystemError as error:
         action.refuse(error)
         raise
+    if document is not None:
+        action.succeed(document)
+    return document
 
 
 def _turn(action: LocalAction) -> Turn | None:
@@ -166,21 +164,15 @@ async def run_async(action: LocalAction) -> bytes:
     if turn is None:
         return await _attempts_async(action)
     try:
-        while True:
-            document = _looked_up(turn, action)
-            if document is not None:
-                action.succeed(document)
-                return document
-            other = turn.reserve()
-            if other is None:
-                break
+        while (other := turn.reserve()) is not None:
             try:
                 await asyncio.shield(asyncio.wrap_future(other))
             except asyncio.CancelledError:
                 action.abort()
                 raise
-        document = await _attempts_async(action)
-        turn.store(document)
+        if (document := _looked_up(turn, action)) is None:
+            document = await _attempts_async(action)
+            turn.store(document)
         return document
     finally:
         turn.release()
