@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,6 @@ _OPTIONS = [
     "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
 ]
-
-
-def is_installed() -> bool:
-    """True when there is a Chromium."""
-    return shutil.which("chromium") is not None
 
 
 class Browser:

@@ -170,6 +170,12 @@ def make_module_backend(
         yield make
 
 
+@pytest.fixture(scope="module")
+def one_core(make_module_backend: MakeBackend) -> Backend:
+    """A host with one core and 1 GiB."""
+    return make_module_backend(HANGAR_EXECUTOR_CPU="1", HANGAR_EXECUTOR_MEMORY="1Gi")
+
+
 @pytest.fixture
 def make_workspace(place: Path, request: pytest.FixtureRequest) -> MakeWorkspace:
     """Makes a user's directory whose configuration names a backend, or none."""

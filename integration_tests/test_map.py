@@ -58,12 +58,6 @@ MAPPING = """
 """
 
 
-@pytest.fixture(scope="module")
-def one_core(make_module_backend):
-    """A host with one core."""
-    return make_module_backend(HANGAR_EXECUTOR_CPU="1", HANGAR_EXECUTOR_MEMORY="1Gi")
-
-
 @pytest.fixture
 def user(one_core, make_workspace):
     """A user of that host."""

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -160,8 +159,7 @@ def test_abort_from_the_page(backend, workspace):
     assert backend.api.wait(run).abort_reason == "from the page"
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_page_in_a_browser(backend, workspace, place):
+def test_the_page_in_a_browser(backend, workspace, place, chromium):
     """A browser shows the tree of actions and the failure, and user text is text, not markup."""
     workspace.write("script.py", SCRIPT)
     run = workspace.launch("script.py", "broken")
@@ -172,7 +170,7 @@ def test_the_page_in_a_browser(backend, workspace, place):
     quiet = "--disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
     profile = f"--user-data-dir={place / 'chromium'}"
     url = f"{backend.http}/v2/runs/project/default/domain/development/{run}"
-    command = ["chromium", *options.split(), *quiet.split(), profile, url]
+    command = [chromium, *options.split(), *quiet.split(), profile, url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert "broken" in done.stdout, done.stderr
     assert "ValueError" in done.stdout

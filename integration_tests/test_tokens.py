@@ -122,7 +122,7 @@ def test_the_run_page_asks_to_sign_in(stack, user):
     assert request(stack, "/healthz")[0] == 200
 
 
-@pytest.mark.skipif(not browser.is_installed(), reason="chromium is not installed")
+@pytest.mark.usefixtures("chromium")
 def test_a_browser_signs_in(stack, user, place):
     """The page of a run asks for the token, says when it is wrong, and then shows the run with live updates."""
     user.environ["FLYTE_API_KEY"] = stack.token

@@ -57,12 +57,6 @@ CHAIN = """
 """
 
 
-@pytest.fixture(scope="module")
-def one_core(make_module_backend):
-    """A host with one core and 1 GiB."""
-    return make_module_backend(HANGAR_EXECUTOR_CPU="1", HANGAR_EXECUTOR_MEMORY="1Gi")
-
-
 @pytest.fixture
 def user(one_core, make_workspace):
     """A user of that host."""

@@ -7,6 +7,7 @@ Ctrl-C as well. What the machine lacks is skipped with a reason, and fails when 
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,14 @@ def docker_url(leaks: Leaks) -> str:
     from integration_tests.components.engine import find_engine
 
     return find_engine()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a real browser."""
+    from integration_tests.components.lacking import lacking
+
+    return shutil.which("chromium") or lacking("chromium is not installed")
 
 
 @pytest.fixture(scope="session")

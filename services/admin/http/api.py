@@ -22,6 +22,7 @@ from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.phase_pb2 import Phase
 from services.admin import convert
 from services.admin.actions import Actions
+from services.admin.http.bodies import read_json
 from services.admin.logs import Logs
 from services.admin.projects import Projects
 from services.admin.runs import Runs
@@ -183,15 +184,10 @@ def _attempt(request: Request) -> int | None:
 
 
 async def _reason(request: Request) -> str:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LARGEST_BODY:
-            raise InvalidArgument(f"the body has more than {_LARGEST_BODY} bytes", field="reason")
-    try:
-        reason = json.loads(body or b"{}").get("reason", "")
-    except (ValueError, AttributeError):
-        raise InvalidArgument("the body is not a JSON object", field="reason") from None
+    body = await read_json(request, _LARGEST_BODY, "reason")
+    if not isinstance(body, dict):
+        raise InvalidArgument("the body is not a JSON object", field="reason")
+    reason = body.get("reason", "")
     if not isinstance(reason, str):
         raise InvalidArgument("reason must be text", field="reason")
     return reason

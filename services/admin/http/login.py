@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
@@ -16,6 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.admin.http.bodies import read_json
 from services.admin.http.errors import status_of
 from services.common.auth import Token, check_authorization
 from services.common.blob_urls import PATH as BLOBS
@@ -120,15 +120,8 @@ class LoginEndpoint:
 
     async def login(self, request: Request) -> Response:
         """Takes `{"token": …}` and answers with the cookie."""
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _LONGEST:
-                raise InvalidArgument(f"the body has more than {_LONGEST} bytes", field="token")
-        try:
-            presented = json.loads(body)["token"]
-        except (ValueError, KeyError, TypeError):
-            presented = None
+        body = await read_json(request, _LONGEST, "token")
+        presented = body.get("token") if isinstance(body, dict) else None
         if not isinstance(presented, str):
             raise InvalidArgument('send {"token": "…"}', field="token")
         check_authorization(self._token, f"Bearer {presented.strip()}")
