@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import docker
 from docker.errors import DockerException
+
+from integration_tests.components.engine import connect
 
 _WORDS = ("hangar", "hgr", "HANGAR", "hghost", "hgbr")
 """One of these is in everything of ours."""
@@ -78,7 +79,7 @@ class Leaks:
     def _of_engine(self) -> set[str]:
         found: set[str] = set()
         try:
-            client = docker.APIClient(self._docker_url, timeout=30)
+            client = connect(self._docker_url).api
         except DockerException:
             return found
         with contextlib.closing(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import docker
 from docker.errors import DockerException
@@ -15,7 +16,18 @@ _SECONDS = 60
 
 
 def connect(url: str) -> docker.DockerClient:
-    """A client of an engine. Close it after use."""
+    """A client of an engine. Close it after use.
+
+    Raises:
+        DockerException: No engine answers.
+    """
+    if url.startswith("unix://"):
+        # The library leaves a socket open that could not connect, which is a warning, and so an error, later.
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(url.removeprefix("unix://"))
+            except OSError as error:
+                raise DockerException(f"{url}: {error.strerror}") from error
     return docker.DockerClient(base_url=url, timeout=_SECONDS)
 
 
