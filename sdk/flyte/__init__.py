@@ -22,7 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flyte import errors, models, remote
+    from flyte import errors, models, remote, report
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
     from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
     from flyte._context import TaskContext, ctx, group
@@ -75,6 +75,7 @@ __all__ = [
     "map",
     "models",
     "remote",
+    "report",
     "run",
     "with_runcontext",
 ]
@@ -114,7 +115,7 @@ _OWNERS: dict[str, str] = {
     "run": "_run",
     "with_runcontext": "_run",
 }
-_MODULES = ("errors", "models", "remote")
+_MODULES = ("errors", "models", "remote", "report")
 
 
 def __getattr__(name: str) -> Any:

@@ -17,10 +17,14 @@ from flyte.errors import FeatureNotAvailableError
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.report import Report
 
 
 class Controller(Protocol):
     """What runs the children of an action: the worker's runtime, or local mode."""
+
+    report: Report | None
+    """The attempt's report, None when its task writes none."""
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -22,6 +22,7 @@ from flyte._task import (
     TaskTemplate,
     check_env_vars,
     check_max_inline_io_bytes,
+    check_report,
     check_resources,
     check_short_name,
 )
@@ -215,7 +216,7 @@ class TaskEnvironment:
             max_inline_io_bytes: Largest inline inputs or outputs in bytes.
             cache: How results are kept: "auto", "disable" or a `flyte.Cache`; as in the environment unless given.
             pod_template: Not available: there are no pods on plain hosts.
-            report: Not available yet.
+            report: Attempts of the task write reports, with `flyte.report`.
             interruptible: Not available yet.
             queue: Not available yet.
             triggers: Not available yet.
@@ -237,7 +238,6 @@ class TaskEnvironment:
         refuse_parameters(
             f"{self.name}.task",
             pod_template=pod_template,
-            report=report,
             interruptible=interruptible,
             queue=queue,
             triggers=triggers,
@@ -252,6 +252,7 @@ class TaskEnvironment:
             max_inline_io_bytes=check_max_inline_io_bytes(max_inline_io_bytes),
             docs=_check_docs(docs),
             cache=None if cache is None else cache_of(cache, f"{self.name}.task"),
+            report=check_report(report),
         )
 
         def decorate(function: Callable[..., Any]) -> TaskTemplate[Any, Any]:

@@ -57,6 +57,7 @@ class TaskSettings:
     env_vars: Mapping[str, str] | None = None
     reusable: ReusePolicy | Literal["off"] | None = None
     cache: Cache | None = None
+    report: bool = False
 
 
 class TaskTemplate(Generic[P, R_co]):
@@ -176,6 +177,11 @@ class TaskTemplate(Generic[P, R_co]):
     def max_inline_io_bytes(self) -> int:
         """Largest inline inputs or outputs in bytes."""
         return self.settings.max_inline_io_bytes
+
+    @property
+    def report(self) -> bool:
+        """Whether its attempts write reports."""
+        return self.settings.report
 
     # -- calls ------------------------------------------------------------------------------------------
 
@@ -375,6 +381,13 @@ def check_short_name(short_name: object) -> str | None:
     if short_name is not None and not isinstance(short_name, str):
         raise TypeError(f"short_name must be a string, not {short_name!r}")
     return short_name
+
+
+def check_report(report: object) -> bool:
+    """True or False, or a `TypeError`."""
+    if not isinstance(report, bool):
+        raise TypeError(f"report must be True or False, not {report!r}")
+    return report
 
 
 def check_resources(resources: object) -> Resources:

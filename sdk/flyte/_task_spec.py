@@ -47,6 +47,8 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
     cache = cache_spec(task, identity.bundle_digest)
     if cache is not None:
         spec["cache"] = cache
+    if task.report:
+        spec["report"] = True
     if task.reusable is not None:
         spec["reuse"] = task.reusable.to_spec()
     return spec

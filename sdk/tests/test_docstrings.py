@@ -17,13 +17,15 @@ from flyte._context import ActionID, TaskContext, running
 from flyte._local import LocalAction, LocalRun, run_local
 
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-_MODULES = {"errors", "models", "remote"}
+_MODULES = {"errors", "models", "remote", "report"}
 # What needs a backend is tested where the backend is.
 _NEEDS_BACKEND = {"init", "init_from_config", "run", "with_runcontext"}
 
 
 class NoController:
     """A controller that runs nothing."""
+
+    report = None
 
     async def submit(self, task, args, kwargs):
         """Unused."""
@@ -39,6 +41,7 @@ def _examples() -> list[tuple[str, str]]:
     owners: dict[str, object] = {name: getattr(flyte, name) for name in flyte.__all__ if name not in _MODULES}
     owners = {name: owner for name, owner in owners.items() if name not in _NEEDS_BACKEND}
     owners |= {
+        "report": flyte.report,
         "errors": flyte.errors,
         "LocalRun": LocalRun,
         "LocalAction": LocalAction,

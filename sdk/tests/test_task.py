@@ -182,7 +182,6 @@ def test_overrides_of_later_versions_are_refused_by_name(name, value):
     ("name", "value"),
     [
         ("pod_template", "p"),
-        ("report", True),
         ("interruptible", True),
         ("queue", "q"),
         ("triggers", ["t"]),

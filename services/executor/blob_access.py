@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 QUOTA_SECONDS = 1.0
 """How often the size of what is being written is looked at."""
 _LONGEST_FIELD = 1024
+LARGEST_REPORT = 65 * 1024 * 1024
+"""Most bytes of a report: what `flyte.report` allows, and the document around it."""
 METHODS = frozenset({"get", "put", "store", "discard"})
 
 
@@ -179,7 +181,10 @@ class BlobAccess:
             await asyncio.to_thread(self._drafts.discard, lease.lease_id, draft_id)
             return -1
         if path not in self._storing:
-            storing = self._storing[path] = asyncio.create_task(self._store(lease, path, key), name="store")
+            most = LARGEST_REPORT if key == reach.report_key else 0
+            storing = self._storing[path] = asyncio.create_task(
+                self._store(lease, path, key, most), name="store"
+            )
             storing.add_done_callback(lambda stored: self._stored(path, stored))
         await asyncio.shield(self._storing[path])
         return -1
@@ -198,7 +203,7 @@ class BlobAccess:
         if not stored.cancelled():
             stored.exception()  # whoever asked for it was told, or has gone
 
-    async def _store(self, lease: Lease, path: Path, key: str) -> None:
+    async def _store(self, lease: Lease, path: Path, key: str, most: int) -> None:
         limit = _disk_limit(lease)
         try:
             size = path.stat().st_size
@@ -211,6 +216,9 @@ class BlobAccess:
                 f"object {key} is refused: the task wrote more than its disk limit of {limit} bytes at once"
             )
             raise _Refused("DiskLimitExceeded", message)
+        if 0 < most < size:
+            path.unlink(missing_ok=True)
+            raise _Refused("ReportTooLarge", f"a report has up to {most} bytes, not {size}: write less")
         waiting = self._outgoing.explains(lease.lease_id, "a file cannot be stored yet")
         await self._objects.store(key, path, waiting)
 

@@ -1,8 +1,8 @@
 """What one attempt may read and write of the blob store. Pure.
 
 It may read what documents that it was given refer to, and what is below its own prefix; it may write below `data/`
-of its own prefix. What it hands on, in inputs of children or in outputs, may refer to what it can read and to nothing
-else: otherwise a task could name any object there and have it opened for the next one.
+of its own prefix, and its report. What it hands on, in inputs of children or in outputs, may refer to what it can
+read and to nothing else: otherwise a task could name any object there and have it opened for the next one.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Reach:
     prefix: str
     granted: set[str] = field(default_factory=set)
 
+    @property
+    def report_key(self) -> str:
+        """Where the attempt's report is."""
+        return f"{self.prefix}/report.html"
+
     def can_read(self, key: str) -> bool:
         """Says whether the attempt may read an object."""
         return key in self.granted or key.startswith(f"{self.prefix}/")
@@ -63,7 +68,7 @@ class Reach:
         Raises:
             NotInReachError: It may not.
         """
-        if not key.startswith(f"{self.prefix}/data/"):
+        if key != self.report_key and not key.startswith(f"{self.prefix}/data/"):
             raise NotInReachError(
                 f"object {key!r} is not in reach of this task: it can write below {self.prefix}/data/"
             )

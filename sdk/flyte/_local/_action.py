@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin_method
+from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
 from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flyte._local._state import RunState
     from flyte._task import TaskTemplate
 
@@ -126,6 +129,26 @@ class LocalAction:
             flyte.errors.BaseRuntimeError: It did not succeed, or has not ended.
         """
         return self.task.interface.load_outputs(self._document())
+
+    def report_path(self, attempt: int | None = None) -> Path | None:
+        """File of its report, None when there is none.
+
+        Args:
+            attempt: Number of the attempt; the newest that has a report unless given.
+        """
+        return report_file(self, attempt)
+
+    @twin_method
+    async def get_report(self, attempt: int | None = None) -> str:
+        """Its report as an HTML document.
+
+        Args:
+            attempt: Number of the attempt; the newest that has a report unless given.
+
+        Raises:
+            flyte.errors.RuntimeUserError: There is none (code "ReportNotFound").
+        """
+        return read_report(self, attempt)
 
     def begin_attempt(self) -> None:
         """An attempt starts."""

@@ -14,6 +14,7 @@ from flyte import errors
 from flyte._context import ActionID, TaskContext, current_group, running
 from flyte._local._action import LocalAction, TimedOut
 from flyte._local._cache import Turn, turn_of
+from flyte._local._reports import attempt_report, keep_report
 from flyte._local._threads import TaskThread
 from flyte._local._variables import variables
 from flyte._runtime.controller import check_size, child_key
@@ -22,6 +23,7 @@ from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.report import Report
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class LocalController:
         self._callers: set[asyncio.Task[Any]] = set()
         self._ended = False
         self._lock = threading.Lock()
+        self.report: Report | None = None
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -292,6 +295,7 @@ def _attempt(action: LocalAction) -> Iterator[None]:
         attempt_number=number,
     )
     controller = LocalController(action)
+    controller.report = attempt_report(action, number)
     layer = {**action.task.env_vars, **state.env_vars, "FLYTE_ATTEMPT_NUMBER": str(number)}
     failed = True
     try:
@@ -300,3 +304,4 @@ def _attempt(action: LocalAction) -> Iterator[None]:
         failed = False
     finally:
         controller.end(failed=failed)
+        keep_report(controller.report, failed=failed)

@@ -241,6 +241,11 @@ class LocalRun:
         return await self._root.result.aio()
 
     @twin_method
+    async def get_report(self, attempt: int | None = None) -> str:
+        """The report of its root action, as `LocalAction.get_report`."""
+        return await self._root.get_report.aio(attempt)
+
+    @twin_method
     async def abort(self, reason: str = "Manually aborted from the SDK") -> bool:
         """Stops it: async tasks are cancelled, sync tasks interrupted at their next Python instruction.
 

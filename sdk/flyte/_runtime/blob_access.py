@@ -26,7 +26,9 @@ _ANSWER_BYTES = 1 << 16
 _FIRST_PAUSE_SECONDS = 0.01
 _LAST_PAUSE_SECONDS = 1.0
 _POLL_SECONDS = 1.0
-_USER_CODES = frozenset({"NotInReach", "ObjectNotFound", "InvalidArgument", "DiskLimitExceeded"})
+_USER_CODES = frozenset(
+    {"NotInReach", "ObjectNotFound", "InvalidArgument", "DiskLimitExceeded", "ReportTooLarge"}
+)
 
 
 class BlobAccess:
@@ -196,8 +198,11 @@ class LeaseObjects:
         self._lease = int(run["lease"])
         names = run.get("run") or {}
         parts = ("runs", names.get("project"), names.get("domain"), names.get("name"), run.get("action"))
-        self.prefix = "/".join((*map(str, parts), str(run.get("attempt", 0)), "data"))
+        own = "/".join((*map(str, parts), str(run.get("attempt", 0))))
+        self.prefix = f"{own}/data"
         """Where the attempt may create objects: keys begin with this and a slash."""
+        self.report_key = f"{own}/report.html"
+        """The one other object that it may create, again and again: its report."""
 
     def open_object(self, key: str) -> io.BufferedReader:
         """Opens an object for reading. Blocks until it is on this host.
@@ -216,7 +221,7 @@ class LeaseObjects:
         """Opens a new object for writing. It is stored by `close`; a `with` block that fails stores nothing.
 
         Args:
-            key: Its key, below `prefix`.
+            key: Its key: below `prefix`, or `report_key`.
 
         Raises:
             RuntimeUserError: The key is out of reach ("NotInReach").

@@ -23,6 +23,7 @@ from flyte._types import digest
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.report import Report
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class LeaseController:
         self._specs = specs
         self.objects = objects
         """The objects of the blob store in reach of the attempt."""
+        self.report: Report | None = None
         self._lineage = Lineage()
         self._occurrences: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()

@@ -11,6 +11,7 @@ from flyte._runtime import failures
 from flyte._runtime.controller import LeaseController, check_size
 from flyte._runtime.frames import Header
 from flyte._runtime.lease import Lease
+from flyte._runtime.reports import keep_report
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -34,9 +35,10 @@ def run_sync(lease: Lease, task: TaskTemplate[Any, Any], controller: LeaseContro
     try:
         with running(task_context(lease.header), controller):
             values = task.interface.load_inputs(lease.document)
-            return Ended(_outputs(task, task.func(**values), limit))
+            ended = Ended(_outputs(task, task.func(**values), limit))
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
-        return failed(lease, error)
+        ended = failed(lease, error)
+    return _with_report(lease, controller, ended)
 
 
 async def run_async(
@@ -46,9 +48,24 @@ async def run_async(
     try:
         with running(task_context(lease.header), controller):
             values = task.interface.load_inputs(lease.document)
-            return Ended(_outputs(task, await task.func(**values), limit))
+            ended = Ended(_outputs(task, await task.func(**values), limit))
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
+        ended = failed(lease, error)
+    if controller.report is None:
+        return ended
+    try:
+        return await asyncio.to_thread(_with_report, lease, controller, ended)
+    except asyncio.CancelledError as error:
         return failed(lease, error)
+
+
+def _with_report(lease: Lease, controller: LeaseController, ended: Ended) -> Ended:
+    """Stores the attempt's report; the end of an attempt that would have succeeded without."""
+    try:
+        keep_report(controller, failed=ended.failure is not None)
+    except BaseException as error:  # noqa: BLE001 - it is stored by user code's own thread, which can be stopped
+        return failed(lease, error)
+    return ended
 
 
 def failed(lease: Lease, error: BaseException) -> Ended:

@@ -25,6 +25,7 @@ from flyte._runtime.lease import Child, Lease, Outcome, current_lease
 from flyte._runtime.modules import CodeLoader
 from flyte._runtime.order import WorkerOrder
 from flyte._runtime.parking import may_park
+from flyte._runtime.reports import attempt_report
 from flyte._runtime.stepping import Note
 from flyte._runtime.threads import LeaseThreadPool, SlotThreads
 from flyte._types import digest
@@ -246,6 +247,7 @@ class Worker:
     def _start(self, lease: Lease, task: Any, context: Context) -> None:
         lease.threads_before = frozenset(threading.enumerate())
         controller = LeaseController(lease, self, self._specs, LeaseObjects(self._blobs, lease.header))
+        controller.report = attempt_report(task, lease, controller.objects)
         limit = int(lease.header.get("max_inline_io_bytes") or task.max_inline_io_bytes)
         self._scopes[lease.id] = _context._Scope(execution.task_context(lease.header), controller)
         self._focus()

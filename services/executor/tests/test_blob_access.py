@@ -129,6 +129,27 @@ async def test_writing_below_the_own_prefix(bench: Bench) -> None:
             await task.refused(other, write=True)
 
 
+async def test_the_report_of_an_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt replaces its own report as often as it likes, no other one's, and not with one that is too large."""
+    monkeypatch.setattr(blob_access, "LARGEST_REPORT", 100)
+    task = await task_of(bench)
+    key = task.objects.report_key
+    assert key == f"{OWN}/report.html"
+    for content in (b"first and longer", b"second"):
+        with await asyncio.to_thread(task.objects.create_object, key) as file:
+            file.write(content)
+            await file.close_async()
+        assert bench.blob(key) == content
+    await task.refused(key.replace("/a7/0/", "/a7/1/"), write=True)
+    file = await task.objects.create_object_async(key)
+    file.write(b"x" * 101)
+    with pytest.raises(errors.RuntimeUserError) as caught:
+        await file.close_async()
+    assert caught.value.code == "ReportTooLarge"
+    assert bench.blob(key) == b"second"
+    assert task.drafts() == []
+
+
 async def test_keys_that_are_none_are_refused(bench: Bench) -> None:
     """A key with a way up inside is refused when it is stored, and nothing is left of it."""
     task = await task_of(bench)

@@ -1,0 +1,87 @@
+"""Reports of local actions: a file per attempt, beside the record of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flyte import errors
+from flyte._logging import logger
+
+if TYPE_CHECKING:
+    from flyte._local._action import LocalAction
+    from flyte.report import Report
+
+
+class _File:
+    """A report in a file, which is replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def store(self, pieces: Iterable[bytes]) -> None:
+        """Replaces the file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        part = self._path.with_suffix(".part")
+        try:
+            with part.open("wb") as file:
+                file.writelines(pieces)
+            part.replace(self._path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+
+def attempt_report(action: LocalAction, attempt: int) -> Report | None:
+    """A new report for an attempt, None when its task writes none."""
+    if not action.task.report:
+        return None
+    from flyte.report import Report
+
+    return Report(f"{action.short_name} · {action.name}", _File(_path(action, attempt)))
+
+
+def keep_report(report: Report | None, *, failed: bool) -> None:
+    """Stores a report at the end of its attempt.
+
+    Raises:
+        OSError: It cannot be written, and nothing else has failed.
+    """
+    if report is None:
+        return
+    try:
+        report.flush()
+    except OSError as error:
+        if not failed:
+            raise
+        logger.warning("the report cannot be written: %s", error)
+
+
+def report_file(action: LocalAction, attempt: int | None) -> Path | None:
+    """The file of a report, None when there is none: of an attempt, or of the newest that has one."""
+    attempts = range(action.attempts - 1, -1, -1) if attempt is None else (attempt,)
+    return next((path for each in attempts if (path := _path(action, each)).is_file()), None)
+
+
+def read_report(action: LocalAction, attempt: int | None) -> str:
+    """The document of a report.
+
+    Raises:
+        RuntimeUserError: There is none.
+    """
+    path = report_file(action, attempt)
+    if path is None:
+        which = "" if attempt is None else f" in attempt {attempt}"
+        raise errors.RuntimeUserError(
+            "ReportNotFound",
+            f"action {action.name} of run {action.run_name} has written no report{which}: its task has to be declared "
+            "with @env.task(report=True), and to write something",
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def _path(action: LocalAction, attempt: int) -> Path:
+    return action.state.metadata_path / action.name / str(attempt) / "report.html"
