@@ -66,12 +66,13 @@ def run_url(base_url: str, run: RunIdentifier) -> str:
     return f"{base_url}/v2/runs/project/{quote(run.project)}/domain/{quote(run.domain)}/{quote(run.name)}"
 
 
-def run(record: RunRecord, base_url: str) -> Run:
+def run(record: RunRecord, base_url: str, *, with_settings: bool = False) -> Run:
     """Returns a run.
 
     Args:
         record: The run.
         base_url: Address of admin's HTTP port.
+        with_settings: Also say what its caller set for all its actions.
     """
     identifier = RunIdentifier(project=record.project, domain=record.domain, name=record.name)
     return Run(
@@ -88,6 +89,9 @@ def run(record: RunRecord, base_url: str) -> Run:
         trace_id=record.trace_id,
         url=run_url(base_url, identifier),
         action_count=record.action_count,
+        annotations=record.context.annotations,
+        settings=record.context if with_settings else None,
+        recovered_from=record.recovered_from,
     )
 
 

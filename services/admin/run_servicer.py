@@ -22,6 +22,10 @@ class RunServicer(RunServiceServicer):
         """Creates a run."""
         return await self._runs.create(request)
 
+    async def RerunRun(self, request: messages.RerunRunRequest, context: Any) -> Any:
+        """Creates a run like an earlier one."""
+        return await self._runs.rerun(request)
+
     async def GetRun(self, request: messages.GetRunRequest, context: Any) -> Any:
         """Returns a run."""
         return messages.GetRunResponse(run=await self._runs.get(request.id))

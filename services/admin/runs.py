@@ -16,7 +16,7 @@ from services.admin.projects import Projects, check_labels
 from services.admin.reader import LedgerReader
 from services.admin.scheduler_client import SchedulerClient
 from services.admin.watch import ChangeFeed
-from services.common.errors import InvalidArgument, NotFound
+from services.common.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.common.names import check_name, random_run_name
 from services.common.pages import last_entry, page_size, page_token
 from services.ledger.queries import events as event_queries
@@ -78,7 +78,37 @@ class Runs:
 
     async def get(self, identifier: RunIdentifier) -> Run:
         """Returns a run. `NotFound` when there is none."""
-        return convert.run(await self.record(identifier), self._base_url)
+        return convert.run(await self.record(identifier), self._base_url, with_settings=True)
+
+    async def rerun(self, request: messages.RerunRunRequest) -> messages.RerunRunResponse:
+        """Creates a run like an earlier one.
+
+        Raises:
+            NotFound: There is no such run.
+            FailedPrecondition: It is to be recovered and has not ended (reason ``RUN_NOT_ENDED``).
+        """
+        earlier = await self.record(request.id)
+        if request.recover and earlier.phase not in convert.TERMINAL:
+            message = f"run {earlier.name!r} has not ended: wait for its end or abort it, then recover it"
+            raise FailedPrecondition(message, reason="RUN_NOT_ENDED", run=earlier.name)
+        origin = await self._reader.read(lambda ledger: queries.get_origin(ledger, earlier.id))
+        wanted = messages.CreateRunRequest(
+            id=RunIdentifier(project=earlier.project, domain=earlier.domain, name=request.name),
+            task=TaskSpec.FromString(origin.spec),
+            inputs=convert.payload(origin.inputs),
+            context=earlier.context,
+            cache_key=origin.cache_key,
+        )
+        context = wanted.context
+        context.recovers = earlier.name if request.recover else ""
+        context.env_vars.update(request.env_vars)
+        context.labels.update(request.labels)
+        context.queue = request.queue or context.queue
+        for name in ("overwrite_cache", "interruptible"):
+            if request.HasField(name):
+                setattr(context, name, getattr(request, name))
+        created = await self.create(wanted)
+        return messages.RerunRunResponse(run=created.run, created=created.created)
 
     async def list(self, request: messages.ListRunsRequest) -> messages.ListRunsResponse:
         """Lists runs, newest first."""

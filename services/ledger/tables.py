@@ -111,6 +111,10 @@ class Run(Failed, LedgerModel, table=True):
     """Results are neither used nor kept."""
     cache_scope: int = 0
     """Among whose actions the cache looks, a number of `hangar.core.v1.CacheScope`."""
+    settings: bytes | None = Field(default=None, sa_type=LargeBinary, nullable=True)
+    """Serialised `hangar.core.v1.RunContext`: all that its caller set. NULL of runs that are older than this column."""
+    recovers: int | None = _moment()
+    """The run whose succeeded children and traces it takes over."""
     trace_id: str = Field(default="", sa_type=String(32))
     parent_span_id: str = Field(default="", sa_type=String(16))
     """Span of the caller that the root action's spans nest below, empty for none."""
@@ -215,6 +219,10 @@ class Action(Failed, LedgerModel, table=True):
     """The action whose outputs it has from the cache."""
     withdrawn_by: int = _int64()
     """The lease of its parent that cancelled it, 0 for none."""
+    custom_context: str = _words()
+    """Custom context as a JSON object; empty when it is the run's."""
+    cache_reason: str = _words()
+    """Why the cache did what it did, in words."""
 
 
 class _Document(SQLModel):
@@ -396,6 +404,36 @@ class Writer(LedgerModel, table=True):
     """When it last said that it is alive, by the database's clock; 0 once it has given the ledger back."""
 
 
+class Notification(LedgerModel, table=True):
+    """A message about a run that somebody elsewhere is to get."""
+
+    __tablename__ = "notification"
+    __table_args__ = (
+        Index(
+            "ix_notification_live",
+            "cursor",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    cursor: int = _identity()
+    """The event that it tells of."""
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    """Which of the run's notifications it is, from 0."""
+    run_id: int = Field(sa_type=Int64)
+    phase: int
+    occurred_at: int = Field(sa_type=Int64)
+    tries: int = 0
+    """How often it was sent."""
+    due_at: int = Field(sa_type=Int64)
+    """When it is to be sent next."""
+    ended_at: int | None = _moment()
+    """When it was delivered or given up."""
+    error: str = _words()
+    """Why it was not delivered, the last time or for good."""
+
+
 class SpanExport(LedgerModel, table=True):
     """How far spans were exported, one row with id 1."""
 
@@ -426,4 +464,5 @@ LINEAGE = _table(Lineage)
 LOG_CHUNK = _table(LogChunk)
 GENERATION = _table(Generation)
 WRITER = _table(Writer)
+NOTIFICATION = _table(Notification)
 SPAN_EXPORT = _table(SpanExport)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, select
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
-from hangar.core.v1.task_spec_pb2 import RunContext
+from services.ledger.run_context import run_context
 from services.ledger.tables import ACTION, ATTEMPT, GENERATION, NODE, RUN, TASK_SPEC, WORKER
 from services.scheduler.core.model import (
     TERMINAL_STATES,
@@ -119,13 +119,7 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
     live = Live()
     for row in run_rows.values():
         identifier = RunIdentifier(project=row.project, domain=row.domain, name=row.name)
-        context = RunContext(
-            env_vars=row.env_vars,
-            labels=row.labels,
-            overwrite_cache=row.overwrite_cache,
-            disable_cache=row.disable_cache,
-            cache_scope=row.cache_scope,
-        )
+        context = run_context(row)
         run = LiveRun(row.id, identifier, context, row.trace_id, row.parent_span_id, row.root_id)
         run.row = {name: row._mapping[name] for name in RUN_COLUMNS}
         live.runs[run.id] = run

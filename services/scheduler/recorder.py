@@ -203,6 +203,8 @@ class Recorder:
             "overwrite_cache": context.overwrite_cache,
             "disable_cache": context.disable_cache,
             "cache_scope": context.cache_scope,
+            "settings": context.SerializeToString(),
+            "recovers": None,
             "trace_id": run.trace_id,
             "parent_span_id": run.parent_span_id,
         }
@@ -263,6 +265,8 @@ class Recorder:
             "cache_status": action.cache_status,
             "cached_from": None,
             "withdrawn_by": 0,
+            "custom_context": "",
+            "cache_reason": "",
             **_NO_FAILURE_ROW,
         }
         rows.inputs.append({"action_id": action.id, **document._asdict()})

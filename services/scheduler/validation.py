@@ -41,6 +41,11 @@ def check_context(context: RunContext) -> None:
         if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             limits = f"keys have 1 to {_LONGEST_KEY} characters, values up to {_LONGEST_VALUE}"
             raise _invalid("context.labels", f"has {key[:40]!r}, which is not valid: {limits}")
+    for name in ("annotations", "custom_context", "queue", "raw_data_path", "notifications", "recovers"):
+        if getattr(context, name):
+            raise _invalid(f"context.{name}", "is not available yet: leave it out")
+    if context.HasField("interruptible"):
+        raise _invalid("context.interruptible", "is not available yet: leave it out")
 
 
 def check_inputs(inputs: Payload) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, select
+from sqlalchemy import Connection, Select, exists, func, select
 
+from hangar.core.v1.task_spec_pb2 import RunContext
 from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
-from services.ledger.tables import ACTION, RUN, RUN_LABEL
+from services.ledger.queries.payloads import PayloadRecord, get_inputs
+from services.ledger.run_context import run_context
+from services.ledger.tables import ACTION, RUN, RUN_LABEL, TASK_SPEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,22 @@ class RunRecord:
     action_count: int
     cursor: int
     """Cursor of the newest event of the run: what watches of runs go by."""
+    context: RunContext
+    """What its caller set for all its actions."""
+    recovered_from: str
+    """Name of the run whose succeeded children and traces it takes over, empty for none."""
     failure: FailureRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrigin:
+    """What a run was made of besides its settings."""
+
+    spec: bytes
+    """Serialised `hangar.core.v1.TaskSpec`."""
+    inputs: PayloadRecord
+    cache_key: str
+    """What the result of its root action is kept under, without the scope; empty when it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +93,17 @@ _COLUMNS = (
     RUN.c.action_count,
     RUN.c.cursor,
 )
-_RUNS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).join_from(
-    RUN, ACTION, (ACTION.c.run_id == RUN.c.id) & (ACTION.c.name == _ROOT)
+_SOURCE = RUN.alias("source")
+_SETTINGS = (RUN.c.settings, RUN.c.overwrite_cache, RUN.c.disable_cache, RUN.c.cache_scope)
+_RUNS: Select[Any] = select(
+    *_COLUMNS,
+    *failure_columns(ACTION),
+    *_SETTINGS,
+    func.coalesce(_SOURCE.c.name, "").label("recovered_from"),
+).select_from(
+    RUN.join(ACTION, (ACTION.c.run_id == RUN.c.id) & (ACTION.c.name == _ROOT)).outerjoin(
+        _SOURCE, _SOURCE.c.id == RUN.c.recovers
+    )
 )
 
 
@@ -85,6 +112,18 @@ def get_run(connection: Connection, project: str, domain: str, name: str) -> Run
     named = (RUN.c.project == project) & (RUN.c.domain == domain) & (RUN.c.name == name)
     row = connection.execute(_RUNS.where(named)).one_or_none()
     return None if row is None else _record(row)
+
+
+def get_origin(connection: Connection, run_id: int) -> RunOrigin:
+    """Return what a run was made of."""
+    query = select(ACTION.c.id, ACTION.c.cache_key, TASK_SPEC.c.spec).join_from(
+        ACTION, TASK_SPEC, TASK_SPEC.c.digest == ACTION.c.spec_digest
+    )
+    row = connection.execute(query.where((ACTION.c.run_id == run_id) & (ACTION.c.name == _ROOT))).one()
+    inputs = get_inputs(connection, row.id)
+    if inputs is None:
+        raise LookupError(f"the root action of run {run_id} has no inputs: the ledger is damaged")
+    return RunOrigin(row.spec, inputs, row.cache_key.rpartition("/")[2])
 
 
 def list_runs(
@@ -160,7 +199,8 @@ def _filtered(query: Select[Any], filter: RunFilter) -> Select[Any]:
     return query
 
 
-def _record(row: Sequence[Any]) -> RunRecord:
+def _record(row: Any) -> RunRecord:
     width = len(_COLUMNS)
-    values = [*row[:width], failure_of(row[width:])]
+    failure = failure_of(row[width : -len(_SETTINGS) - 1])
+    values = [*row[:width], run_context(row), row.recovered_from, failure]
     return RunRecord(*values)

@@ -17,7 +17,7 @@ from services.ledger import migrations
 from services.ledger.queries import events
 from services.ledger.tables import GENERATION, LINEAGE, RUN, TASK_VERSION, WRITER, LedgerModel
 
-RELEASED = ["base", "0001", "0002", "0003"]
+RELEASED = ["base", "0001", "0002", "0003", "0004"]
 """Every revision that a database may be at."""
 MIGRATE = """
 import sys
@@ -120,7 +120,7 @@ def test_every_table_exists_on_both_databases(dialect):
     tables = LedgerModel.metadata.sorted_tables
     texts = [str(CreateTable(table).compile(dialect=dialect)) for table in tables]
     texts += [str(CreateIndex(index).compile(dialect=dialect)) for table in tables for index in table.indexes]
-    assert len(texts) == 33
+    assert len(texts) == 35
     identity = "id BIGINT NOT NULL" if dialect.name == "postgresql" else "id INTEGER NOT NULL"
     assert any(text.strip().startswith("CREATE TABLE action (") and identity in text for text in texts)
     assert not any("SERIAL" in text for text in texts)

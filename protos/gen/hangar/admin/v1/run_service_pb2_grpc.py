@@ -40,6 +40,11 @@ class RunServiceStub:
                 request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
                 response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunResponse.FromString,
                 _registered_method=True)
+        self.RerunRun = channel.unary_unary(
+                '/hangar.admin.v1.RunService/RerunRun',
+                request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/hangar.admin.v1.RunService/GetRun',
                 request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetRunRequest.SerializeToString,
@@ -94,6 +99,13 @@ class RunServiceServicer:
     def CreateRun(self, request, context):
         """Creates a run. Idempotent by name: the same name with the same task and inputs returns the run that exists;
         with others it is ALREADY_EXISTS (reason RUN_ALREADY_EXISTS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RerunRun(self, request, context):
+        """Creates a run with the task, inputs and settings of an earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +182,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunRequest.FromString,
                     response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunResponse.SerializeToString,
             ),
+            'RerunRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RerunRun,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunResponse.SerializeToString,
+            ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
                     request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetRunRequest.FromString,
@@ -244,6 +261,33 @@ class RunService:
             '/hangar.admin.v1.RunService/CreateRun',
             hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunRequest.SerializeToString,
             hangar_dot_admin_dot_v1_dot_run__service__pb2.CreateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerunRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.RunService/RerunRun',
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.RerunRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class RunServiceStub:
     """Creates a run. Idempotent by name: the same name with the same task and inputs returns the run that exists;
     with others it is ALREADY_EXISTS (reason RUN_ALREADY_EXISTS).
     """
+    RerunRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.RerunRunRequest, _run_service_pb2.RerunRunResponse]
+    """Creates a run with the task, inputs and settings of an earlier one."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Returns one run. NOT_FOUND when there is none."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]
@@ -65,6 +67,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """Creates a run. Idempotent by name: the same name with the same task and inputs returns the run that exists;
     with others it is ALREADY_EXISTS (reason RUN_ALREADY_EXISTS).
     """
+    RerunRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.RerunRunRequest, _run_service_pb2.RerunRunResponse]  # type: ignore[assignment]
+    """Creates a run with the task, inputs and settings of an earlier one."""
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns one run. NOT_FOUND when there is none."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]  # type: ignore[assignment]
@@ -96,6 +100,14 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a run. Idempotent by name: the same name with the same task and inputs returns the run that exists;
         with others it is ALREADY_EXISTS (reason RUN_ALREADY_EXISTS).
         """
+
+    @_abc_1.abstractmethod
+    def RerunRun(
+        self,
+        request: _run_service_pb2.RerunRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.RerunRunResponse, _abc.Awaitable[_run_service_pb2.RerunRunResponse]]:
+        """Creates a run with the task, inputs and settings of an earlier one."""
 
     @_abc_1.abstractmethod
     def GetRun(

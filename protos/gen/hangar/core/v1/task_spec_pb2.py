@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from hangar.core.v1 import phase_pb2 as hangar_dot_core_dot_v1_dot_phase__pb2
 from hangar.core.v1 import resources_pb2 as hangar_dot_core_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehangar/core/v1/task_spec.proto\x12\x0ehangar.core.v1\x1a\x1ehangar/core/v1/resources.proto\"\xd2\x04\n\x08TaskSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nshort_name\x18\x02 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\x12,\n\tinterface\x18\x04 \x01(\x0b\x32\x19.hangar.core.v1.Interface\x12,\n\tresources\x18\x05 \x01(\x0b\x32\x19.hangar.core.v1.Resources\x12$\n\x05image\x18\x06 \x01(\x0b\x32\x15.hangar.core.v1.Image\x12\"\n\x04\x63ode\x18\x07 \x01(\x0b\x32\x14.hangar.core.v1.Code\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.hangar.core.v1.RetryPolicy\x12(\n\x07timeout\x18\t \x01(\x0b\x32\x17.hangar.core.v1.Timeout\x12*\n\x05reuse\x18\n \x01(\x0b\x32\x1b.hangar.core.v1.ReusePolicy\x12\x37\n\x08\x65nv_vars\x18\x0b \x03(\x0b\x32%.hangar.core.v1.TaskSpec.EnvVarsEntry\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t\x12\x10\n\x08is_async\x18\r \x01(\x08\x12\x1b\n\x13max_inline_io_bytes\x18\x0e \x01(\x03\x12*\n\x05\x63\x61\x63he\x18\x0f \x01(\x0b\x32\x1b.hangar.core.v1.CachePolicy\x12\x0e\n\x06report\x18\x10 \x01(\x08\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x0b\x43\x61\x63hePolicy\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tserialize\x18\x02 \x01(\x08\x12\x16\n\x0eignored_inputs\x18\x03 \x03(\t\"`\n\tInterface\x12(\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.hangar.core.v1.Variable\x12)\n\x07outputs\x18\x02 \x03(\x0b\x32\x18.hangar.core.v1.Variable\"}\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bschema_json\x18\x02 \x01(\t\x12\x11\n\ttype_name\x18\x03 \x01(\t\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"0\n\x05Image\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\"f\n\x04\x43ode\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x13\n\x0bpython_path\x18\x05 \x03(\t\"\x1c\n\x0bRetryPolicy\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\"@\n\x07Timeout\x12\x1a\n\x12max_runtime_millis\x18\x01 \x01(\x03\x12\x19\n\x11max_queued_millis\x18\x02 \x01(\x03\"\x85\x01\n\x0bReusePolicy\x12\x14\n\x0cmin_replicas\x18\x01 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x02 \x01(\x05\x12\x13\n\x0b\x63oncurrency\x18\x03 \x01(\x05\x12\x17\n\x0fidle_ttl_millis\x18\x04 \x01(\x03\x12\x1c\n\x14scaledown_ttl_millis\x18\x05 \x01(\x03\"\xd4\x02\n\nRunContext\x12\x39\n\x08\x65nv_vars\x18\x01 \x03(\x0b\x32\'.hangar.core.v1.RunContext.EnvVarsEntry\x12\x36\n\x06labels\x18\x02 \x03(\x0b\x32&.hangar.core.v1.RunContext.LabelsEntry\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\x17\n\x0foverwrite_cache\x18\x04 \x01(\x08\x12\x15\n\rdisable_cache\x18\x05 \x01(\x08\x12/\n\x0b\x63\x61\x63he_scope\x18\x06 \x01(\x0e\x32\x1a.hangar.core.v1.CacheScope\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*a\n\nCacheScope\x12\x1b\n\x17\x43\x41\x43HE_SCOPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41\x43HE_SCOPE_PROJECT_DOMAIN\x10\x01\x12\x16\n\x12\x43\x41\x43HE_SCOPE_GLOBAL\x10\x02*v\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x01\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x02\x12\x1c\n\x18\x43\x41\x43HE_STATUS_OVERWRITTEN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehangar/core/v1/task_spec.proto\x12\x0ehangar.core.v1\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/resources.proto\"\xb1\x05\n\x08TaskSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nshort_name\x18\x02 \x01(\t\x12\x13\n\x0b\x65nvironment\x18\x03 \x01(\t\x12,\n\tinterface\x18\x04 \x01(\x0b\x32\x19.hangar.core.v1.Interface\x12,\n\tresources\x18\x05 \x01(\x0b\x32\x19.hangar.core.v1.Resources\x12$\n\x05image\x18\x06 \x01(\x0b\x32\x15.hangar.core.v1.Image\x12\"\n\x04\x63ode\x18\x07 \x01(\x0b\x32\x14.hangar.core.v1.Code\x12*\n\x05retry\x18\x08 \x01(\x0b\x32\x1b.hangar.core.v1.RetryPolicy\x12(\n\x07timeout\x18\t \x01(\x0b\x32\x17.hangar.core.v1.Timeout\x12*\n\x05reuse\x18\n \x01(\x0b\x32\x1b.hangar.core.v1.ReusePolicy\x12\x37\n\x08\x65nv_vars\x18\x0b \x03(\x0b\x32%.hangar.core.v1.TaskSpec.EnvVarsEntry\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t\x12\x10\n\x08is_async\x18\r \x01(\x08\x12\x1b\n\x13max_inline_io_bytes\x18\x0e \x01(\x03\x12*\n\x05\x63\x61\x63he\x18\x0f \x01(\x0b\x32\x1b.hangar.core.v1.CachePolicy\x12\x0e\n\x06report\x18\x10 \x01(\x08\x12\r\n\x05queue\x18\x11 \x01(\t\x12\x15\n\rinterruptible\x18\x12 \x01(\x08\x12#\n\x05links\x18\x13 \x03(\x0b\x32\x14.hangar.core.v1.Link\x12\x12\n\nentrypoint\x18\x14 \x01(\x08\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x04Link\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"I\n\x0b\x43\x61\x63hePolicy\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tserialize\x18\x02 \x01(\x08\x12\x16\n\x0eignored_inputs\x18\x03 \x03(\t\"`\n\tInterface\x12(\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.hangar.core.v1.Variable\x12)\n\x07outputs\x18\x02 \x03(\x0b\x32\x18.hangar.core.v1.Variable\"}\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bschema_json\x18\x02 \x01(\t\x12\x11\n\ttype_name\x18\x03 \x01(\t\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"0\n\x05Image\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\t\"f\n\x04\x43ode\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x13\n\x0bpython_path\x18\x05 \x03(\t\"\x85\x01\n\x0bRetryPolicy\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x1b\n\x13\x62\x61\x63koff_base_millis\x18\x02 \x01(\x03\x12\x16\n\x0e\x62\x61\x63koff_factor\x18\x03 \x01(\x01\x12\x1a\n\x12\x62\x61\x63koff_cap_millis\x18\x04 \x01(\x03\x12\x16\n\x0e\x62\x61\x63koff_jitter\x18\x05 \x01(\x01\"Y\n\x07Timeout\x12\x1a\n\x12max_runtime_millis\x18\x01 \x01(\x03\x12\x19\n\x11max_queued_millis\x18\x02 \x01(\x03\x12\x17\n\x0f\x64\x65\x61\x64line_millis\x18\x03 \x01(\x03\"\x85\x01\n\x0bReusePolicy\x12\x14\n\x0cmin_replicas\x18\x01 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x02 \x01(\x05\x12\x13\n\x0b\x63oncurrency\x18\x03 \x01(\x05\x12\x17\n\x0fidle_ttl_millis\x18\x04 \x01(\x03\x12\x1c\n\x14scaledown_ttl_millis\x18\x05 \x01(\x03\"\xe2\x05\n\nRunContext\x12\x39\n\x08\x65nv_vars\x18\x01 \x03(\x0b\x32\'.hangar.core.v1.RunContext.EnvVarsEntry\x12\x36\n\x06labels\x18\x02 \x03(\x0b\x32&.hangar.core.v1.RunContext.LabelsEntry\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\x17\n\x0foverwrite_cache\x18\x04 \x01(\x08\x12\x15\n\rdisable_cache\x18\x05 \x01(\x08\x12/\n\x0b\x63\x61\x63he_scope\x18\x06 \x01(\x0e\x32\x1a.hangar.core.v1.CacheScope\x12@\n\x0b\x61nnotations\x18\x07 \x03(\x0b\x32+.hangar.core.v1.RunContext.AnnotationsEntry\x12\x45\n\x0e\x63ustom_context\x18\x08 \x03(\x0b\x32-.hangar.core.v1.RunContext.CustomContextEntry\x12\r\n\x05queue\x18\t \x01(\t\x12\x1a\n\rinterruptible\x18\n \x01(\x08H\x00\x88\x01\x01\x12\x15\n\rraw_data_path\x18\x0b \x01(\t\x12\x33\n\rnotifications\x18\x0c \x03(\x0b\x32\x1c.hangar.core.v1.Notification\x12\x10\n\x08recovers\x18\r \x01(\t\x1a.\n\x0c\x45nvVarsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_interruptible\"\xc1\x01\n\x0cNotification\x12\x0b\n\x03url\x18\x01 \x01(\t\x12%\n\x06phases\x18\x02 \x03(\x0e\x32\x15.hangar.core.v1.Phase\x12:\n\x07headers\x18\x03 \x03(\x0b\x32).hangar.core.v1.Notification.HeadersEntry\x12\x11\n\tbody_json\x18\x04 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*a\n\nCacheScope\x12\x1b\n\x17\x43\x41\x43HE_SCOPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43\x41\x43HE_SCOPE_PROJECT_DOMAIN\x10\x01\x12\x16\n\x12\x43\x41\x43HE_SCOPE_GLOBAL\x10\x02*\x92\x01\n\x0b\x43\x61\x63heStatus\x12\x1c\n\x18\x43\x41\x43HE_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41\x43HE_STATUS_MISS\x10\x01\x12\x14\n\x10\x43\x41\x43HE_STATUS_HIT\x10\x02\x12\x1c\n\x18\x43\x41\x43HE_STATUS_OVERWRITTEN\x10\x03\x12\x1a\n\x16\x43\x41\x43HE_STATUS_RECOVERED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +39,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNCONTEXT_ENVVARSENTRY']._serialized_options = b'8\001'
   _globals['_RUNCONTEXT_LABELSENTRY']._loaded_options = None
   _globals['_RUNCONTEXT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CACHESCOPE']._serialized_start=1708
-  _globals['_CACHESCOPE']._serialized_end=1805
-  _globals['_CACHESTATUS']._serialized_start=1807
-  _globals['_CACHESTATUS']._serialized_end=1925
-  _globals['_TASKSPEC']._serialized_start=83
-  _globals['_TASKSPEC']._serialized_end=677
-  _globals['_TASKSPEC_ENVVARSENTRY']._serialized_start=631
-  _globals['_TASKSPEC_ENVVARSENTRY']._serialized_end=677
-  _globals['_CACHEPOLICY']._serialized_start=679
-  _globals['_CACHEPOLICY']._serialized_end=752
-  _globals['_INTERFACE']._serialized_start=754
-  _globals['_INTERFACE']._serialized_end=850
-  _globals['_VARIABLE']._serialized_start=852
-  _globals['_VARIABLE']._serialized_end=977
-  _globals['_IMAGE']._serialized_start=979
-  _globals['_IMAGE']._serialized_end=1027
-  _globals['_CODE']._serialized_start=1029
-  _globals['_CODE']._serialized_end=1131
-  _globals['_RETRYPOLICY']._serialized_start=1133
-  _globals['_RETRYPOLICY']._serialized_end=1161
-  _globals['_TIMEOUT']._serialized_start=1163
-  _globals['_TIMEOUT']._serialized_end=1227
-  _globals['_REUSEPOLICY']._serialized_start=1230
-  _globals['_REUSEPOLICY']._serialized_end=1363
-  _globals['_RUNCONTEXT']._serialized_start=1366
-  _globals['_RUNCONTEXT']._serialized_end=1706
-  _globals['_RUNCONTEXT_ENVVARSENTRY']._serialized_start=631
-  _globals['_RUNCONTEXT_ENVVARSENTRY']._serialized_end=677
-  _globals['_RUNCONTEXT_LABELSENTRY']._serialized_start=1661
-  _globals['_RUNCONTEXT_LABELSENTRY']._serialized_end=1706
+  _globals['_RUNCONTEXT_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_RUNCONTEXT_ANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_RUNCONTEXT_CUSTOMCONTEXTENTRY']._loaded_options = None
+  _globals['_RUNCONTEXT_CUSTOMCONTEXTENTRY']._serialized_options = b'8\001'
+  _globals['_NOTIFICATION_HEADERSENTRY']._loaded_options = None
+  _globals['_NOTIFICATION_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_CACHESCOPE']._serialized_start=2591
+  _globals['_CACHESCOPE']._serialized_end=2688
+  _globals['_CACHESTATUS']._serialized_start=2691
+  _globals['_CACHESTATUS']._serialized_end=2837
+  _globals['_TASKSPEC']._serialized_start=111
+  _globals['_TASKSPEC']._serialized_end=800
+  _globals['_TASKSPEC_ENVVARSENTRY']._serialized_start=754
+  _globals['_TASKSPEC_ENVVARSENTRY']._serialized_end=800
+  _globals['_LINK']._serialized_start=802
+  _globals['_LINK']._serialized_end=835
+  _globals['_CACHEPOLICY']._serialized_start=837
+  _globals['_CACHEPOLICY']._serialized_end=910
+  _globals['_INTERFACE']._serialized_start=912
+  _globals['_INTERFACE']._serialized_end=1008
+  _globals['_VARIABLE']._serialized_start=1010
+  _globals['_VARIABLE']._serialized_end=1135
+  _globals['_IMAGE']._serialized_start=1137
+  _globals['_IMAGE']._serialized_end=1185
+  _globals['_CODE']._serialized_start=1187
+  _globals['_CODE']._serialized_end=1289
+  _globals['_RETRYPOLICY']._serialized_start=1292
+  _globals['_RETRYPOLICY']._serialized_end=1425
+  _globals['_TIMEOUT']._serialized_start=1427
+  _globals['_TIMEOUT']._serialized_end=1516
+  _globals['_REUSEPOLICY']._serialized_start=1519
+  _globals['_REUSEPOLICY']._serialized_end=1652
+  _globals['_RUNCONTEXT']._serialized_start=1655
+  _globals['_RUNCONTEXT']._serialized_end=2393
+  _globals['_RUNCONTEXT_ENVVARSENTRY']._serialized_start=754
+  _globals['_RUNCONTEXT_ENVVARSENTRY']._serialized_end=800
+  _globals['_RUNCONTEXT_LABELSENTRY']._serialized_start=2224
+  _globals['_RUNCONTEXT_LABELSENTRY']._serialized_end=2269
+  _globals['_RUNCONTEXT_ANNOTATIONSENTRY']._serialized_start=2271
+  _globals['_RUNCONTEXT_ANNOTATIONSENTRY']._serialized_end=2321
+  _globals['_RUNCONTEXT_CUSTOMCONTEXTENTRY']._serialized_start=2323
+  _globals['_RUNCONTEXT_CUSTOMCONTEXTENTRY']._serialized_end=2375
+  _globals['_NOTIFICATION']._serialized_start=2396
+  _globals['_NOTIFICATION']._serialized_end=2589
+  _globals['_NOTIFICATION_HEADERSENTRY']._serialized_start=2543
+  _globals['_NOTIFICATION_HEADERSENTRY']._serialized_end=2589
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from hangar.core.v1 import phase_pb2 as _phase_pb2
 from hangar.core.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -20,6 +21,7 @@ class CacheStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CACHE_STATUS_MISS: _ClassVar[CacheStatus]
     CACHE_STATUS_HIT: _ClassVar[CacheStatus]
     CACHE_STATUS_OVERWRITTEN: _ClassVar[CacheStatus]
+    CACHE_STATUS_RECOVERED: _ClassVar[CacheStatus]
 CACHE_SCOPE_UNSPECIFIED: CacheScope
 CACHE_SCOPE_PROJECT_DOMAIN: CacheScope
 CACHE_SCOPE_GLOBAL: CacheScope
@@ -27,9 +29,10 @@ CACHE_STATUS_UNSPECIFIED: CacheStatus
 CACHE_STATUS_MISS: CacheStatus
 CACHE_STATUS_HIT: CacheStatus
 CACHE_STATUS_OVERWRITTEN: CacheStatus
+CACHE_STATUS_RECOVERED: CacheStatus
 
 class TaskSpec(_message.Message):
-    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes", "cache", "report")
+    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes", "cache", "report", "queue", "interruptible", "links", "entrypoint")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +56,10 @@ class TaskSpec(_message.Message):
     MAX_INLINE_IO_BYTES_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTIBLE_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    ENTRYPOINT_FIELD_NUMBER: _ClassVar[int]
     name: str
     short_name: str
     environment: str
@@ -69,7 +76,19 @@ class TaskSpec(_message.Message):
     max_inline_io_bytes: int
     cache: CachePolicy
     report: bool
-    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., report: _Optional[bool] = ...) -> None: ...
+    queue: str
+    interruptible: bool
+    links: _containers.RepeatedCompositeFieldContainer[Link]
+    entrypoint: bool
+    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., report: _Optional[bool] = ..., queue: _Optional[str] = ..., interruptible: _Optional[bool] = ..., links: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., entrypoint: _Optional[bool] = ...) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("name", "url")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    url: str
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
 
 class CachePolicy(_message.Message):
     __slots__ = ("version", "serialize", "ignored_inputs")
@@ -128,18 +147,28 @@ class Code(_message.Message):
     def __init__(self, bundle_digest: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., version: _Optional[str] = ..., python_path: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
-    __slots__ = ("count",)
+    __slots__ = ("count", "backoff_base_millis", "backoff_factor", "backoff_cap_millis", "backoff_jitter")
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_BASE_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_CAP_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_JITTER_FIELD_NUMBER: _ClassVar[int]
     count: int
-    def __init__(self, count: _Optional[int] = ...) -> None: ...
+    backoff_base_millis: int
+    backoff_factor: float
+    backoff_cap_millis: int
+    backoff_jitter: float
+    def __init__(self, count: _Optional[int] = ..., backoff_base_millis: _Optional[int] = ..., backoff_factor: _Optional[float] = ..., backoff_cap_millis: _Optional[int] = ..., backoff_jitter: _Optional[float] = ...) -> None: ...
 
 class Timeout(_message.Message):
-    __slots__ = ("max_runtime_millis", "max_queued_millis")
+    __slots__ = ("max_runtime_millis", "max_queued_millis", "deadline_millis")
     MAX_RUNTIME_MILLIS_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MILLIS_FIELD_NUMBER: _ClassVar[int]
     max_runtime_millis: int
     max_queued_millis: int
-    def __init__(self, max_runtime_millis: _Optional[int] = ..., max_queued_millis: _Optional[int] = ...) -> None: ...
+    deadline_millis: int
+    def __init__(self, max_runtime_millis: _Optional[int] = ..., max_queued_millis: _Optional[int] = ..., deadline_millis: _Optional[int] = ...) -> None: ...
 
 class ReusePolicy(_message.Message):
     __slots__ = ("min_replicas", "max_replicas", "concurrency", "idle_ttl_millis", "scaledown_ttl_millis")
@@ -156,7 +185,7 @@ class ReusePolicy(_message.Message):
     def __init__(self, min_replicas: _Optional[int] = ..., max_replicas: _Optional[int] = ..., concurrency: _Optional[int] = ..., idle_ttl_millis: _Optional[int] = ..., scaledown_ttl_millis: _Optional[int] = ...) -> None: ...
 
 class RunContext(_message.Message):
-    __slots__ = ("env_vars", "labels", "traceparent", "overwrite_cache", "disable_cache", "cache_scope")
+    __slots__ = ("env_vars", "labels", "traceparent", "overwrite_cache", "disable_cache", "cache_scope", "annotations", "custom_context", "queue", "interruptible", "raw_data_path", "notifications", "recovers")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -171,16 +200,63 @@ class RunContext(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class CustomContextEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ENV_VARS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     OVERWRITE_CACHE_FIELD_NUMBER: _ClassVar[int]
     DISABLE_CACHE_FIELD_NUMBER: _ClassVar[int]
     CACHE_SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTIBLE_FIELD_NUMBER: _ClassVar[int]
+    RAW_DATA_PATH_FIELD_NUMBER: _ClassVar[int]
+    NOTIFICATIONS_FIELD_NUMBER: _ClassVar[int]
+    RECOVERS_FIELD_NUMBER: _ClassVar[int]
     env_vars: _containers.ScalarMap[str, str]
     labels: _containers.ScalarMap[str, str]
     traceparent: str
     overwrite_cache: bool
     disable_cache: bool
     cache_scope: CacheScope
-    def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ..., overwrite_cache: _Optional[bool] = ..., disable_cache: _Optional[bool] = ..., cache_scope: _Optional[_Union[CacheScope, str]] = ...) -> None: ...
+    annotations: _containers.ScalarMap[str, str]
+    custom_context: _containers.ScalarMap[str, str]
+    queue: str
+    interruptible: bool
+    raw_data_path: str
+    notifications: _containers.RepeatedCompositeFieldContainer[Notification]
+    recovers: str
+    def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ..., overwrite_cache: _Optional[bool] = ..., disable_cache: _Optional[bool] = ..., cache_scope: _Optional[_Union[CacheScope, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., interruptible: _Optional[bool] = ..., raw_data_path: _Optional[str] = ..., notifications: _Optional[_Iterable[_Union[Notification, _Mapping]]] = ..., recovers: _Optional[str] = ...) -> None: ...
+
+class Notification(_message.Message):
+    __slots__ = ("url", "phases", "headers", "body_json")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    URL_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    BODY_JSON_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    phases: _containers.RepeatedScalarFieldContainer[_phase_pb2.Phase]
+    headers: _containers.ScalarMap[str, str]
+    body_json: str
+    def __init__(self, url: _Optional[str] = ..., phases: _Optional[_Iterable[_Union[_phase_pb2.Phase, str]]] = ..., headers: _Optional[_Mapping[str, str]] = ..., body_json: _Optional[str] = ...) -> None: ...

@@ -78,7 +78,7 @@ class NodeSessionResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., worker_starts: _Optional[_Iterable[_Union[WorkerStart, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., child_outcomes: _Optional[_Iterable[_Union[ChildOutcome, _Mapping]]] = ..., kills: _Optional[_Iterable[_Union[LeaseKill, _Mapping]]] = ..., worker_stops: _Optional[_Iterable[_Union[WorkerStop, _Mapping]]] = ..., acknowledged_results: _Optional[_Iterable[int]] = ..., acknowledged_logs: _Optional[_Iterable[_Union[LogChunkKey, _Mapping]]] = ..., drain: _Optional[bool] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("node", "boot_id", "inventory", "workers", "leases", "labels", "engine")
+    __slots__ = ("node", "boot_id", "inventory", "workers", "leases", "labels", "engine", "queues", "interruptible")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,8 @@ class Hello(_message.Message):
     LEASES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTIBLE_FIELD_NUMBER: _ClassVar[int]
     node: str
     boot_id: str
     inventory: _resources_pb2.Inventory
@@ -100,7 +102,9 @@ class Hello(_message.Message):
     leases: _containers.RepeatedCompositeFieldContainer[HeldLease]
     labels: _containers.ScalarMap[str, str]
     engine: str
-    def __init__(self, node: _Optional[str] = ..., boot_id: _Optional[str] = ..., inventory: _Optional[_Union[_resources_pb2.Inventory, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[HeldLease, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., engine: _Optional[str] = ...) -> None: ...
+    queues: _containers.RepeatedScalarFieldContainer[str]
+    interruptible: bool
+    def __init__(self, node: _Optional[str] = ..., boot_id: _Optional[str] = ..., inventory: _Optional[_Union[_resources_pb2.Inventory, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[HeldLease, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., engine: _Optional[str] = ..., queues: _Optional[_Iterable[str]] = ..., interruptible: _Optional[bool] = ...) -> None: ...
 
 class HeldLease(_message.Message):
     __slots__ = ("lease_id", "started", "parked", "worker_id")
@@ -161,7 +165,14 @@ class WorkerStop(_message.Message):
     def __init__(self, worker_id: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("lease_id", "action", "attempt", "spec_digest", "inputs", "pool_key", "worker_id", "gpu_uuids", "context", "user_attempt")
+    __slots__ = ("lease_id", "action", "attempt", "spec_digest", "inputs", "pool_key", "worker_id", "gpu_uuids", "context", "user_attempt", "custom_context")
+    class CustomContextEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +183,7 @@ class Assignment(_message.Message):
     GPU_UUIDS_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     USER_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     lease_id: int
     action: _identifiers_pb2.ActionIdentifier
     attempt: int
@@ -182,7 +194,8 @@ class Assignment(_message.Message):
     gpu_uuids: _containers.RepeatedScalarFieldContainer[str]
     context: _task_spec_pb2.RunContext
     user_attempt: int
-    def __init__(self, lease_id: _Optional[int] = ..., action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ..., spec_digest: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., pool_key: _Optional[str] = ..., worker_id: _Optional[int] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., user_attempt: _Optional[int] = ...) -> None: ...
+    custom_context: _containers.ScalarMap[str, str]
+    def __init__(self, lease_id: _Optional[int] = ..., action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ..., spec_digest: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., pool_key: _Optional[str] = ..., worker_id: _Optional[int] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., user_attempt: _Optional[int] = ..., custom_context: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class LeaseStarted(_message.Message):
     __slots__ = ("lease_id", "worker_id", "started_at")
@@ -203,7 +216,14 @@ class LeaseProgress(_message.Message):
     def __init__(self, lease_id: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ChildRequest(_message.Message):
-    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources", "cache_key")
+    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources", "cache_key", "custom_context")
+    class CustomContextEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PARENT_LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SPEC_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +231,7 @@ class ChildRequest(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     parent_lease_id: int
     key: str
     spec_key: str
@@ -218,7 +239,8 @@ class ChildRequest(_message.Message):
     group: str
     sources: _containers.RepeatedCompositeFieldContainer[InputSource]
     cache_key: str
-    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ..., cache_key: _Optional[str] = ...) -> None: ...
+    custom_context: _containers.ScalarMap[str, str]
+    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ..., cache_key: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class InputSource(_message.Message):
     __slots__ = ("input", "key")

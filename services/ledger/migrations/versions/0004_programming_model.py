@@ -1,0 +1,47 @@
+"""The programming model: settings of runs and actions, why the cache did what it did, notifications."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+INT64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("run") as run:
+        run.add_column(sa.Column("settings", sa.LargeBinary(), nullable=True))
+        run.add_column(sa.Column("recovers", INT64, nullable=True))
+    with op.batch_alter_table("action") as action:
+        action.add_column(sa.Column("custom_context", sa.Text(), nullable=False, server_default=""))
+        action.add_column(sa.Column("cache_reason", sa.Text(), nullable=False, server_default=""))
+    op.create_table(
+        "notification",
+        sa.Column("cursor", INT64, autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", INT64, nullable=False),
+        sa.Column("phase", sa.Integer(), nullable=False),
+        sa.Column("occurred_at", INT64, nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("due_at", INT64, nullable=False),
+        sa.Column("ended_at", INT64, nullable=True),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("cursor", "number", name="pk_notification"),
+    )
+    condition = sa.text("ended_at IS NULL")
+    op.create_index(
+        "ix_notification_live", "notification", ["cursor"], sqlite_where=condition, postgresql_where=condition
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("notification")
+    with op.batch_alter_table("action") as action:
+        for name in ("custom_context", "cache_reason"):
+            action.drop_column(name)
+    with op.batch_alter_table("run") as run:
+        for name in ("settings", "recovers"):
+            run.drop_column(name)
