@@ -14,7 +14,7 @@ from flyte._availability import refuse as not_available
 from flyte._client._twins import immediate_twin
 from flyte._loading import in_worker
 from flyte.config._load import auto, checked_auth_type
-from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, TaskConfig
+from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
 
 if TYPE_CHECKING:  # gRPC takes 0.2 s to import: only when a backend is talked to
     from flyte._client._client import Client
@@ -199,7 +199,7 @@ async def init(
         images: Refused: see `image_builder`.
         source_config_path: File that these settings came from, shown by `flyte get config`.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
-        local_persistence: Refused.
+        local_persistence: True to record local runs, for `flyte get run --local` and `flyte start tui`.
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
@@ -228,7 +228,6 @@ async def init(
         batch_size=(batch_size, _NO_STORAGE),
         image_builder=(image_builder, _NO_IMAGES),
         images=(images, _NO_IMAGES),
-        local_persistence=(local_persistence, "keeping local runs is not built yet; leave it out"),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),
     )
     _set_log_level(log_level)
@@ -241,6 +240,7 @@ async def init(
     config = Config(
         admin=admin,
         task=TaskConfig(project or DEFAULT_PROJECT, domain or DEFAULT_DOMAIN),
+        local=LocalConfig(bool(local_persistence)),
         source=Path(source_config_path) if source_config_path is not None else None,
     )
     install(Session(config, checked_root(root_dir), sync_local_sys_paths, api_key=api_key))

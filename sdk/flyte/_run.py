@@ -64,6 +64,7 @@ class RunContext:
         mode = self.mode or ("local" if current_session() is None else "remote")
         if mode == "local":
             from flyte._local import start_local_run
+            from flyte._local._persistence import configured_store
 
             return await start_local_run(
                 task,
@@ -73,6 +74,8 @@ class RunContext:
                 env_vars=self.env_vars,
                 overwrite_cache=self.overwrite_cache,
                 disable_cache=self.disable_run_cache,
+                labels=self.labels,
+                store=configured_store(),
             )
         from flyte._client._submit import submit
 
@@ -170,8 +173,6 @@ def with_runcontext(
         )
     if mode not in {None, "local", "remote"}:
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
-    if mode == "local" and labels:
-        raise ValueError('labels= has no effect with mode="local": leave it out')
     if cache_lookup_scope not in {None, "global", "project-domain"}:
         raise ValueError(f'cache_lookup_scope={cache_lookup_scope!r} must be "project-domain" or "global"')
     if overwrite_cache and disable_run_cache:

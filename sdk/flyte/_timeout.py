@@ -38,6 +38,12 @@ class Timeout:
         millis = _millis("max_runtime", self.max_runtime)
         return millis / 1000 if millis else None
 
+    @property
+    def queued_seconds(self) -> float | None:
+        """Longest wait for the start of an attempt in seconds, None for no limit."""
+        millis = _millis("max_queued_time", self.max_queued_time)
+        return millis / 1000 if millis else None
+
     def to_spec(self) -> dict[str, int]:
         """The `Timeout` of the task spec, in milliseconds."""
         return {

@@ -553,12 +553,44 @@ def test_an_interrupt_ends_run_and_program(tmp_path):
     assert program.returncode == -signal.SIGINT
 
 
-def test_logs_are_refused_by_name():
-    """What a local task prints is in the process's own output."""
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="no logs of its own"):
+def test_logs_of_a_run_that_is_not_recorded_are_refused():
+    """What its tasks print is in the process's own output; the message says what to set."""
+    with pytest.raises(flyte.errors.LogsNotYetAvailableError, match="local_persistence=True"):
         run_local(double, 1).show_logs()
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="no logs of its own"):
+    with pytest.raises(flyte.errors.LogsNotYetAvailableError, match="local_persistence=True"):
         list(run_local(double, 1).get_logs())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_waiting_for_who_computes_the_same_counts_as_queued(asynchronous, tmp_path, monkeypatch):
+    """A call that waits for another one's result longer than `max_queued_time` is timed out, and runs nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    entered, release = threading.Event(), threading.Event()
+    own = flyte.TaskEnvironment(
+        "impatient", cache=flyte.Cache("override", version_override="1", serialize=True)
+    )
+
+    def compute(x: int) -> int:
+        calls.append(x)
+        entered.set()
+        release.wait(30)
+        return x
+
+    async def compute_async(x: int) -> int:
+        return compute(x)
+
+    task = own.task(compute_async if asynchronous else compute)
+    impatient = task.override(timeout=flyte.Timeout(max_queued_time=0.05))
+    with ThreadPoolExecutor() as pool:
+        computing = pool.submit(run_local, task, 1)
+        assert entered.wait(30)
+        waiting = run_local(impatient, 1)
+        release.set()
+        assert computing.result().result() == 1
+    assert waiting.phase is ActionPhase.TIMED_OUT
+    assert isinstance(waiting.error, flyte.errors.TaskTimeoutError)
+    assert "waited longer than its limit of 0.05 s" in str(waiting.error)
+    assert calls == [1]
 
 
 def test_two_environments_of_one_name_are_refused():

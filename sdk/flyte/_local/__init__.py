@@ -7,6 +7,9 @@ give:
 - A sync task that exceeds its time limit is interrupted at its next Python instruction, not amid C code.
 - Environment variables are the process's: concurrent actions that differ in them see each other's.
 - Task calls in threads that user code started itself are plain function calls (`asyncio.to_thread` is fine).
+
+With `local.persistence` runs are recorded in an SQLite file (`_store`) while they go on, with what their tasks print
+(`_logs`), and read back from any process (`_stored`).
 """
 
 from flyte._local._action import LocalAction

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyte import errors
-from flyte._client._twins import twin_method
+from flyte._client._twins import twin_iterator_method, twin_method
+from flyte._details import ActionDetails, AttemptDetails, LogLine, duration_of
+from flyte._local._logs import print_lines, stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
@@ -27,6 +31,58 @@ class TimedOut(Exception):
 
 
 @dataclass(eq=False)
+class LocalAttempt:
+    """One attempt of a local action.
+
+    Attributes:
+        number: From 0.
+        output_path: Directory that it may write to; its report is there.
+        phase: Where it stands.
+        start_time: When user code started.
+        end_time: When it ended, None while it runs.
+        failure: What failed, as on the wire; None unless it failed.
+    """
+
+    number: int
+    output_path: Path
+    phase: ActionPhase = ActionPhase.RUNNING
+    start_time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    end_time: datetime | None = None
+    failure: failures.Failure | None = None
+
+    def end(self, phase: ActionPhase, failure: failures.Failure | None = None) -> None:
+        """It has ended, unless that was known."""
+        if self.end_time is None:
+            self.phase, self.failure = phase, failure
+            self.end_time = datetime.now(timezone.utc)
+
+    @property
+    def details(self) -> AttemptDetails:
+        """What is shown of it."""
+        return AttemptDetails(
+            number=self.number,
+            phase=self.phase,
+            node="",
+            assigned_at=self.start_time,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            error_info=error_from(self.failure, self.phase) if self.failure else None,
+            peak_memory_bytes=0,
+        )
+
+
+def error_from(failure: failures.Failure, phase: ActionPhase) -> errors.BaseRuntimeError:
+    """The exception that stands for a failure."""
+    return errors.from_failure(
+        failure["kind"],
+        failure["code"],
+        failure["message"],
+        phase=phase.value,
+        user_traceback=failure["traceback"],
+    )
+
+
+@dataclass(eq=False)
 class LocalAction:
     """An action of a local run.
 
@@ -36,11 +92,12 @@ class LocalAction:
         parent_action: The action that called it, None for the root.
         group: Path of the groups that it was called in, empty for none.
         phase: Where it stands.
-        attempts: Number of attempts so far.
+        attempt_list: Its attempts so far, oldest first.
         created_at: When it was called.
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
         error: What failed, None unless it ended without success.
+        failure: The same as on the wire.
         cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
 
     Example:
@@ -57,12 +114,13 @@ class LocalAction:
     parent_action: LocalAction | None = None
     group: str = ""
     phase: ActionPhase = ActionPhase.QUEUED
-    attempts: int = 0
+    attempt_list: list[LocalAttempt] = field(default_factory=list)
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     start_time: datetime | None = None
     end_time: datetime | None = None
     outputs_document: bytes | None = None
     error: errors.BaseRuntimeError | None = None
+    failure: failures.Failure | None = None
     cache_status: str = "disabled"
     children: dict[str, list[LocalAction]] = field(default_factory=dict)
 
@@ -87,6 +145,16 @@ class LocalAction:
         return self.parent_action.name if self.parent_action else None
 
     @property
+    def attempts(self) -> int:
+        """Number of attempts so far."""
+        return len(self.attempt_list)
+
+    @property
+    def wait_reason(self) -> str:
+        """Empty: nothing waits for a host."""
+        return ""
+
+    @property
     def status(self) -> ActionPhase:
         """The phase."""
         return self.phase
@@ -99,9 +167,7 @@ class LocalAction:
     @property
     def duration(self) -> timedelta | None:
         """Time from its start to its end, or until now; None before it started."""
-        if self.start_time is None:
-            return None
-        return (self.end_time or datetime.now(timezone.utc)) - self.start_time
+        return duration_of(self.start_time, self.end_time)
 
     def done(self) -> bool:
         """True when it has ended."""
@@ -136,7 +202,7 @@ class LocalAction:
         Args:
             attempt: Number of the attempt; the newest that has a report unless given.
         """
-        return report_file(self, attempt)
+        return report_file([each.output_path for each in self.attempt_list], attempt)
 
     @twin_method
     async def get_report(self, attempt: int | None = None) -> str:
@@ -150,31 +216,102 @@ class LocalAction:
         """
         return read_report(self, attempt)
 
+    @twin_method
+    async def details(self) -> ActionDetails:
+        """Its attempts, times and errors."""
+        return ActionDetails(
+            name=self.name,
+            run_name=self.run_name,
+            task_name=self.task_name,
+            phase=self.phase,
+            attempts=tuple(attempt.details for attempt in self.attempt_list),
+            error_info=self.error if self.phase is not ActionPhase.ABORTED else None,
+            abort_info=self.error.message if self.error and self.phase is ActionPhase.ABORTED else None,
+            created_at=self.created_at,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            cache_status=self.cache_status,
+        )
+
+    @twin_method
+    async def show_logs(
+        self,
+        attempt: int | None = None,
+        max_lines: int = 30,
+        show_ts: bool = False,
+        raw: bool = True,
+        filter_system: bool = True,
+    ) -> None:
+        """Prints the last lines that it wrote.
+
+        Args:
+            attempt: Attempt, from 0; the newest unless given.
+            max_lines: Most lines.
+            show_ts: True to print the time of each line.
+            raw: Lines are printed as they were written in any case.
+            filter_system: Only user code writes to these logs in any case.
+
+        Raises:
+            LogsNotYetAvailableError: The run is not recorded, or has no such attempt.
+        """
+        print_lines(self._lines(attempt, max_lines), show_ts=show_ts)
+
+    @twin_iterator_method
+    async def get_logs(
+        self, attempt: int | None = None, max_lines: int | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine, None]:
+        """The lines that it wrote.
+
+        Args:
+            attempt: Attempt, from 0; the newest unless given.
+            max_lines: Only so many of the last lines.
+            follow: True to wait for its end first.
+
+        Raises:
+            LogsNotYetAvailableError: The run is not recorded, or has no such attempt.
+        """
+        if follow:
+            await self.state.until(self.done)
+        for line in self._lines(attempt, max_lines):
+            yield line
+
     def begin_attempt(self) -> None:
         """An attempt starts."""
-        self.attempts += 1
-        self.start_time = self.start_time or datetime.now(timezone.utc)
+        number = len(self.attempt_list)
+        attempt = LocalAttempt(number, self.state.metadata_path / self.name / str(number))
+        self.attempt_list.append(attempt)
+        self.start_time = self.start_time or attempt.start_time
         self._move(ActionPhase.RUNNING)
 
     def succeed(self, document: bytes) -> None:
-        """The last attempt gave an outputs document."""
+        """The last attempt gave an outputs document, or the cache did."""
         self.outputs_document = document
         self._end(ActionPhase.SUCCEEDED)
 
     def abort(self) -> errors.BaseRuntimeError:
         """It was stopped on request."""
         reason = self.state.abort_reason or "nobody waits for it any more"
-        self.error = errors.ActionAbortedError(f"{self.task_name} was aborted: {reason}")
+        self.failure = _failure("USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}")
+        self.error = error_from(self.failure, ActionPhase.ABORTED)
         self._end(ActionPhase.ABORTED)
         return self.error
 
     def refuse(self, cause: BaseException) -> None:
         """It cannot be run at all."""
-        failure = failures.from_exception(cause)
-        self.error = errors.from_failure(
-            failure["kind"], failure["code"], failure["message"], user_traceback=failure["traceback"]
-        )
-        self._end(ActionPhase.FAILED)
+        self._fail(failures.from_exception(cause), ActionPhase.FAILED)
+
+    def queue_seconds_left(self) -> float | None:
+        """How long it may go on waiting for its start, None for as long as it takes."""
+        limit = self.task.timeout.queued_seconds
+        if limit is None:
+            return None
+        return max(0.0, limit - (datetime.now(timezone.utc) - self.created_at).total_seconds())
+
+    def wait_too_long(self) -> errors.BaseRuntimeError:
+        """It exceeded the time that it may wait for its start."""
+        limit = self.task.timeout.queued_seconds
+        message = f"{self.task_name} waited longer than its limit of {limit:g} s"
+        return self._fail(_failure("TIMEOUT", "QueueTimeout", message), ActionPhase.TIMED_OUT)
 
     def fail_attempt(self, cause: BaseException) -> bool:
         """The last attempt raised. True when there is no other one."""
@@ -183,39 +320,26 @@ class LocalAction:
             return True
         if isinstance(cause, TimedOut):
             limit = self.task.timeout.runtime_seconds
-            failure: failures.Failure = {
-                "kind": "TIMEOUT",
-                "code": "TaskTimeoutError",
-                "message": f"{self.task_name} ran longer than its time limit of {limit:g} s",
-                "traceback": "",
-                "non_recoverable": False,
-            }
+            message = f"{self.task_name} ran longer than its time limit of {limit:g} s"
+            failure = _failure("TIMEOUT", "TaskTimeoutError", message)
         else:
             failure = failures.from_exception(cause)
+        phase = ActionPhase.TIMED_OUT if failure["kind"] == "TIMEOUT" else ActionPhase.FAILED
+        self.attempt_list[-1].end(phase, failure)
         retried = failure["kind"] in _RETRIED and not failure["non_recoverable"]
         if retried and self.attempts <= self.task.retries.count:
             self._move(ActionPhase.QUEUED)
             return False
-        phase = ActionPhase.TIMED_OUT if failure["kind"] == "TIMEOUT" else ActionPhase.FAILED
-        self.error = errors.from_failure(
-            failure["kind"],
-            failure["code"],
-            failure["message"],
-            phase=phase.value,
-            user_traceback=failure["traceback"],
-        )
+        error = self._fail(failure, phase)
         if not isinstance(cause, TimedOut):
-            self.error.__cause__ = cause.with_traceback(failures.trimmed(cause.__traceback__))
-        self._end(phase)
+            error.__cause__ = cause.with_traceback(failures.trimmed(cause.__traceback__))
         return True
 
     def end_anyhow(self) -> None:
         """Its run is over. It has ended by now, unless local mode itself is broken."""
         if not self.done():
-            self.error = errors.RuntimeSystemError(
-                "LocalModeError", f"{self.task_name} did not end: see the log"
-            )
-            self._end(ActionPhase.FAILED)
+            message = f"{self.task_name} did not end: see the log"
+            self._fail(_failure("SYSTEM", "LocalModeError", message), ActionPhase.FAILED)
 
     def record(self) -> dict[str, Any]:
         """What is kept of it on disk."""
@@ -244,13 +368,33 @@ class LocalAction:
             )
         return self.outputs_document
 
+    def _lines(self, attempt: int | None, max_lines: int | None) -> list[LogLine]:
+        directory = self.state.log_directory
+        if directory is None:
+            raise errors.LogsNotYetAvailableError(
+                f"what the tasks of run {self.run_name} print is in this process's output: local runs keep logs "
+                "with local_persistence=True"
+            )
+        return stored_lines(directory / self.name, attempt, max_lines)
+
+    def _fail(self, failure: failures.Failure, phase: ActionPhase) -> errors.BaseRuntimeError:
+        self.failure, self.error = failure, error_from(failure, phase)
+        self._end(phase)
+        return self.error
+
     def _move(self, phase: ActionPhase) -> None:
         self.phase = phase
         self.state.changed(self)
 
     def _end(self, phase: ActionPhase) -> None:
+        if self.attempt_list:
+            self.attempt_list[-1].end(phase, self.failure)
         self.end_time = datetime.now(timezone.utc)
         self._move(phase)
 
     def __repr__(self) -> str:
         return f"LocalAction(name={self.name!r}, task_name={self.task_name!r}, phase={self.phase.value!r})"
+
+
+def _failure(kind: str, code: str, message: str) -> failures.Failure:
+    return {"kind": kind, "code": code, "message": message, "traceback": "", "non_recoverable": False}

@@ -14,6 +14,7 @@ from flyte import errors
 from flyte._context import ActionID, TaskContext, current_group, running
 from flyte._local._action import LocalAction, TimedOut
 from flyte._local._cache import Turn, turn_of
+from flyte._local._logs import captured
 from flyte._local._reports import attempt_report, keep_report
 from flyte._local._threads import TaskThread
 from flyte._local._variables import variables
@@ -111,7 +112,9 @@ def run_sync(action: LocalAction) -> bytes:
         return _attempts_sync(action)
     try:
         while (other := turn.reserve()) is not None:
-            other.result()
+            limit = action.queue_seconds_left()
+            if other not in wait_for_futures([other], timeout=limit).done:
+                raise action.wait_too_long()
         if (document := _looked_up(turn, action)) is None:
             document = _attempts_sync(action)
             turn.store(document)
@@ -169,10 +172,12 @@ async def run_async(action: LocalAction) -> bytes:
     try:
         while (other := turn.reserve()) is not None:
             try:
-                await asyncio.shield(asyncio.wrap_future(other))
+                await asyncio.wait([asyncio.wrap_future(other)], timeout=action.queue_seconds_left())
             except asyncio.CancelledError:
                 action.abort()
                 raise
+            if not other.done():
+                raise action.wait_too_long()
         if (document := _looked_up(turn, action)) is None:
             document = await _attempts_async(action)
             turn.store(document)
@@ -285,21 +290,21 @@ def _outputs(action: LocalAction, value: Any) -> bytes:
 @contextmanager
 def _attempt(action: LocalAction) -> Iterator[None]:
     """What holds while user code of an attempt runs."""
-    state, number = action.state, action.attempts - 1
+    state, attempt = action.state, action.attempt_list[-1]
     context = TaskContext(
         action=ActionID(name=action.name, run_name=state.name),
         mode="local",
         raw_data_path=str(state.raw_data_path),
         run_base_dir=str(state.metadata_path),
-        output_path=str(state.metadata_path / action.name / str(number)),
-        attempt_number=number,
+        output_path=str(attempt.output_path),
+        attempt_number=attempt.number,
     )
     controller = LocalController(action)
-    controller.report = attempt_report(action, number)
-    layer = {**action.task.env_vars, **state.env_vars, "FLYTE_ATTEMPT_NUMBER": str(number)}
+    controller.report = attempt_report(action)
+    layer = {**action.task.env_vars, **state.env_vars, "FLYTE_ATTEMPT_NUMBER": str(attempt.number)}
     failed = True
     try:
-        with variables(layer), running(context, controller):
+        with variables(layer), running(context, controller), captured(action):
             yield
         failed = False
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ from flyte._logging import logger
 
 if TYPE_CHECKING:
     from flyte._local._action import LocalAction
+    from flyte._local._stored import StoredAction
     from flyte.report import Report
+
+_NAME = "report.html"
 
 
 class _File:
@@ -35,13 +38,13 @@ class _File:
             raise
 
 
-def attempt_report(action: LocalAction, attempt: int) -> Report | None:
-    """A new report for an attempt, None when its task writes none."""
+def attempt_report(action: LocalAction) -> Report | None:
+    """A new report for the newest attempt of an action, None when its task writes none."""
     if not action.task.report:
         return None
     from flyte.report import Report
 
-    return Report(f"{action.short_name} · {action.name}", _File(_path(action, attempt)))
+    return Report(f"{action.short_name} · {action.name}", _File(action.attempt_list[-1].output_path / _NAME))
 
 
 def keep_report(report: Report | None, *, failed: bool) -> None:
@@ -60,19 +63,24 @@ def keep_report(report: Report | None, *, failed: bool) -> None:
         logger.warning("the report cannot be written: %s", error)
 
 
-def report_file(action: LocalAction, attempt: int | None) -> Path | None:
-    """The file of a report, None when there is none: of an attempt, or of the newest that has one."""
-    attempts = range(action.attempts - 1, -1, -1) if attempt is None else (attempt,)
-    return next((path for each in attempts if (path := _path(action, each)).is_file()), None)
+def report_file(output_paths: Sequence[Path], attempt: int | None) -> Path | None:
+    """The file of a report, None when there is none: of an attempt, or of the newest that has one.
+
+    Args:
+        output_paths: Directories of the attempts.
+        attempt: Number of the attempt.
+    """
+    chosen = reversed(output_paths) if attempt is None else output_paths[attempt : attempt + 1]
+    return next((path for each in chosen if (path := each / _NAME).is_file()), None)
 
 
-def read_report(action: LocalAction, attempt: int | None) -> str:
+def read_report(action: LocalAction | StoredAction, attempt: int | None) -> str:
     """The document of a report.
 
     Raises:
         RuntimeUserError: There is none.
     """
-    path = report_file(action, attempt)
+    path = action.report_path(attempt)
     if path is None:
         which = "" if attempt is None else f" in attempt {attempt}"
         raise errors.RuntimeUserError(
@@ -81,7 +89,3 @@ def read_report(action: LocalAction, attempt: int | None) -> str:
             "with @env.task(report=True), and to write something",
         )
     return path.read_text(encoding="utf-8")
-
-
-def _path(action: LocalAction, attempt: int) -> Path:
-    return action.state.metadata_path / action.name / str(attempt) / "report.html"

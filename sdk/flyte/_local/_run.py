@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
+from flyte._details import ActionDetails, LogLine
 from flyte._local._action import LocalAction
 from flyte._local._execution import run_async
+from flyte._local._recorder import Recorder
 from flyte._local._state import RunState
 from flyte._logging import logger
 from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte._runtime.controller import check_size
 from flyte.models import ActionPhase
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # SQLite takes its time to import
+    from flyte._local._store import LocalStore
     from flyte._task import TaskTemplate
 
 ROOT = "a0"
@@ -46,6 +49,27 @@ class LocalUpdate:
     actions: tuple[LocalAction, ...]
 
 
+@dataclass(frozen=True)
+class LocalRunDetails:
+    """A run with the details of its root action.
+
+    Attributes:
+        name: Name of the run.
+        task_name: Fully qualified name of its task.
+        phase: Where it stands.
+        labels: Labels.
+        action_count: Actions in it so far.
+        action_details: The root action.
+    """
+
+    name: str
+    task_name: str
+    phase: ActionPhase
+    labels: dict[str, str]
+    action_count: int
+    action_details: ActionDetails
+
+
 class LocalRun:
     """One run in this process, with the surface of `flyte.remote.Run`.
 
@@ -58,9 +82,10 @@ class LocalRun:
         ```
     """
 
-    def __init__(self, state: RunState, root: LocalAction) -> None:
+    def __init__(self, state: RunState, root: LocalAction, recorder: Recorder | None = None) -> None:
         self._state = state
         self._root = root
+        self._recorder = recorder
         self._ended: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[bytes] | None = None
@@ -95,8 +120,8 @@ class LocalRun:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Empty: local runs have no labels."""
-        return {}
+        """Labels."""
+        return dict(self._state.labels)
 
     @property
     def task_name(self) -> str:
@@ -211,9 +236,16 @@ class LocalRun:
                 yield update
 
     @twin_method
-    async def details(self) -> LocalAction:
-        """Its root action: attempts, times and errors."""
-        return self._root
+    async def details(self) -> LocalRunDetails:
+        """Its root action's attempts, times and errors."""
+        return LocalRunDetails(
+            name=self.name,
+            task_name=self.task_name,
+            phase=self.phase,
+            labels=self.labels,
+            action_count=len(self._state.actions),
+            action_details=await self._root.details.aio(),
+        )
 
     @twin_method
     async def inputs(self) -> ActionInputs:
@@ -262,24 +294,23 @@ class LocalRun:
 
     @twin_method
     async def show_logs(self, /, **options: Any) -> None:
-        """Not available: local tasks print to this process's own output.
+        """Prints the last lines that its root action wrote: see `LocalAction.show_logs`.
 
         Raises:
-            FeatureNotAvailableError: Always.
+            LogsNotYetAvailableError: It is not recorded (`local_persistence`): what its tasks print is in this
+                process's output only.
         """
-        raise errors.FeatureNotAvailableError(
-            "a local run has no logs of its own: what its tasks print is in this process's output"
-        )
+        await self._root.show_logs.aio(**options)
 
     @twin_iterator_method
-    async def get_logs(self, /, **options: Any) -> AsyncGenerator[Any, None]:
-        """Not available: local tasks print to this process's own output.
+    async def get_logs(self, /, **options: Any) -> AsyncGenerator[LogLine, None]:
+        """The lines that its root action wrote: see `LocalAction.get_logs`.
 
         Raises:
-            FeatureNotAvailableError: Always.
+            LogsNotYetAvailableError: As `show_logs`.
         """
-        await self.show_logs.aio(**options)
-        yield
+        async for line in self._root.get_logs.aio(**options):
+            yield line
 
     # -- not public -------------------------------------------------------------------------------------
 
@@ -335,6 +366,8 @@ class LocalRun:
             logger.warning("the record of run %s cannot be written: %s", self.name, error)
         finally:
             self._root.end_anyhow()
+            if self._recorder is not None:
+                self._recorder.close()
             atexit.unregister(self._leave)
             self._ended.set_result(None)
 
@@ -361,6 +394,9 @@ async def start_local_run(
     env_vars: Mapping[str, str] | None = None,
     overwrite_cache: bool = False,
     disable_cache: bool = False,
+    labels: Mapping[str, str] | None = None,
+    store: LocalStore | None = None,
+    echo: bool = True,
     wait: bool = True,
 ) -> LocalRun:
     """Run a task in this process.
@@ -373,6 +409,9 @@ async def start_local_run(
         env_vars: Environment variables of every action, over those of its environment.
         overwrite_cache: Compute every cached result anew and replace what is kept.
         disable_cache: Neither use nor keep results.
+        labels: Labels of the run.
+        store: Where it is recorded, None for nowhere.
+        echo: What tasks of a recorded run print goes to the usual output, too.
         wait: Return when the run has ended, so that no script ends before it. False: at once.
 
     Raises:
@@ -380,6 +419,8 @@ async def start_local_run(
         RuntimeDataValidationError: An input has the wrong type.
         InlineIOMaxBytesBreached: The inputs are too large.
         ValueError: The name cannot be a directory's, or two environments have the same name.
+        RuntimeUserError: The store has a run of that name (code "RunAlreadyExistsError").
+        RuntimeSystemError: The store cannot be used (code "LocalStoreError").
     """
     from flyte._environment import walk
 
@@ -389,7 +430,10 @@ async def start_local_run(
     check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
     state = RunState.create(_run_name(name), env_vars or {})
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
-    run = LocalRun(state, state.add(LocalAction(state, ROOT, task, document)))
+    state.labels, state.echo = dict(labels or {}), echo
+    root = LocalAction(state, ROOT, task, document)
+    recorder = _recorder(store, state, root) if store is not None else None
+    run = LocalRun(state, state.add(root), recorder)
     run._start()
     if wait:
         try:
@@ -398,6 +442,15 @@ async def start_local_run(
             run._stop("interrupted")
             raise
     return run
+
+
+def _recorder(store: LocalStore, state: RunState, root: LocalAction) -> Recorder:
+    """What keeps a new run in a store."""
+    store.create(state.name, root.task_name, state.labels, state.metadata_path, root.created_at)
+    state.log_directory = store.log_directory(state.name)
+    recorder = Recorder(store, state)
+    recorder.start()
+    return recorder
 
 
 def run_local(

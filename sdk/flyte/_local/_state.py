@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +29,9 @@ class RunState:
         overwrite_cache: Results that are kept do not count and are replaced.
         disable_cache: Results are neither used nor kept.
         abort_reason: Why it is being aborted, None unless it is.
+        labels: Labels of the run.
+        log_directory: Where its actions' logs go, None when it is not recorded.
+        echo: What tasks print goes to the usual output, too.
     """
 
     name: str
@@ -37,6 +42,9 @@ class RunState:
     overwrite_cache: bool = False
     disable_cache: bool = False
     abort_reason: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_directory: Path | None = None
+    echo: bool = True
     threads: set[TaskThread[bytes]] = field(default_factory=set)
     listeners: list[Listener] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -63,6 +71,22 @@ class RunState:
         """Tell those who watch."""
         for listener in list(self.listeners):
             listener(action)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when a condition holds that changes of actions make true."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def note(_: LocalAction) -> None:
+            with suppress(RuntimeError):  # the waiter's loop is closed
+                loop.call_soon_threadsafe(changed.set)
+
+        self.listeners.append(note)
+        try:
+            while not condition():
+                await changed.wait()
+                changed.clear()
+        finally:
+            self.listeners.remove(note)
 
     def abort(self, reason: str) -> None:
         """Nothing starts any more, and running threads are interrupted."""

@@ -27,7 +27,10 @@ def create() -> Any:
     """Create a configuration file or a project."""
 
 
-@click.command(cls=Command, epilog="flyte create config --endpoint localhost:8090 --insecure")
+@click.command(
+    cls=Command,
+    epilog="flyte create config --endpoint localhost:8090 --insecure\nflyte create config --local-persistence",
+)
 @click.option("--endpoint", help="Backend, such as dns:///flyte.example.com or localhost:8090.")
 @click.option("--insecure", is_flag=True, help="Use plain text instead of TLS.")
 @click.option("--org", help="Not available: this platform has no organisations.")
@@ -35,7 +38,7 @@ def create() -> Any:
 @click.option("-d", "--domain", help="Domain of new runs: development, staging or production.")
 @click.option("--builder", help="Not available: the backend prepares images by itself.")
 @click.option("--auth-type", help="Not available: the token of the backend goes into FLYTE_API_KEY.")
-@click.option("--local-persistence", is_flag=True, help="Not available: local runs are not kept yet.")
+@click.option("--local-persistence", is_flag=True, help="Record local runs, for flyte start tui.")
 @click.option(
     "-o",
     "--output",
@@ -70,25 +73,31 @@ def config(
             auth_type,
             "the token of the backend goes into the environment variable FLYTE_API_KEY",
         ),
-        "--local-persistence": (local_persistence, "local runs are not kept yet"),
     }
     for name, (value, why) in refused.items():
         if value:
             raise click.UsageError(f"{name} is not available: {why}. Leave it out.")
-    if endpoint is None:
-        raise click.UsageError("Missing option --endpoint, such as --endpoint localhost:8090.")
+    if endpoint is None and not local_persistence:
+        raise click.UsageError(
+            "Missing option --endpoint, such as --endpoint localhost:8090, or --local-persistence."
+        )
     try:
-        Endpoint.parse(endpoint, insecure=insecure)
+        if endpoint is not None:
+            Endpoint.parse(endpoint, insecure=insecure)
     except InitializationError as error:
         raise click.UsageError(f"--{error.message}") from None
     path = Path(output).expanduser()
     if path.exists() and not force and not click.confirm(f"{path} exists. Overwrite it?"):
         click.echo(f"Will not overwrite the existing config file at {path}")
         return
-    content: dict[str, dict[str, Any]] = {"admin": {"endpoint": endpoint, "insecure": insecure}}
+    content: dict[str, dict[str, Any]] = {}
+    if endpoint is not None:
+        content["admin"] = {"endpoint": endpoint, "insecure": insecure}
     task = {key: value for key, value in {"project": project, "domain": domain}.items() if value}
     if task:
         content["task"] = task
+    if local_persistence:
+        content["local"] = {"persistence": True}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")

@@ -8,12 +8,14 @@ import click
 
 from flyte.cli._groups import Command
 from flyte.cli._phases import PHASES
-from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._settings import format_option, local_option, refuse_with_local, scope_options, settings_of
 from flyte.cli._table import write_record, write_rows
 
 if TYPE_CHECKING:
+    from flyte._details import AttemptDetails
+    from flyte._local._stored import StoredAction
+    from flyte.cli._settings import Settings
     from flyte.remote import Action
-    from flyte.remote._details import AttemptDetails
 
 _COLUMNS = (
     "action",
@@ -34,6 +36,7 @@ _COLUMNS = (
 @click.argument("run")
 @click.argument("action", required=False)
 @click.option("--in-phase", multiple=True, type=PHASES, help="Only actions in this phase; may be repeated.")
+@local_option
 @scope_options
 @format_option
 @click.pass_context
@@ -42,23 +45,40 @@ def action(
     run: str,
     action: str | None,
     in_phase: tuple[str, ...],
+    local: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
     """List the actions of RUN in the order of their start; or show ACTION with its attempts."""
-    from flyte.remote import Action
-
     settings = settings_of(ctx)
-    settings.open_session(project, domain)
+    actions = actions_of(settings, local, project, domain)
     if action is not None:
-        found = Action.get(run_name=run, name=action)
-        write_record(settings, _record(found, as_json=settings.as_json))
+        write_record(settings, _record(actions.get(run_name=run, name=action), as_json=settings.as_json))
         return
-    rows = [_row(found) for found in Action.listall(for_run_name=run, in_phase=in_phase or None)]
+    rows = [_row(found) for found in actions.listall(for_run_name=run, in_phase=in_phase or None)]
     write_rows(settings, _COLUMNS, rows, f"Run {run!r} has no actions that match.")
 
 
-def _row(action: Action) -> dict[str, Any]:
+def actions_of(
+    settings: Settings, local: bool, project: str | None, domain: str | None
+) -> type[Action] | type[StoredAction]:
+    """Where actions are found: on the backend, or among the recorded local runs.
+
+    Raises:
+        click.UsageError: A project or domain is given for local runs.
+    """
+    if local:
+        from flyte._local._stored import StoredAction
+
+        refuse_with_local(local, project=project, domain=domain)
+        return StoredAction
+    from flyte.remote import Action
+
+    settings.open_session(project, domain)
+    return Action
+
+
+def _row(action: Action | StoredAction) -> dict[str, Any]:
     from flyte.cli._tree import shown_duration
 
     duration = action.duration
@@ -79,7 +99,7 @@ def _row(action: Action) -> dict[str, Any]:
     }
 
 
-def _record(action: Action, *, as_json: bool) -> dict[str, Any]:
+def _record(action: Action | StoredAction, *, as_json: bool) -> dict[str, Any]:
     details = action.details()
     error = action.error
     attempts = [_attempt(attempt) for attempt in details.attempts]

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from flyte.cli._get_action import actions_of
 from flyte.cli._groups import Command
-from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._settings import format_option, local_option, scope_options, settings_of
 from flyte.cli._table import write_json
 
 
@@ -16,6 +17,7 @@ from flyte.cli._table import write_json
 @click.argument("action", required=False, default="a0")
 @click.option("-i", "--inputs-only", is_flag=True, help="Only inputs.")
 @click.option("-o", "--outputs-only", is_flag=True, help="Only outputs.")
+@local_option
 @scope_options
 @format_option
 @click.pass_context
@@ -25,17 +27,15 @@ def io(
     action: str,
     inputs_only: bool,
     outputs_only: bool,
+    local: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
     """Show inputs and outputs of RUN, or of its ACTION."""
-    from flyte.remote import Action
-
     if inputs_only and outputs_only:
         raise click.UsageError("--inputs-only and --outputs-only exclude each other.")
     settings = settings_of(ctx)
-    settings.open_session(project, domain)
-    found = Action.get(run_name=run, name=action)
+    found = actions_of(settings, local, project, domain).get(run_name=run, name=action)
     shown: dict[str, Any] = {}
     if not outputs_only:
         shown["inputs"] = dict(found.inputs())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from flyte.cli._get_action import actions_of
 from flyte.cli._groups import Command
-from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._settings import format_option, local_option, scope_options, settings_of
 from flyte.cli._table import write_json
 
 
@@ -21,6 +22,7 @@ from flyte.cli._table import write_json
 )
 @click.option("--show-ts", is_flag=True, help="Show the time of each line.")
 @click.option("-a", "--attempt", type=click.IntRange(min=0), help="Attempt, from 0.  [default: the newest]")
+@local_option
 @scope_options
 @format_option
 @click.pass_context
@@ -32,17 +34,15 @@ def logs(
     lines: int | None,
     show_ts: bool,
     attempt: int | None,
+    local: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
     """Show what RUN wrote, or its ACTION."""
-    from flyte.remote import Action
-
     if follow and lines is not None:
         raise click.UsageError("--follow shows all lines: leave --lines out.")
     settings = settings_of(ctx)
-    settings.open_session(project, domain)
-    found = Action.get(run_name=run, name=action)
+    found = actions_of(settings, local, project, domain).get(run_name=run, name=action)
     for line in found.get_logs(attempt=attempt, max_lines=lines, follow=follow):
         if settings.as_json:
             entry = {"time": line.time, "text": line.text}

@@ -101,6 +101,7 @@ def config(ctx: click.Context) -> None:
         "insecure": found.admin.insecure,
         "project": found.task.project,
         "domain": found.task.domain,
+        "local_persistence": found.local.persistence,
         "overrides": list(found.overrides),
     }
     if settings.as_json:

@@ -10,10 +10,13 @@ import click
 
 from flyte.cli._groups import Command
 from flyte.cli._phases import PHASES
-from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._settings import format_option, local_option, refuse_with_local, scope_options, settings_of
 from flyte.cli._table import write_record, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flyte._local._stored import StoredRun
     from flyte.remote import Run
 
 _COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
@@ -28,6 +31,7 @@ _COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only runs with this label.")
 @click.option("--created-after", type=click.DateTime(), help="Only runs created at or after this local time.")
 @click.option("--created-before", type=click.DateTime(), help="Only runs created before this local time.")
+@local_option
 @scope_options
 @format_option
 @click.pass_context
@@ -41,35 +45,45 @@ def run(
     label: tuple[str, ...],
     created_after: datetime | None,
     created_before: datetime | None,
+    local: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
     """List runs, newest first; or show the run NAME with its root action."""
     from flyte.cli._arguments import key_values
-    from flyte.remote import Run
 
     settings = settings_of(ctx)
-    session = settings.open_session(project, domain)
+    filters: dict[str, Any] = {
+        "in_phase": in_phase or None,
+        "task_name": task_name,
+        "limit": limit,
+        "labels": key_values("--label", label) or None,
+        "created_after": created_after,
+        "created_before": created_before,
+    }
+    found: Iterable[Run | StoredRun]
+    if local:
+        from flyte._local._stored import StoredRun
+
+        refuse_with_local(local, task_version=task_version, project=project, domain=domain)
+        where = "the local store"
+        found = [StoredRun.get(name)] if name is not None else StoredRun.listall(**filters)
+    else:
+        from flyte.remote import Run
+
+        session = settings.open_session(project, domain)
+        where = f"project {session.project!r}, domain {session.domain!r}"
+        found = [Run.get(name)] if name is not None else Run.listall(**filters, task_version=task_version)
     if name is not None:
-        write_record(settings, _record(Run.get(name)))
+        write_record(settings, _record(next(iter(found))))
         return
-    runs = Run.listall(
-        in_phase=in_phase or None,
-        task_name=task_name,
-        task_version=task_version,
-        limit=limit,
-        labels=key_values("--label", label) or None,
-        created_after=created_after,
-        created_before=created_before,
-    )
-    rows = [_row(found) for found in runs]
-    where = f"project {session.project!r}, domain {session.domain!r}"
+    rows = [_row(run) for run in found]
     write_rows(settings, _COLUMNS, rows, f"There are no runs in {where} that match.")
     if len(rows) == limit and not settings.as_json:
         click.echo(f"The newest {limit}; --limit shows more.", file=sys.stderr)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run | StoredRun) -> dict[str, Any]:
     from flyte.cli._tree import shown_duration
 
     duration = run.duration
@@ -89,17 +103,17 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: Run | StoredRun) -> dict[str, Any]:
     details = run.details()
-    record = _row(run)
     action = details.action_details
     error = run.error
     last = action.attempts[-1] if action.attempts else None
     return {
-        **record,
+        **_row(run),
         "actions": details.action_count,
         "attempts": len(action.attempts),
-        "node": last.node if last is not None else None,
-        "trace_id": details.trace_id,
+        "node": last.node or None if last is not None else None,
+        "trace_id": getattr(details, "trace_id", None),
         "error": f"{error.code}: {error.message}" if error is not None else None,
+        "traceback": error.user_traceback or None if error is not None else None,
     }

@@ -27,10 +27,19 @@ def launch_locally(
     """
     from flyte._client._loop import LOOP
     from flyte._local import start_local_run
+    from flyte._local._persistence import configured_store
 
-    if options.labels:
-        raise click.UsageError("--label has no effect on a local run: leave it out.")
-    run = LOOP.run(start_local_run(task, (), inputs, name=options.name, env_vars=options.env, wait=False))
+    starting = start_local_run(
+        task,
+        (),
+        inputs,
+        name=options.name,
+        env_vars=options.env,
+        labels=options.labels,
+        store=configured_store(settings.config),
+        wait=False,
+    )
+    run = LOOP.run(starting)
     try:
         run.wait(quiet=True)
     except KeyboardInterrupt:

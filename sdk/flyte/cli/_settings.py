@@ -83,3 +83,21 @@ def scope_options(function: Any) -> Any:
     """Adds ``--project`` and ``--domain`` to a command."""
     domain = click.option("-d", "--domain", help="Domain: development, staging or production.")
     return click.option("-p", "--project", help="Project.")(domain(function))
+
+
+def local_option(function: Any) -> Any:
+    """Adds ``--local`` to a command that shows runs."""
+    return click.option(
+        "--local", is_flag=True, help="Recorded local runs, instead of those of the backend."
+    )(function)
+
+
+def refuse_with_local(local: bool, **given: Any) -> None:
+    """Refuses options that say nothing about local runs.
+
+    Raises:
+        click.UsageError: One of them is given with ``--local``.
+    """
+    for name, value in given.items():
+        if local and value:
+            raise click.UsageError(f"--{name.replace('_', '-')} has no effect with --local: leave it out.")

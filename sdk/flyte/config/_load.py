@@ -68,10 +68,6 @@ def load(path: Path | None) -> Config:
     found: dict[tuple[str, str], Any] = {}
     for value in values:
         found[value.section, value.key] = value.checked()
-    if found.get(("local", "persistence")):
-        raise _error(
-            "key local.persistence: keeping local runs is not built yet; remove it or set it to false"
-        )
     return Config(
         admin=AdminConfig(
             found.get(("admin", "endpoint")),
@@ -82,7 +78,7 @@ def load(path: Path | None) -> Config:
         task=TaskConfig(
             found.get(("task", "project"), DEFAULT_PROJECT), found.get(("task", "domain"), DEFAULT_DOMAIN)
         ),
-        local=LocalConfig(),
+        local=LocalConfig(found.get(("local", "persistence"), False)),
         source=path,
         overrides=tuple(sorted(value.origin for value in values if value.from_environment)),
     )

@@ -46,7 +46,7 @@ class LocalConfig:
     """Local mode.
 
     Attributes:
-        persistence: True to keep local runs. Not built yet: refused.
+        persistence: True to record local runs, for `flyte get run --local` and `flyte start tui`.
     """
 
     persistence: bool = False

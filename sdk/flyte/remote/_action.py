@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING
 
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
+from flyte._details import ActionDetails, AttemptDetails, duration_of
 from flyte._initialize import Session, require_session
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte.models import ActionPhase
-from flyte.remote._convert import (
-    duration_of,
-    error_of,
-    phase_values,
-    run_identifier,
-)
-from flyte.remote._details import ActionDetails, AttemptDetails
+from flyte.remote._convert import cache_status_of, error_of, phase_values, run_identifier
+from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
-from hangar.core.v1 import identifiers_pb2, task_spec_pb2
+from hangar.core.v1 import identifiers_pb2
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -29,12 +25,6 @@ if TYPE_CHECKING:
     from flyte._types import Interface
 
 __all__ = ["Action", "ActionDetails", "ActionInputs", "ActionOutputs", "AttemptDetails"]
-
-_CACHE_STATUSES = {
-    task_spec_pb2.CACHE_STATUS_MISS: "miss",
-    task_spec_pb2.CACHE_STATUS_HIT: "hit",
-    task_spec_pb2.CACHE_STATUS_OVERWRITTEN: "overwritten",
-}
 
 ROOT = "a0"
 """Name of the action that a run starts with."""
@@ -116,7 +106,7 @@ class Action(Execution):
     @property
     def cache_status(self) -> str:
         """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
-        return _CACHE_STATUSES.get(self._message.cache_status, "disabled")
+        return cache_status_of(self._message.cache_status)
 
     @property
     def duration(self) -> timedelta | None:
@@ -216,7 +206,7 @@ class Action(Execution):
     async def details(self) -> ActionDetails:
         """Its attempts, times and errors."""
         await self._refresh()
-        return ActionDetails.from_message(self._message)
+        return action_details(self._message)
 
     @twin_method
     async def abort(self, reason: str = DEFAULT_ABORT_REASON) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,10 +11,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flyte import errors
 from flyte._outcome import ending
 from flyte.models import ActionPhase
-from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2
+from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2, task_spec_pb2
 
 if TYPE_CHECKING:
     from hangar.admin.v1 import run_pb2
+
+_CACHE_STATUSES: dict[int, str] = {
+    task_spec_pb2.CACHE_STATUS_MISS: "miss",
+    task_spec_pb2.CACHE_STATUS_HIT: "hit",
+    task_spec_pb2.CACHE_STATUS_OVERWRITTEN: "overwritten",
+}
 
 
 def phase_of(value: int) -> ActionPhase:
@@ -51,11 +57,9 @@ def timestamp(value: datetime) -> Timestamp:
     return result
 
 
-def duration_of(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """Time from start to end, to now when it has not ended; None when it has not started."""
-    if start is None:
-        return None
-    return max((end or datetime.now(timezone.utc)) - start, timedelta())
+def cache_status_of(value: int) -> str:
+    """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
+    return _CACHE_STATUSES.get(value, "disabled")
 
 
 def error_of(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
+from flyte._details import LogLine
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte.models import ActionPhase
 from flyte.remote._convert import end_line, phase_of, time_of
 from flyte.remote._data import ActionData
-from flyte.remote._logs import LogLine, followed_logs, stored_logs
+from flyte.remote._logs import followed_logs, stored_logs
 from flyte.remote._watch import Freshness
 
 if TYPE_CHECKING:

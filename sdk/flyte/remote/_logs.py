@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import timezone
 from typing import TYPE_CHECKING
 
+from flyte._details import LogLine
 from hangar.admin.v1 import log_service_pb2
 
 if TYPE_CHECKING:
@@ -16,27 +16,6 @@ if TYPE_CHECKING:
     from hangar.core.v1 import identifiers_pb2
 
 _PAGE_LINES = 1000
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line that an action wrote.
-
-    Attributes:
-        text: The line without its end.
-        time: When it was captured, in UTC.
-        attempt: The attempt that wrote it, None for the one that was asked for.
-    """
-
-    text: str
-    time: datetime
-    attempt: int | None = None
-
-    def render(self, *, show_ts: bool = False) -> str:
-        """The line as it is printed, with its local time in front when asked for."""
-        if not show_ts:
-            return self.text
-        return f"{self.time.astimezone().isoformat(timespec='milliseconds')} {self.text}"
 
 
 async def stored_logs(

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
+from flyte._details import duration_of
 from flyte._initialize import Session, refuse, require_session
 from flyte.models import ActionPhase
 from flyte.remote._action import ROOT, Action, ActionDetails, fetch_action
 from flyte.remote._convert import (
-    duration_of,
     end_line,
     error_of,
     phase_values,
     run_identifier,
     timestamp,
 )
+from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
@@ -297,7 +298,7 @@ class Run(Execution):
             labels=self.labels,
             trace_id=self._message.trace_id,
             action_count=self._message.action_count,
-            action_details=ActionDetails.from_message(action.pb),
+            action_details=action_details(action.pb),
         )
 
     @twin_method

@@ -181,6 +181,30 @@ def test_create_config_and_use_it(alone, work, backend):
     assert "other:1" in (work / ".flyte" / "config.yaml").read_text()
 
 
+def test_local_runs_are_recorded_and_shown(alone, work):
+    """`--local-persistence` keeps local runs; `get run`, `action`, `io` and `logs` show them with `--local`."""
+    assert alone("create", "config", "--local-persistence").code == 0
+    assert alone("-of", "json", "get", "config").json["local_persistence"] is True
+    ran = ("run", "--local", "--label", "team=data", "--name")
+    assert alone(*ran, "good", "flow.py", "greet", "--name", "x").code == 0
+    assert alone("run", "--local", "--name", "bad", "flow.py", "fails", "--x", "1").code == 1
+    listed = alone("get", "run", "--local", "--in-phase", "failed")
+    assert ("bad" in listed.out, "good" in listed.out) == (True, False)
+    shown = alone("-of", "json", "get", "run", "--local", "good").json
+    assert (shown["phase"], shown["labels"], shown["actions"]) == ("succeeded", {"team": "data"}, 1)
+    action = alone("get", "action", "--local", "bad", "a0").out
+    assert "ValueError: 1 is too small" in action
+    assert 'raise ValueError(f"{x} is too small")' in action
+    assert alone("-of", "json", "get", "io", "--local", "good").json == {
+        "inputs": {"name": "x"},
+        "outputs": {"o0": "Hello, x!"},
+    }
+    assert alone("get", "logs", "--local", "good").out == ""
+    assert alone("get", "run", "--local", "none").code == 7
+    refused = alone("get", "run", "--local", "--project", "p")
+    assert (refused.code, "--project has no effect with --local" in refused.err) == (2, True)
+
+
 def test_create_config_refuses_what_is_wrong(alone, work):
     """A missing or wrong endpoint and what is not built are usage errors that write nothing."""
     assert alone("create", "config").code == 2

@@ -94,7 +94,6 @@ def test_environment_overrides_the_file(here, monkeypatch):
         ("admin: {clientId: x}", ["admin.clientId", "'x'", "FLYTE_API_KEY"]),
         ("image: {builder: local}", ["image.builder", "remove the key"]),
         ("task: {org: acme}", ["task.org", "'acme'"]),
-        ("local: {persistence: true}", ["local.persistence", "not built yet"]),
     ],
 )
 def test_wrong_content_is_named(here, text, words):
