@@ -77,7 +77,7 @@ class AdminApp:
         runs = Runs(self._reader, scheduler, self._projects, data, self._feed, self.http_url)
         actions = Actions(self._reader, scheduler, runs, blobs, self._feed, self.http_url)
         logs = Logs(self._reader, actions, blobs, self._feed)
-        tasks = Tasks(self._reader, self._projects)
+        tasks = Tasks(self._reader, scheduler, self._projects, data)
         api = ApiEndpoints(self._projects, runs, actions, logs, blobs)
         objects = BlobEndpoints(blobs, signer, settings.upload_limit) if blobs.directory else None
         self._http = HttpServer(build_http_app(runs, api, objects, self.http_url, token), self._listener)

@@ -146,7 +146,13 @@ def payload(record: PayloadRecord | None) -> Payload | None:
 def task(record: TaskRecord, project: str, domain: str) -> Task:
     """Returns a task."""
     spec = TaskSpec.FromString(record.spec)
-    return Task(project=project, domain=domain, spec=spec, created_at=timestamp(record.created_at))
+    return Task(
+        project=project,
+        domain=domain,
+        spec=spec,
+        created_at=timestamp(record.created_at),
+        deployed_at=timestamp(record.deployed_at),
+    )
 
 
 def project(record: ProjectRecord) -> Project:

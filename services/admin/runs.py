@@ -8,13 +8,13 @@ from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.admin.v1.run_pb2 import Run
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
-from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import scheduler_service_pb2 as scheduler
 from services.admin import convert
 from services.admin.data import Data
 from services.admin.projects import Projects, check_labels
 from services.admin.reader import LedgerReader
 from services.admin.scheduler_client import SchedulerClient
+from services.admin.tasks import check_definitions
 from services.admin.watch import ChangeFeed
 from services.common.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.common.names import check_name, random_run_name
@@ -63,7 +63,7 @@ class Runs:
         identifier.CopyFrom(request.id)
         identifier.name = check_name("run name", request.id.name) if request.id.name else random_run_name()
         await self._projects.check_open(identifier.project, identifier.domain)
-        await self._check_task(request.task)
+        await check_definitions(self._data, [request.task])
         await self._check_inputs(request.inputs)
         check_labels(request.context.labels)
         command = scheduler.CreateRunRequest(
@@ -206,15 +206,6 @@ class Runs:
             runs=[convert.run(record, self._base_url) for record in records],
             cursor=records[-1].cursor if records else cursor,
         )
-
-    async def _check_task(self, task: TaskSpec) -> None:
-        for field in ("name", "environment"):
-            if not getattr(task, field):
-                raise InvalidArgument(
-                    f"task.{field} must not be empty", reason="TASK_INVALID", field=f"task.{field}"
-                )
-        if task.code.bundle_digest:
-            await self._data.check_bundle(task.code.bundle_digest)
 
     async def _check_inputs(self, inputs: Payload) -> None:
         if inputs.WhichOneof("data") is None:

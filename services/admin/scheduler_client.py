@@ -45,6 +45,11 @@ class SchedulerClient:
         answer = await _answer(self._stub.AbortAction(request, timeout=_COMMAND_SECONDS, wait_for_ready=True))
         return bool(answer.accepted)
 
+    async def deploy_tasks(self, request: messages.DeployTasksRequest) -> list[str]:
+        """Makes versions of tasks known durably. Returns the names of those whose newest deployment changed."""
+        answer = await _answer(self._stub.DeployTasks(request, timeout=_COMMAND_SECONDS, wait_for_ready=True))
+        return list(answer.changed)
+
     async def watch_events(self, after: int | None) -> AsyncIterator[messages.WatchEventsResponse]:
         """Yields committed events, without an end unless the connection breaks.
 

@@ -10,6 +10,7 @@ import structlog
 
 from hangar.core.v1.resources_pb2 import Inventory
 from hangar.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
+from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceStub
 from services.common.blobs import BlobStore, check_at_start
 from services.common.channel import connect
 from services.common.data_directory import prepare_directory
@@ -93,6 +94,7 @@ class ExecutorApp:
         assert self._host is not None
         await self._host.settle()
         async with connect(self._settings.scheduler, self._settings.access_token()) as channel:
+            self._host.lookups.ask(NodeServiceStub(channel))
             self._session = Session(
                 channel, self._host.orders, LoadMeter().heartbeat, self._outgoing, generation
             )

@@ -180,6 +180,7 @@ class Dispatch:
                 "python_path": list(code.python_path),
                 "bundle_digest": code.bundle_digest,
                 "version": code.version,
+                "pickle": code.pickle,
                 "max_inline_io_bytes": lease.spec.max_inline_io_bytes,
             }
         return header

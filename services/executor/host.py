@@ -37,6 +37,7 @@ from services.executor.reception import Reception
 from services.executor.results import Results
 from services.executor.settings import Settings
 from services.executor.spool import Spool
+from services.executor.task_lookups import TaskLookups
 from services.executor.worker_server import WorkerConnection, WorkerServer
 from services.executor.workers import Worker
 
@@ -97,6 +98,7 @@ class Host:
         self._blobs = BlobAccess(
             holdings, reaches, *_object_files(settings, payloads, blobs.directory), outgoing
         )
+        self.lookups = TaskLookups(holdings, outgoing)
         self._children = Children(holdings, outgoing, payloads, self._logs, reaches)
         self._dispatch = Dispatch(
             holdings,
@@ -122,6 +124,7 @@ class Host:
             self._results,
             self._logs,
             self._start_worker,
+            self._launches.prepare,
         )
         """What listens to the session with the scheduler."""
         self._reception = Reception(
@@ -190,6 +193,7 @@ class Host:
         await self._kills.close()
         await self._dispatch.close()
         await self._children.close()
+        await self.lookups.close()
         await self._exits.close()
         await self._blobs.close()
         await self._results.close()
@@ -290,6 +294,7 @@ class Host:
 
     def worker_disconnected(self, worker_id: int, connection: WorkerConnection) -> None:
         """A connection of a worker ended; it comes again, or its exit is reported."""
+        self.lookups.disconnected(connection)
         worker = self.holdings.workers.get(worker_id)
         if worker is not None and worker.connection is connection:
             worker.connection = None
@@ -327,6 +332,8 @@ class Host:
                 self._children.spec(connection, frame)
             elif kind == "cancel":
                 self._children.cancel(frame)
+            elif kind == "task":
+                self.lookups.request(connection, frame)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FrameError(f"a frame of type {kind} is wrong: {error!r}") from error
 

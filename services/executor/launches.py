@@ -9,6 +9,7 @@ import structlog
 
 from hangar.core.v1 import failure_pb2
 from hangar.core.v1.failure_pb2 import Failure
+from hangar.core.v1.task_spec_pb2 import Image
 from services.common.errors import HangarError
 from services.executor import failures
 from services.executor.code import CodeStore
@@ -69,6 +70,20 @@ class Launches:
         worker.launch = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def prepare(self, image: Image) -> None:
+        """Prepares software in the background, before a task needs it."""
+        task = asyncio.create_task(self._prepare_image(image), name=f"prepare-{image.digest}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _prepare_image(self, image: Image) -> None:
+        definition = ImageDefinition(image.digest, image.definition_json)
+        try:
+            await self._engine.ensure_image(definition, lambda _: None)
+        except (ImageFailedError, HangarError) as error:
+            hint = "the first task that needs it tries again, and says what is wrong"
+            log.warning("image.not_prepared", image=image.digest, reason=error.message, hint=hint)
 
     async def _start(self, worker: Worker) -> None:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from hangar.core.v1.resources_pb2 import Inventory
+from hangar.core.v1.task_spec_pb2 import Image
 from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionResponse, Welcome, WorkerStart
 from services.executor.children import Children
 from services.executor.dispatch import Dispatch
@@ -37,6 +38,7 @@ class Orders:
         results: Forgets results that are acknowledged.
         logs: Forgets chunks that are acknowledged.
         start_worker: Starts a worker of a pool.
+        prepare_image: Prepares software in the background.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Orders:
         results: Results,
         logs: LogShipper,
         start_worker: Callable[[WorkerStart], None],
+        prepare_image: Callable[[Image], None],
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -66,6 +69,7 @@ class Orders:
         self._results = results
         self._logs = logs
         self._start_worker = start_worker
+        self._prepare_image = prepare_image
 
     async def hello(self) -> Hello:
         """Returns what the host offers and holds now."""
@@ -132,6 +136,8 @@ class Orders:
             self._results.acknowledged(frame.acknowledged_results)
         for key in frame.acknowledged_logs:
             self._logs.acknowledged(key)
+        for image in frame.images:
+            self._prepare_image(image)
         if frame.drain:
             log.info("host.draining", hint="it gets no new work; what runs goes on")
 

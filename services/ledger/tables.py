@@ -168,6 +168,26 @@ class TaskVersion(LedgerModel, table=True):
     created_at: int = Field(sa_type=Int64)
 
 
+class DeployedTask(LedgerModel, table=True):
+    """A version of a task that somebody deployed in a project and domain."""
+
+    __tablename__ = "deployed_task"
+    __table_args__ = (Index("ix_deployed_task_newest", "project", "domain", "name", "id"),)
+
+    project: str = _ordered_key()
+    domain: str = _ordered_key()
+    name: str = _ordered_key()
+    version: str = _ordered_key()
+    id: int = Field(sa_type=Int64)
+    """A position of its own in the stream of events, taken when it was last deployed: the order of deployments."""
+    spec_digest: str
+    entrypoint: bool = False
+    created_at: int = Field(sa_type=Int64)
+    """When it was first deployed."""
+    deployed_at: int = Field(sa_type=Int64)
+    """When it was last deployed."""
+
+
 class Action(Failed, LedgerModel, table=True):
     """An action: one call of a task within a run."""
 
@@ -452,6 +472,7 @@ RUN = _table(Run)
 RUN_LABEL = _table(RunLabel)
 TASK_SPEC = _table(TaskSpec)
 TASK_VERSION = _table(TaskVersion)
+DEPLOYED_TASK = _table(DeployedTask)
 ACTION = _table(Action)
 ACTION_INPUT = _table(ActionInput)
 ACTION_OUTPUT = _table(ActionOutput)

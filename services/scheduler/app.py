@@ -21,6 +21,7 @@ from services.ledger.queries import events
 from services.ledger.queries.events import EventRecord
 from services.scheduler.caching import CacheLookup
 from services.scheduler.core.machine import Scheduler
+from services.scheduler.deployments import Deployments
 from services.scheduler.documents import Payloads
 from services.scheduler.feed import EventFeed
 from services.scheduler.file_lock import FileLock
@@ -217,7 +218,9 @@ class SchedulerApp:
         welcome = (store.generation, settings.heartbeat_millis)
         frames = Frames(sessions, specs, payloads, store, shell.read, welcome)
         cache = CacheLookup(shell, store, loaded.live)
-        return Running(shell, Commands(shell, store, specs, cache), sessions, feed, specs, cache)
+        commands = Commands(shell, store, specs, cache)
+        deployments = Deployments(shell, store, specs, sessions)
+        return Running(shell, commands, deployments, sessions, feed, specs, cache)
 
 
 def _list_events(store: Store, after: int, limit: int) -> list[EventRecord]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.phase_pb2 import Phase as PhaseProto
+from hangar.core.v1.task_spec_pb2 import Image
 from hangar.scheduler.v1.node_service_pb2 import NodeSessionResponse
 from services.scheduler.convert import FAILURE_KIND_NUMBER, PHASE_NUMBER
 from services.scheduler.core import effects as fx
@@ -39,6 +40,14 @@ class AcknowledgeLog:
     node: str
     lease_id: int
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareImage:
+    """Software that a host may prepare before a task needs it."""
+
+    node: str
+    image: Image
 
 
 class PayloadReader(Protocol):
@@ -88,6 +97,7 @@ class Frames:
             Assignment: self._assign,
             ChildRefused: self._refuse,
             AcknowledgeLog: self._acknowledge_log,
+            PrepareImage: self._prepare_image,
             fx.SendOutcome: self._outcome,
             fx.Kill: self._kill,
             fx.AcknowledgeResult: self._acknowledge,
@@ -226,6 +236,11 @@ class Frames:
     def _acknowledge_log(frame: _Frame, effect: AcknowledgeLog) -> None:
         frame.message.acknowledged_logs.add(lease_id=effect.lease_id, index=effect.index)
         frame.grow(20)
+
+    @staticmethod
+    def _prepare_image(frame: _Frame, effect: PrepareImage) -> None:
+        frame.message.images.append(effect.image)
+        frame.grow(100 + len(effect.image.definition_json))
 
     def _start_worker(self, frame: _Frame, effect: fx.StartWorker) -> None:
         if self._define(frame, effect.spec_digest):

@@ -9,7 +9,13 @@ from typing import Any, TypeAlias
 import grpc.aio
 import structlog
 
-from hangar.scheduler.v1.node_service_pb2 import Hello, NodeSessionRequest, NodeSessionResponse
+from hangar.scheduler.v1.node_service_pb2 import (
+    FindTaskRequest,
+    FindTaskResponse,
+    Hello,
+    NodeSessionRequest,
+    NodeSessionResponse,
+)
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceServicer
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.scheduler.core.events import NodeDisconnected, NodeHeartbeat
@@ -64,6 +70,13 @@ class NodeServicer(NodeServiceServicer):
             running.sessions.close(session)
             running.shell.submit([NodeDisconnected(hello.node, session.number)])
             log.info("node disconnected")
+
+    async def FindTask(self, request: FindTaskRequest, context: Context) -> FindTaskResponse:
+        """Finds a deployed task."""
+        found = await self._slot.get().deployments.find(
+            request.project, request.domain, request.name, request.version
+        )
+        return FindTaskResponse(spec=found)
 
 
 async def _read(

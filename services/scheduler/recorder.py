@@ -142,6 +142,25 @@ class Recorder:
         self._event(action, at, detail)
         rows.weight += _ROW_BYTES
 
+    def record_deployment(self, project: str, domain: str, spec: Spec, at: int) -> None:
+        """Makes a version of a task the one that was deployed last, behind all that were before."""
+        self._store_definition(spec, at)
+        self._cursor += 1
+        self._current.rows.deployments.append(
+            {
+                "project": project,
+                "domain": domain,
+                "name": spec.message.name,
+                "version": spec.message.code.version,
+                "id": self._cursor,
+                "spec_digest": spec.digest,
+                "entrypoint": spec.message.entrypoint,
+                "created_at": at,
+                "deployed_at": at,
+            }
+        )
+        self._current.rows.weight += _ROW_BYTES
+
     def record_span_export(self, cursor: int) -> None:
         """Notes how far spans were exported."""
         self._current.rows.span_export = {"id": 1, "cursor": cursor}
@@ -286,21 +305,7 @@ class Recorder:
             rows.runs[run.id].update(
                 spec_digest=spec.digest, task_name=message.name, task_version=message.code.version
             )
-        if spec.digest not in self._known_specs:
-            _remember(self._known_specs, spec.digest)
-            rows.weight += len(spec.serialised)
-            rows.specs.append(
-                {
-                    "digest": spec.digest,
-                    "spec": spec.serialised,
-                    "name": message.name,
-                    "short_name": message.short_name or message.name.rpartition(".")[2],
-                    "environment": message.environment,
-                    "version": message.code.version,
-                    "module": message.code.module,
-                    "created_at": at,
-                }
-            )
+        self._store_definition(spec, at)
         identifier = run.identifier
         version = (identifier.project, identifier.domain, message.name, message.code.version)
         if version not in self._known_versions:
@@ -317,6 +322,25 @@ class Recorder:
                     "created_at": at,
                 }
             )
+
+    def _store_definition(self, spec: Spec, at: int) -> None:
+        if spec.digest in self._known_specs:
+            return
+        _remember(self._known_specs, spec.digest)
+        rows, message = self._current.rows, spec.message
+        rows.weight += len(spec.serialised)
+        rows.specs.append(
+            {
+                "digest": spec.digest,
+                "spec": spec.serialised,
+                "name": message.name,
+                "short_name": message.short_name or message.name.rpartition(".")[2],
+                "environment": message.environment,
+                "version": message.code.version,
+                "module": message.code.module,
+                "created_at": at,
+            }
+        )
 
     def _action_moved(self, effect: fx.ActionMoved) -> None:
         action = self._live.actions[effect.action_id]

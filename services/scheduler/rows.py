@@ -25,6 +25,7 @@ from services.ledger.tables import (
     ACTION_OUTPUT,
     ATTEMPT,
     CACHE_ENTRY,
+    DEPLOYED_TASK,
     EVENT,
     LINEAGE,
     LOG_CHUNK,
@@ -89,6 +90,7 @@ class Rows:
     run_labels: list[Row] = field(default_factory=list)
     specs: list[Row] = field(default_factory=list)
     versions: list[Row] = field(default_factory=list)
+    deployments: list[Row] = field(default_factory=list)
     actions: dict[int, Row] = field(default_factory=dict)
     action_changes: dict[int, Row] = field(default_factory=dict)
     rounds: dict[int, Row] = field(default_factory=dict)
@@ -132,6 +134,11 @@ class Statements:
         insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
         self._spec = insert(TASK_SPEC).on_conflict_do_nothing()
         self._version = insert(TASK_VERSION).on_conflict_do_nothing()
+        deployment = insert(DEPLOYED_TASK)
+        self._deployment = deployment.on_conflict_do_update(
+            index_elements=["project", "domain", "name", "version"],
+            set_={"id": deployment.excluded.id, "deployed_at": deployment.excluded.deployed_at},
+        )
         self._log_chunk = insert(LOG_CHUNK).on_conflict_do_nothing()
         lineage = insert(LINEAGE).on_conflict_do_nothing()
         self._lineage = lineage
@@ -187,6 +194,7 @@ class Statements:
         for statement, values in (
             (self._spec, rows.specs),
             (self._version, rows.versions),
+            (self._deployment, rows.deployments),
             (RUN.insert(), list(rows.runs.values())),
             (RUN_LABEL.insert(), rows.run_labels),
             (self._run, list(rows.run_changes.values())),

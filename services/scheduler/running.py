@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.common.errors import Unavailable
 from services.scheduler.caching import CacheLookup
+from services.scheduler.deployments import Deployments
 from services.scheduler.feed import EventFeed
 from services.scheduler.service import Commands
 from services.scheduler.sessions import Sessions
@@ -19,6 +20,7 @@ class Running:
 
     shell: Shell
     commands: Commands
+    deployments: Deployments
     sessions: Sessions
     feed: EventFeed
     specs: Specs

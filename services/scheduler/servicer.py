@@ -44,6 +44,12 @@ class SchedulerServicer(SchedulerServiceServicer):
         accepted = await self._slot.get().commands.abort_action(request.action, request.reason)
         return messages.AbortActionResponse(accepted=accepted)
 
+    async def DeployTasks(
+        self, request: messages.DeployTasksRequest, context: Context
+    ) -> messages.DeployTasksResponse:
+        """Makes versions of tasks known."""
+        return messages.DeployTasksResponse(changed=await self._slot.get().deployments.deploy(request))
+
     async def WatchEvents(
         self, request: messages.WatchEventsRequest, context: Context
     ) -> AsyncIterator[messages.WatchEventsResponse]:

@@ -64,6 +64,10 @@ class Sessions:
         for session in list(self._sessions.values()):
             self.close(session)
 
+    def nodes(self) -> list[str]:
+        """Returns the nodes that have one."""
+        return list(self._sessions)
+
     def of(self, node: str) -> Session | None:
         """Returns the session of a node, None when it has none."""
         return self._sessions.get(node)

@@ -202,6 +202,28 @@ class Shell:
         finally:
             self._tokens.discard(token)
 
+    async def write(self, record: Callable[[int], None], released: Iterable[Released] = ()) -> None:
+        """Writes what concerns no state of the core, and waits until it is durable.
+
+        Args:
+            record: Hands it to the recorder, given the time.
+            released: The shell's own effects, to be carried out then.
+
+        Raises:
+            Unavailable: The scheduler is stopping.
+        """
+        await self.has_room()
+        token: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._tokens.add(token)
+        try:
+            if self._closed:
+                raise _stopping()
+            record(self.now())
+            self.submit((), [*released, fx.Reply(token)])
+            await token
+        finally:
+            self._tokens.discard(token)
+
     async def has_room(self, seconds: float | None = None) -> bool:
         """Waits while too much is waiting to be written: whoever brings more events calls this first.
 

@@ -150,6 +150,19 @@ class Store:
         with self._reader.connect() as connection:
             return tasks.get_spec(connection, digest)
 
+    def deployed_versions(
+        self, project: str, domain: str, names: Sequence[str]
+    ) -> dict[str, list[tuple[str, str]]]:
+        """Returns versions and digests of the deployments of some tasks, last deployed first."""
+        with self._reader.connect() as connection:
+            return tasks.deployed_versions(connection, project, domain, names)
+
+    def deployed_spec(self, project: str, domain: str, name: str, version: str) -> bytes | None:
+        """Returns the serialised definition of a task, None when there is none."""
+        with self._reader.connect() as connection:
+            found = tasks.get_task(connection, project, domain, name, version)
+        return None if found is None else found.spec
+
     def run(self, project: str, domain: str, name: str) -> runs.RunRecord | None:
         """Returns a run, None when there is none of this name."""
         with self._reader.connect() as connection:

@@ -63,18 +63,7 @@ class FakeScheduler(SchedulerServiceServicer):
             run_id, now = self._next(), self.now()
             spec = request.task.SerializeToString(deterministic=True)
             name, version = request.task.name, request.task.code.version
-            known = ledger.execute(
-                sa.select(tables.TASK_SPEC.c.digest).where(tables.TASK_SPEC.c.digest == name + version)
-            )
-            if known.first() is None:
-                row = {
-                    "digest": name + version,
-                    "spec": spec,
-                    "name": name,
-                    "version": version,
-                    "created_at": now,
-                }
-                ledger.execute(tables.TASK_SPEC.insert().values(**row, **_text(tables.TASK_SPEC, row)))
+            if self._define(ledger, name, version, spec, now):
                 row = {
                     "project": request.run.project,
                     "domain": request.run.domain,
@@ -110,6 +99,37 @@ class FakeScheduler(SchedulerServiceServicer):
                 ledger.execute(tables.RUN_LABEL.insert().values(run_id=run_id, key=key, value=value))
         await self.add_action(request.run, "a0", inputs=request.inputs)
         return messages.CreateRunResponse(created=True)
+
+    def _define(self, ledger: Any, name: str, version: str, spec: bytes, now: int) -> bool:
+        """Writes a definition, unless it is there."""
+        known = ledger.execute(
+            sa.select(tables.TASK_SPEC.c.digest).where(tables.TASK_SPEC.c.digest == name + version)
+        )
+        if known.first() is not None:
+            return False
+        row = {"digest": name + version, "spec": spec, "name": name, "version": version, "created_at": now}
+        ledger.execute(tables.TASK_SPEC.insert().values(**row, **_text(tables.TASK_SPEC, row)))
+        return True
+
+    async def DeployTasks(self, request: messages.DeployTasksRequest, context: Any) -> Any:
+        """Writes each task as a new deployment."""
+        with self.engine.begin() as ledger:
+            for task in request.tasks:
+                name, version, now = task.name, task.code.version, self.now()
+                self._define(ledger, name, version, task.SerializeToString(deterministic=True), now)
+                row = {
+                    "project": request.project,
+                    "domain": request.domain,
+                    "name": name,
+                    "version": version,
+                    "id": self._next(),
+                    "spec_digest": name + version,
+                    "entrypoint": task.entrypoint,
+                    "created_at": now,
+                    "deployed_at": now,
+                }
+                ledger.execute(tables.DEPLOYED_TASK.insert().values(**row))
+        return messages.DeployTasksResponse(changed=[task.name for task in request.tasks])
 
     async def AbortRun(self, request: messages.AbortRunRequest, context: Any) -> Any:
         """Notes the wish."""

@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import re
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import BlobReference, Payload
 from hangar.core.v1.phase_pb2 import Phase
+from hangar.core.v1.task_spec_pb2 import Code, TaskSpec
 from services.admin.tests.test_projects import refused
 from services.common import errors
 
@@ -136,16 +138,44 @@ async def test_what_does_not_exist_is_not_found(world):
     assert (await refused(world.tasks.GetTask(task))).reason == "TASK_NOT_FOUND"
 
 
-async def test_tasks_are_known_from_runs(world):
-    """A task that was run can be read in its newest and in a given version, and is listed once."""
-    await world.create("one", version="v1")
-    await world.create("two", version="v2")
-    request = task_service_pb2.GetTaskRequest(project="default", domain="development", name="env.main")
-    assert (await world.tasks.GetTask(request)).task.spec.code.version == "v2"
-    request.version = "v1"
-    assert (await world.tasks.GetTask(request)).task.spec.code.version == "v1"
-    listing = task_service_pb2.ListTasksRequest(project="default", domain="development")
-    assert [task.spec.name for task in (await world.tasks.ListTasks(listing)).tasks] == ["env.main"]
+async def test_deployed_tasks_are_listed_and_what_was_run_is_found_by_its_version(world):
+    """Lists page over deployed tasks and versions; a task that was only run is got by its version, as not deployed."""
+    scope: dict[str, Any] = {"project": "default", "domain": "development"}
+
+    async def deploy(*tasks):
+        specs = [
+            TaskSpec(name=name, environment="env", code=Code(version=version), entrypoint=name == "env.c")
+            for name, version in tasks
+        ]
+        return await world.tasks.DeployTasks(task_service_pb2.DeployTasksRequest(**scope, tasks=specs))
+
+    await world.create("one", version="v0")
+    answer = await deploy(("env.a", "v1"), ("env.b", "v1"), ("env.c", "v1"))
+    assert [(task.spec.name, task.HasField("deployed_at")) for task in answer.tasks] == [
+        (name, True) for name in ("env.a", "env.b", "env.c")
+    ]
+    await deploy(("env.a", "v2"))
+    listing = task_service_pb2.ListTasksRequest(**scope, page_size=2)
+    first = await world.tasks.ListTasks(listing)
+    assert [(t.spec.name, t.spec.code.version) for t in first.tasks] == [("env.a", "v2"), ("env.b", "v1")]
+    listing.page_token = first.next_page_token
+    rest = await world.tasks.ListTasks(listing)
+    assert ([task.spec.name for task in rest.tasks], rest.next_page_token) == (["env.c"], "")
+    starts = task_service_pb2.ListTasksRequest(**scope, entrypoint=True)
+    assert [task.spec.name for task in (await world.tasks.ListTasks(starts)).tasks] == ["env.c"]
+    versions = task_service_pb2.ListTaskVersionsRequest(**scope, name="env.a", page_size=1)
+    newest = await world.tasks.ListTaskVersions(versions)
+    versions.page_token = newest.next_page_token
+    older = await world.tasks.ListTaskVersions(versions)
+    assert [t.spec.code.version for t in (*newest.tasks, *older.tasks)] == ["v2", "v1"]
+    assert older.next_page_token == ""
+    only_run = task_service_pb2.GetTaskRequest(**scope, name="env.main")
+    assert (await refused(world.tasks.GetTask(only_run))).reason == "TASK_NOT_FOUND"
+    only_run.version = "v0"
+    assert not (await world.tasks.GetTask(only_run)).task.HasField("deployed_at")
+    missing = TaskSpec(name="env.a", environment="env", code=Code(version="v3", bundle_digest="0" * 64))
+    request = task_service_pb2.DeployTasksRequest(**scope, tasks=[missing])
+    assert (await refused(world.tasks.DeployTasks(request))).reason == "BUNDLE_NOT_UPLOADED"
 
 
 async def test_actions_are_shown_with_attempts_lineage_and_data(world):

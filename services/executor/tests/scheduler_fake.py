@@ -11,6 +11,8 @@ import grpc.aio
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import node_service_pb2_grpc
 from hangar.scheduler.v1.node_service_pb2 import (
+    FindTaskRequest,
+    FindTaskResponse,
     Hello,
     LeaseResult,
     NodeSessionRequest,
@@ -45,6 +47,8 @@ class SchedulerFake(node_service_pb2_grpc.NodeServiceServicer):
         self.result_count = 0
         self.on_frame: Callable[[NodeSessionRequest], NodeSessionResponse | None] = lambda frame: None
         self.sessions = 0
+        self.tasks: dict[str, TaskSpec] = {}
+        self.lookups: list[FindTaskRequest] = []
         self._sent_specs: set[str] = set()
         self._queue: asyncio.Queue[NodeSessionResponse | None] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
@@ -66,6 +70,13 @@ class SchedulerFake(node_service_pb2_grpc.NodeServiceServicer):
     def address(self) -> str:
         """Where it listens."""
         return f"127.0.0.1:{self.port}"
+
+    async def FindTask(self, request: FindTaskRequest, context: Any) -> FindTaskResponse:
+        """Knows the tasks that it was given, by name."""
+        self.lookups.append(request)
+        if request.name not in self.tasks:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no task {request.name}")
+        return FindTaskResponse(spec=self.tasks[request.name])
 
     async def NodeSession(
         self, requests: AsyncIterator[NodeSessionRequest], context: Any

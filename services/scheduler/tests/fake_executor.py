@@ -78,6 +78,7 @@ class FakeExecutor:
         self.kills: list[node.LeaseKill] = []
         self.acknowledged: set[int] = set()
         self.acknowledged_logs: list[tuple[int, int]] = []
+        self.images: list[str] = []
         self.frames = 0
         self._waiting: dict[int, int] = {}
         self._call: Any = None
@@ -169,6 +170,7 @@ class FakeExecutor:
             self.kills.append(kill)
             answer.results.add(lease_id=kill.lease_id, killed=True).failure.code = "Killed"
         self.acknowledged.update(frame.acknowledged_results)
+        self.images.extend(image.digest for image in frame.images)
         self.acknowledged_logs.extend((key.lease_id, key.index) for key in frame.acknowledged_logs)
         return answer if answer.ByteSize() else None
 

@@ -17,7 +17,7 @@ from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.db import is_sqlite
 from services.common.errors import AlreadyExists, HangarError, InvalidArgument, NotFound
 from services.common.grpc_errors import from_rpc_error
-from services.ledger.queries import events, logs, payloads, tasks
+from services.ledger.queries import events, logs, payloads
 from services.scheduler.core import reconcile
 from services.scheduler.core.model import SECOND
 from services.scheduler.tests.backend import action, eventually, run_id, serving
@@ -376,22 +376,6 @@ async def test_list_nodes_shows_what_is_free(database_url: str):
         assert (host.capacity.cpu_millis, host.free.cpu_millis) == (4000, 3000)
         assert (host.leases, host.workers) == (1, 1)
         await executor.disconnect()
-
-
-async def test_tasks_are_listed_in_their_newest_version(database_url: str):
-    """Tasks that were run are found by name, newest version first, with their definition."""
-    async with serving(database_url) as backend:
-        await backend.create_run("one")
-        newer = make_spec("env.root")
-        newer.code.version = "v2"
-        await backend.create_run("two", newer)
-        with backend.read() as connection:
-            (listed,) = tasks.list_tasks(connection, "default", "development")
-            old = tasks.get_task(connection, "default", "development", "env.root", "v1")
-            assert tasks.get_task(connection, "default", "production", "env.root") is None
-        assert (listed.version, TaskSpec.FromString(listed.spec)) == ("v2", newer)
-        assert old is not None
-        assert old.version == "v1"
 
 
 async def test_a_host_that_was_given_up_while_it_was_silent_is_made_to_connect_again(

@@ -1,4 +1,4 @@
-"""The programming model: settings of runs and actions, why the cache did what it did, notifications."""
+"""The programming model: settings of runs and actions, why the cache did what it did, notifications, deployed tasks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 INT64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+ORDERED = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -35,9 +36,24 @@ def upgrade() -> None:
     op.create_index(
         "ix_notification_live", "notification", ["cursor"], sqlite_where=condition, postgresql_where=condition
     )
+    op.create_table(
+        "deployed_task",
+        sa.Column("project", ORDERED, nullable=False),
+        sa.Column("domain", ORDERED, nullable=False),
+        sa.Column("name", ORDERED, nullable=False),
+        sa.Column("version", ORDERED, nullable=False),
+        sa.Column("id", INT64, nullable=False),
+        sa.Column("spec_digest", sa.String(), nullable=False),
+        sa.Column("entrypoint", sa.Boolean(), nullable=False),
+        sa.Column("created_at", INT64, nullable=False),
+        sa.Column("deployed_at", INT64, nullable=False),
+        sa.PrimaryKeyConstraint("project", "domain", "name", "version", name="pk_deployed_task"),
+    )
+    op.create_index("ix_deployed_task_newest", "deployed_task", ["project", "domain", "name", "id"])
 
 
 def downgrade() -> None:
+    op.drop_table("deployed_task")
     op.drop_table("notification")
     with op.batch_alter_table("action") as action:
         for name in ("custom_context", "cache_reason"):

@@ -26,23 +26,31 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hangar.core.v1 import task_spec_pb2 as hangar_dot_core_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/task_service.proto\x12\x0fhangar.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\x7f\n\x04Task\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\x0eGetTaskRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"6\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.hangar.admin.v1.Task\"Z\n\x10ListTasksRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.hangar.admin.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xaf\x01\n\x0bTaskService\x12L\n\x07GetTask\x12\x1f.hangar.admin.v1.GetTaskRequest\x1a .hangar.admin.v1.GetTaskResponse\x12R\n\tListTasks\x12!.hangar.admin.v1.ListTasksRequest\x1a\".hangar.admin.v1.ListTasksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/task_service.proto\x12\x0fhangar.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\xb0\x01\n\x04Task\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12&\n\x04spec\x18\x03 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65ployed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"^\n\x12\x44\x65ployTasksRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\'\n\x05tasks\x18\x03 \x03(\x0b\x32\x18.hangar.core.v1.TaskSpec\"L\n\x13\x44\x65ployTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.hangar.admin.v1.Task\x12\x0f\n\x07\x63hanged\x18\x02 \x03(\t\"P\n\x0eGetTaskRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"6\n\x0fGetTaskResponse\x12#\n\x04task\x18\x01 \x01(\x0b\x32\x15.hangar.admin.v1.Task\"n\n\x10ListTasksRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x12\n\nentrypoint\x18\x05 \x01(\x08\"R\n\x11ListTasksResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.hangar.admin.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x17ListTaskVersionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Y\n\x18ListTaskVersionsResponse\x12$\n\x05tasks\x18\x01 \x03(\x0b\x32\x15.hangar.admin.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf2\x02\n\x0bTaskService\x12X\n\x0b\x44\x65ployTasks\x12#.hangar.admin.v1.DeployTasksRequest\x1a$.hangar.admin.v1.DeployTasksResponse\x12L\n\x07GetTask\x12\x1f.hangar.admin.v1.GetTaskRequest\x1a .hangar.admin.v1.GetTaskResponse\x12R\n\tListTasks\x12!.hangar.admin.v1.ListTasksRequest\x1a\".hangar.admin.v1.ListTasksResponse\x12g\n\x10ListTaskVersions\x12(.hangar.admin.v1.ListTaskVersionsRequest\x1a).hangar.admin.v1.ListTaskVersionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar.admin.v1.task_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASK']._serialized_start=120
-  _globals['_TASK']._serialized_end=247
-  _globals['_GETTASKREQUEST']._serialized_start=249
-  _globals['_GETTASKREQUEST']._serialized_end=329
-  _globals['_GETTASKRESPONSE']._serialized_start=331
-  _globals['_GETTASKRESPONSE']._serialized_end=385
-  _globals['_LISTTASKSREQUEST']._serialized_start=387
-  _globals['_LISTTASKSREQUEST']._serialized_end=477
-  _globals['_LISTTASKSRESPONSE']._serialized_start=479
-  _globals['_LISTTASKSRESPONSE']._serialized_end=561
-  _globals['_TASKSERVICE']._serialized_start=564
-  _globals['_TASKSERVICE']._serialized_end=739
+  _globals['_TASK']._serialized_start=121
+  _globals['_TASK']._serialized_end=297
+  _globals['_DEPLOYTASKSREQUEST']._serialized_start=299
+  _globals['_DEPLOYTASKSREQUEST']._serialized_end=393
+  _globals['_DEPLOYTASKSRESPONSE']._serialized_start=395
+  _globals['_DEPLOYTASKSRESPONSE']._serialized_end=471
+  _globals['_GETTASKREQUEST']._serialized_start=473
+  _globals['_GETTASKREQUEST']._serialized_end=553
+  _globals['_GETTASKRESPONSE']._serialized_start=555
+  _globals['_GETTASKRESPONSE']._serialized_end=609
+  _globals['_LISTTASKSREQUEST']._serialized_start=611
+  _globals['_LISTTASKSREQUEST']._serialized_end=721
+  _globals['_LISTTASKSRESPONSE']._serialized_start=723
+  _globals['_LISTTASKSRESPONSE']._serialized_end=805
+  _globals['_LISTTASKVERSIONSREQUEST']._serialized_start=807
+  _globals['_LISTTASKVERSIONSREQUEST']._serialized_end=918
+  _globals['_LISTTASKVERSIONSRESPONSE']._serialized_start=920
+  _globals['_LISTTASKVERSIONSRESPONSE']._serialized_end=1009
+  _globals['_TASKSERVICE']._serialized_start=1012
+  _globals['_TASKSERVICE']._serialized_end=1382
 # @@protoc_insertion_point(module_scope)

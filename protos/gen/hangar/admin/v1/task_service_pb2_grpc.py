@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Shows the tasks that were run in a project and domain.
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them.
     """
 
     def __init__(self, channel):
@@ -35,6 +35,11 @@ class TaskServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.DeployTasks = channel.unary_unary(
+                '/hangar.admin.v1.TaskService/DeployTasks',
+                request_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/hangar.admin.v1.TaskService/GetTask',
                 request_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
@@ -45,21 +50,44 @@ class TaskServiceStub:
                 request_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
                 response_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksResponse.FromString,
                 _registered_method=True)
+        self.ListTaskVersions = channel.unary_unary(
+                '/hangar.admin.v1.TaskService/ListTaskVersions',
+                request_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
-    """Shows the tasks that were run in a project and domain.
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them.
     """
 
+    def DeployTasks(self, request, context):
+        """Deploys versions of tasks, all or none, durably. Idempotent: what is the newest deployment already is left as it is; an
+        older version with the same definition becomes the newest again. ALREADY_EXISTS when a version has another definition.
+        The images of the tasks are prepared on the hosts in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTask(self, request, context):
-        """Returns one task in its newest or a given version. NOT_FOUND when there is none.
+        """Returns one task in the version that was deployed last, or in a given one, which may have been run only. NOT_FOUND when
+        there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists tasks, each in its newest version, ordered by name.
+        """Lists deployed tasks, each in the version that was deployed last, ordered by name. Has no Watch twin: people deploy
+        seldom.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaskVersions(self, request, context):
+        """Lists the deployed versions of one task, last deployed first. Has no Watch twin, as ListTasks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,6 +96,11 @@ class TaskServiceServicer:
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'DeployTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployTasks,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksResponse.SerializeToString,
+            ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
                     request_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.GetTaskRequest.FromString,
@@ -78,6 +111,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksRequest.FromString,
                     response_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksResponse.SerializeToString,
             ),
+            'ListTaskVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaskVersions,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hangar.admin.v1.TaskService', rpc_method_handlers)
@@ -87,8 +125,35 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Shows the tasks that were run in a project and domain.
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them.
     """
+
+    @staticmethod
+    def DeployTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.TaskService/DeployTasks',
+            hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_task__service__pb2.DeployTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetTask(request,
@@ -134,6 +199,33 @@ class TaskService:
             '/hangar.admin.v1.TaskService/ListTasks',
             hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksRequest.SerializeToString,
             hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaskVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.TaskService/ListTaskVersions',
+            hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_task__service__pb2.ListTaskVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

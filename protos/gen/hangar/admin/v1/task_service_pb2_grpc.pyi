@@ -27,29 +27,62 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Shows the tasks that were run in a project and domain."""
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TaskServiceAsyncStub: ...
+    DeployTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeployTasksRequest, _task_service_pb2.DeployTasksResponse]
+    """Deploys versions of tasks, all or none, durably. Idempotent: what is the newest deployment already is left as it is; an
+    older version with the same definition becomes the newest again. ALREADY_EXISTS when a version has another definition.
+    The images of the tasks are prepared on the hosts in the background.
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]
-    """Returns one task in its newest or a given version. NOT_FOUND when there is none."""
+    """Returns one task in the version that was deployed last, or in a given one, which may have been run only. NOT_FOUND when
+    there is none.
+    """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks, each in its newest version, ordered by name."""
+    """Lists deployed tasks, each in the version that was deployed last, ordered by name. Has no Watch twin: people deploy
+    seldom.
+    """
+    ListTaskVersions: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskVersionsRequest, _task_service_pb2.ListTaskVersionsResponse]
+    """Lists the deployed versions of one task, last deployed first. Has no Watch twin, as ListTasks."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Shows the tasks that were run in a project and domain."""
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    DeployTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeployTasksRequest, _task_service_pb2.DeployTasksResponse]  # type: ignore[assignment]
+    """Deploys versions of tasks, all or none, durably. Idempotent: what is the newest deployment already is left as it is; an
+    older version with the same definition becomes the newest again. ALREADY_EXISTS when a version has another definition.
+    The images of the tasks are prepared on the hosts in the background.
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Returns one task in its newest or a given version. NOT_FOUND when there is none."""
+    """Returns one task in the version that was deployed last, or in a given one, which may have been run only. NOT_FOUND when
+    there is none.
+    """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks, each in its newest version, ordered by name."""
+    """Lists deployed tasks, each in the version that was deployed last, ordered by name. Has no Watch twin: people deploy
+    seldom.
+    """
+    ListTaskVersions: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTaskVersionsRequest, _task_service_pb2.ListTaskVersionsResponse]  # type: ignore[assignment]
+    """Lists the deployed versions of one task, last deployed first. Has no Watch twin, as ListTasks."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows the tasks that were run in a project and domain."""
+    """Makes tasks known in a project and domain, so that others can call them by name, and shows them."""
+
+    @_abc_1.abstractmethod
+    def DeployTasks(
+        self,
+        request: _task_service_pb2.DeployTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.DeployTasksResponse, _abc.Awaitable[_task_service_pb2.DeployTasksResponse]]:
+        """Deploys versions of tasks, all or none, durably. Idempotent: what is the newest deployment already is left as it is; an
+        older version with the same definition becomes the newest again. ALREADY_EXISTS when a version has another definition.
+        The images of the tasks are prepared on the hosts in the background.
+        """
 
     @_abc_1.abstractmethod
     def GetTask(
@@ -57,7 +90,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.GetTaskResponse, _abc.Awaitable[_task_service_pb2.GetTaskResponse]]:
-        """Returns one task in its newest or a given version. NOT_FOUND when there is none."""
+        """Returns one task in the version that was deployed last, or in a given one, which may have been run only. NOT_FOUND when
+        there is none.
+        """
 
     @_abc_1.abstractmethod
     def ListTasks(
@@ -65,6 +100,16 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks, each in its newest version, ordered by name."""
+        """Lists deployed tasks, each in the version that was deployed last, ordered by name. Has no Watch twin: people deploy
+        seldom.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTaskVersions(
+        self,
+        request: _task_service_pb2.ListTaskVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ListTaskVersionsResponse, _abc.Awaitable[_task_service_pb2.ListTaskVersionsResponse]]:
+        """Lists the deployed versions of one task, last deployed first. Has no Watch twin, as ListTasks."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

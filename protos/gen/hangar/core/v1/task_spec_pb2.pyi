@@ -133,18 +133,20 @@ class Image(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., definition_json: _Optional[str] = ...) -> None: ...
 
 class Code(_message.Message):
-    __slots__ = ("bundle_digest", "module", "attribute", "version", "python_path")
+    __slots__ = ("bundle_digest", "module", "attribute", "version", "python_path", "pickle")
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MODULE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PYTHON_PATH_FIELD_NUMBER: _ClassVar[int]
+    PICKLE_FIELD_NUMBER: _ClassVar[int]
     bundle_digest: str
     module: str
     attribute: str
     version: str
     python_path: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, bundle_digest: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., version: _Optional[str] = ..., python_path: _Optional[_Iterable[str]] = ...) -> None: ...
+    pickle: str
+    def __init__(self, bundle_digest: _Optional[str] = ..., module: _Optional[str] = ..., attribute: _Optional[str] = ..., version: _Optional[str] = ..., python_path: _Optional[_Iterable[str]] = ..., pickle: _Optional[str] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("count", "backoff_base_millis", "backoff_factor", "backoff_cap_millis", "backoff_jitter")

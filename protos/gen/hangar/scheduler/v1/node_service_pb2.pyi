@@ -27,6 +27,24 @@ WORKER_STATE_STARTING: WorkerState
 WORKER_STATE_READY: WorkerState
 WORKER_STATE_EXITED: WorkerState
 
+class FindTaskRequest(_message.Message):
+    __slots__ = ("project", "domain", "name", "version")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    domain: str
+    name: str
+    version: str
+    def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class FindTaskResponse(_message.Message):
+    __slots__ = ("spec",)
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: _task_spec_pb2.TaskSpec
+    def __init__(self, spec: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ...) -> None: ...
+
 class NodeSessionRequest(_message.Message):
     __slots__ = ("hello", "started", "specs", "children", "cancellations", "parks", "results", "workers", "logs", "heartbeat", "progress")
     HELLO_FIELD_NUMBER: _ClassVar[int]
@@ -54,7 +72,7 @@ class NodeSessionRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Iterable[_Union[LeaseStarted, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ChildRequest, _Mapping]]] = ..., cancellations: _Optional[_Iterable[_Union[ChildCancellation, _Mapping]]] = ..., parks: _Optional[_Iterable[_Union[LeasePark, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[LeaseProgress, _Mapping]]] = ...) -> None: ...
 
 class NodeSessionResponse(_message.Message):
-    __slots__ = ("welcome", "worker_starts", "specs", "assignments", "child_outcomes", "kills", "worker_stops", "acknowledged_results", "acknowledged_logs", "drain")
+    __slots__ = ("welcome", "worker_starts", "specs", "assignments", "child_outcomes", "kills", "worker_stops", "acknowledged_results", "acknowledged_logs", "drain", "images")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     WORKER_STARTS_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +83,7 @@ class NodeSessionResponse(_message.Message):
     ACKNOWLEDGED_RESULTS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_LOGS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     worker_starts: _containers.RepeatedCompositeFieldContainer[WorkerStart]
     specs: _containers.RepeatedCompositeFieldContainer[KeyedTaskSpec]
@@ -75,7 +94,8 @@ class NodeSessionResponse(_message.Message):
     acknowledged_results: _containers.RepeatedScalarFieldContainer[int]
     acknowledged_logs: _containers.RepeatedCompositeFieldContainer[LogChunkKey]
     drain: bool
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., worker_starts: _Optional[_Iterable[_Union[WorkerStart, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., child_outcomes: _Optional[_Iterable[_Union[ChildOutcome, _Mapping]]] = ..., kills: _Optional[_Iterable[_Union[LeaseKill, _Mapping]]] = ..., worker_stops: _Optional[_Iterable[_Union[WorkerStop, _Mapping]]] = ..., acknowledged_results: _Optional[_Iterable[int]] = ..., acknowledged_logs: _Optional[_Iterable[_Union[LogChunkKey, _Mapping]]] = ..., drain: _Optional[bool] = ...) -> None: ...
+    images: _containers.RepeatedCompositeFieldContainer[_task_spec_pb2.Image]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., worker_starts: _Optional[_Iterable[_Union[WorkerStart, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., child_outcomes: _Optional[_Iterable[_Union[ChildOutcome, _Mapping]]] = ..., kills: _Optional[_Iterable[_Union[LeaseKill, _Mapping]]] = ..., worker_stops: _Optional[_Iterable[_Union[WorkerStop, _Mapping]]] = ..., acknowledged_results: _Optional[_Iterable[int]] = ..., acknowledged_logs: _Optional[_Iterable[_Union[LogChunkKey, _Mapping]]] = ..., drain: _Optional[bool] = ..., images: _Optional[_Iterable[_Union[_task_spec_pb2.Image, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("node", "boot_id", "inventory", "workers", "leases", "labels", "engine", "queues", "interruptible")

@@ -40,6 +40,11 @@ class NodeServiceStub:
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionRequest.SerializeToString,
                 response_deserializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionResponse.FromString,
                 _registered_method=True)
+        self.FindTask = channel.unary_unary(
+                '/hangar.scheduler.v1.NodeService/FindTask',
+                request_serializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskRequest.SerializeToString,
+                response_deserializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -54,6 +59,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindTask(self, request, context):
+        """Finds a deployed task for an action that wants to call it by name. NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.NodeSession,
                     request_deserializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionRequest.FromString,
                     response_serializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionResponse.SerializeToString,
+            ),
+            'FindTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindTask,
+                    request_deserializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskRequest.FromString,
+                    response_serializer=hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class NodeService:
             '/hangar.scheduler.v1.NodeService/NodeSession',
             hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionRequest.SerializeToString,
             hangar_dot_scheduler_dot_v1_dot_node__service__pb2.NodeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.scheduler.v1.NodeService/FindTask',
+            hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskRequest.SerializeToString,
+            hangar_dot_scheduler_dot_v1_dot_node__service__pb2.FindTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class NodeServiceStub:
     """The session of one host. Within a frame the fields are applied in the order of their numbers.
     Every message is idempotent: after a broken stream the executor sends again what was not answered.
     """
+    FindTask: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.FindTaskRequest, _node_service_pb2.FindTaskResponse]
+    """Finds a deployed task for an action that wants to call it by name. NOT_FOUND when there is none."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -47,6 +49,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """The session of one host. Within a frame the fields are applied in the order of their numbers.
     Every message is idempotent: after a broken stream the executor sends again what was not answered.
     """
+    FindTask: _aio.UnaryUnaryMultiCallable[_node_service_pb2.FindTaskRequest, _node_service_pb2.FindTaskResponse]  # type: ignore[assignment]
+    """Finds a deployed task for an action that wants to call it by name. NOT_FOUND when there is none."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Executors open one session each. All work of a host flows through it, batched in both directions."""
@@ -60,5 +64,13 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """The session of one host. Within a frame the fields are applied in the order of their numbers.
         Every message is idempotent: after a broken stream the executor sends again what was not answered.
         """
+
+    @_abc_1.abstractmethod
+    def FindTask(
+        self,
+        request: _node_service_pb2.FindTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_service_pb2.FindTaskResponse, _abc.Awaitable[_node_service_pb2.FindTaskResponse]]:
+        """Finds a deployed task for an action that wants to call it by name. NOT_FOUND when there is none."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

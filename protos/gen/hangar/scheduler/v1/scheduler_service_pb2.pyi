@@ -73,6 +73,22 @@ class AbortActionResponse(_message.Message):
     accepted: bool
     def __init__(self, accepted: _Optional[bool] = ...) -> None: ...
 
+class DeployTasksRequest(_message.Message):
+    __slots__ = ("project", "domain", "tasks")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    domain: str
+    tasks: _containers.RepeatedCompositeFieldContainer[_task_spec_pb2.TaskSpec]
+    def __init__(self, project: _Optional[str] = ..., domain: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[_task_spec_pb2.TaskSpec, _Mapping]]] = ...) -> None: ...
+
+class DeployTasksResponse(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, changed: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class WatchEventsRequest(_message.Message):
     __slots__ = ("after", "from_now")
     AFTER_FIELD_NUMBER: _ClassVar[int]

@@ -50,6 +50,11 @@ class SchedulerServiceStub:
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionRequest.SerializeToString,
                 response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionResponse.FromString,
                 _registered_method=True)
+        self.DeployTasks = channel.unary_unary(
+                '/hangar.scheduler.v1.SchedulerService/DeployTasks',
+                request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
+                response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/hangar.scheduler.v1.SchedulerService/WatchEvents',
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WatchEventsRequest.SerializeToString,
@@ -87,6 +92,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeployTasks(self, request, context):
+        """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """Streams committed events after a cursor, without an end.
         """
@@ -118,6 +130,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.AbortAction,
                     request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionRequest.FromString,
                     response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionResponse.SerializeToString,
+            ),
+            'DeployTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployTasks,
+                    request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.FromString,
+                    response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -212,6 +229,33 @@ class SchedulerService:
             '/hangar.scheduler.v1.SchedulerService/AbortAction',
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionRequest.SerializeToString,
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.AbortActionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.scheduler.v1.SchedulerService/DeployTasks',
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class SchedulerServiceStub:
     """Aborts all actions of a run."""
     AbortAction: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.AbortActionRequest, _scheduler_service_pb2.AbortActionResponse]
     """Aborts an action and everything below it."""
+    DeployTasks: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]
+    """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]
     """Streams committed events after a cursor, without an end."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]
@@ -55,6 +57,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Aborts all actions of a run."""
     AbortAction: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.AbortActionRequest, _scheduler_service_pb2.AbortActionResponse]  # type: ignore[assignment]
     """Aborts an action and everything below it."""
+    DeployTasks: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]  # type: ignore[assignment]
+    """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams committed events after a cursor, without an end."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -86,6 +90,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.AbortActionResponse, _abc.Awaitable[_scheduler_service_pb2.AbortActionResponse]]:
         """Aborts an action and everything below it."""
+
+    @_abc_1.abstractmethod
+    def DeployTasks(
+        self,
+        request: _scheduler_service_pb2.DeployTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.DeployTasksResponse, _abc.Awaitable[_scheduler_service_pb2.DeployTasksResponse]]:
+        """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
 
     @_abc_1.abstractmethod
     def WatchEvents(
