@@ -8,6 +8,7 @@ from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.admin.v1.run_pb2 import Run
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
+from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import scheduler_service_pb2 as scheduler
 from services.admin import convert
 from services.admin.data import Data
