@@ -15,6 +15,7 @@ from services.admin import convert
 from services.admin.reader import LedgerReader
 from services.admin.runs import Runs, check_reason
 from services.admin.scheduler_client import SchedulerClient
+from services.admin.signals import outputs_with, the_one
 from services.admin.watch import ChangeFeed
 from services.common.blobs import BlobStore
 from services.common.errors import InvalidArgument, NotFound
@@ -122,6 +123,21 @@ class Actions:
         """Aborts an action and everything below it. False when it had ended already."""
         await self.record(identifier)
         return await self._scheduler.abort_action(identifier, check_reason(reason))
+
+    async def signal(self, request: messages.SignalActionRequest) -> ActionIdentifier:
+        """Gives a condition the value that it waits for, and returns which one it was.
+
+        Raises:
+            InvalidArgument: The value does not fit.
+            FailedPrecondition: No such condition waits, or more than one.
+        """
+        run = await self._runs.record(request.id.run)
+        name = request.id.name
+        waiting = await self._reader.read(lambda ledger: queries.waiting_conditions(ledger, run.id, name))
+        condition = the_one(waiting, run.name, name)
+        identifier = ActionIdentifier(run=request.id.run, name=condition.name)
+        await self._scheduler.signal_action(identifier, outputs_with(request.value_json, condition))
+        return identifier
 
     async def data(self, identifier: ActionIdentifier) -> messages.GetActionDataResponse:
         """Returns inputs and outputs, or where to read them."""

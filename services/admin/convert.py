@@ -8,10 +8,11 @@ from urllib.parse import quote
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hangar.admin.v1.project_pb2 import Project
-from hangar.admin.v1.run_pb2 import Action, Attempt, Lineage, Run
+from hangar.admin.v1.run_pb2 import Action, Attempt, Lineage, Run, Wait
 from hangar.admin.v1.run_service_pb2 import ActionFilter as ActionFilterMessage
 from hangar.admin.v1.run_service_pb2 import RunFilter as RunFilterMessage
 from hangar.admin.v1.task_service_pb2 import Task
+from hangar.core.v1.action_kind_pb2 import ActionKind
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import BlobReference, Payload
@@ -115,7 +116,20 @@ def action(record: ActionRecord, run: RunIdentifier, attempts: Iterable[AttemptR
         lineage=[Lineage(input=each.input, source=each.source) for each in record.lineage],
         sequence=record.sequence,
         cache_status=record.cache_status,  # type: ignore[arg-type]
+        kind=record.kind,  # type: ignore[arg-type]
+        wait=_wait(record),
     )
+
+
+def _wait(record: ActionRecord) -> Wait | None:
+    """What a condition or a sleep waits for, None for what does not pause."""
+    if record.kind not in (ActionKind.ACTION_KIND_CONDITION, ActionKind.ACTION_KIND_SLEEP):
+        return None
+    wait = Wait(until=timestamp(record.ready_at or None))
+    if record.condition is not None:
+        spec = TaskSpec.FromString(record.condition)
+        wait.prompt, wait.schema_json = spec.description, spec.interface.outputs[0].schema_json
+    return wait
 
 
 def attempt(record: AttemptRecord) -> Attempt:

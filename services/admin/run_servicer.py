@@ -60,6 +60,10 @@ class RunServicer(RunServiceServicer):
         """Aborts an action."""
         return messages.AbortActionResponse(accepted=await self._actions.abort(request.id, request.reason))
 
+    async def SignalAction(self, request: messages.SignalActionRequest, context: Any) -> Any:
+        """Gives a condition its value."""
+        return messages.SignalActionResponse(id=await self._actions.signal(request))
+
     async def GetActionData(self, request: messages.GetActionDataRequest, context: Any) -> Any:
         """Returns inputs and outputs of an action."""
         return await self._actions.data(request.id)

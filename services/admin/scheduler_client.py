@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
+from hangar.core.v1.payload_pb2 import Payload
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from hangar.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from services.common.errors import Unavailable
@@ -49,6 +50,11 @@ class SchedulerClient:
         """Makes versions of tasks known durably. Returns the names of those whose newest deployment changed."""
         answer = await _answer(self._stub.DeployTasks(request, timeout=_COMMAND_SECONDS, wait_for_ready=True))
         return list(answer.changed)
+
+    async def signal_action(self, action: ActionIdentifier, outputs: Payload) -> None:
+        """Gives a condition its value."""
+        request = messages.SignalActionRequest(action=action, outputs=outputs)
+        await _answer(self._stub.SignalAction(request, timeout=_COMMAND_SECONDS, wait_for_ready=True))
 
     async def watch_events(self, after: int | None) -> AsyncIterator[messages.WatchEventsResponse]:
         """Yields committed events, without an end unless the connection breaks.

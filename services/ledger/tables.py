@@ -189,7 +189,7 @@ class DeployedTask(LedgerModel, table=True):
 
 
 class Action(Failed, LedgerModel, table=True):
-    """An action: one call of a task within a run."""
+    """An action: one call of a task within a run, or a step of such a call."""
 
     __tablename__ = "action"
     __table_args__ = (
@@ -212,6 +212,8 @@ class Action(Failed, LedgerModel, table=True):
     """Failures of the parent by its own fault when this was last asked for."""
     incarnation: int = 1
     """Counts the actions of one parent and key, from 1."""
+    kind: int = 1
+    """What it is, a number of `hangar.core.v1.ActionKind`."""
     task_name: str
     spec_digest: str
     group_name: str = ""
@@ -230,7 +232,7 @@ class Action(Failed, LedgerModel, table=True):
     system_failures: int = 0
     """Consecutive failures that did not."""
     ready_at: int = _int64()
-    """When a retry may start, 0 when it may at once."""
+    """When a retry may start, or a sleep or condition ends by itself; 0 for at once, or never."""
     cache_key: str = ""
     """What its result is kept under, scope included; empty when it is not."""
     cache_status: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from hangar.core.v1.action_kind_pb2 import ActionKind as ActionKindProto
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.failure_pb2 import FailureKind as FailureKindProto
 from hangar.core.v1.phase_pb2 import Phase as PhaseProto
@@ -17,6 +18,7 @@ from services.scheduler.core.model import (
     FailureKind,
     Gpu,
     Inventory,
+    Kind,
     NodeState,
     Phase,
     PoolPolicy,
@@ -29,6 +31,9 @@ _MILLISECOND = 1000
 
 PHASE_NUMBER: dict[Phase, int] = {each: PhaseProto.Value(f"PHASE_{each.name}") for each in Phase}
 """Number of `hangar.core.v1.Phase` of each phase."""
+KIND_NUMBER: dict[Kind, int] = {each: ActionKindProto.Value(f"ACTION_KIND_{each.name}") for each in Kind}
+"""Number of `hangar.core.v1.ActionKind` of each kind."""
+KIND = {0: Kind.TASK, **{number: kind for kind, number in KIND_NUMBER.items()}}
 FAILURE_KIND_NUMBER: dict[FailureKind, int] = {
     each: FailureKindProto.Value(f"FAILURE_KIND_{each.name}") for each in FailureKind
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -27,6 +28,10 @@ class Document(NamedTuple):
         else:
             payload.inline = self.inline
         payload.digest = self.digest
+
+
+EMPTY = Document(b"{}", "", 2, hashlib.blake2b(b"{}", digest_size=16).hexdigest())
+"""Inputs or outputs that are none."""
 
 
 def document_of(payload: Payload) -> Document:

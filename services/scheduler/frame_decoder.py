@@ -6,22 +6,34 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.failure_pb2 import FailureKind
-from hangar.scheduler.v1.node_service_pb2 import ChildRequest, Hello, LeaseResult, NodeSessionRequest
+from hangar.scheduler.v1.node_service_pb2 import (
+    ChildRequest,
+    Hello,
+    LeaseResult,
+    NodeSessionRequest,
+    TraceResult,
+)
 from services.common.errors import InvalidArgument
-from services.scheduler.convert import failure_of, inventory_of, worker_state_of
+from services.scheduler.convert import KIND, failure_of, inventory_of, worker_state_of
+from services.scheduler.core import effects as fx
 from services.scheduler.core import events as ev
+from services.scheduler.core.model import Kind
 from services.scheduler.documents import document_of
 from services.scheduler.frames import AcknowledgeLog, ChildRefused
 from services.scheduler.rows import Row
 from services.scheduler.specs import Spec, Specs
 from services.scheduler.validation import LONGEST_NAME, check_spec
 
+_log = structlog.get_logger(__name__)
+
 CACHE_KEY = re.compile(r"[0-9a-f]{16,64}")
 """What a digest that names a result looks like."""
+_LONGEST_WAIT = 100 * 365 * 86_400 * 1_000_000
 _CHILD_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -30,7 +42,7 @@ class Decoded:
     """What a frame says."""
 
     events: list[ev.Event] = field(default_factory=list)
-    released: list[AcknowledgeLog | ChildRefused] = field(default_factory=list)
+    released: list[AcknowledgeLog | ChildRefused | fx.AcknowledgeTrace] = field(default_factory=list)
     """What is to be sent back once the frame's changes are durable."""
     log_chunks: list[Row] = field(default_factory=list)
     cached: list[tuple[ev.ChildRequested, str]] = field(default_factory=list)
@@ -73,7 +85,7 @@ class FrameDecoder:
         )
 
     def decode(self, frame: NodeSessionRequest, now: int) -> Decoded:
-        """Returns what a frame says, in the order of its fields.
+        """Returns what a frame says, in the order of its fields, but traces before results.
 
         Args:
             frame: The frame. Its Hello is not looked at.
@@ -98,6 +110,8 @@ class FrameDecoder:
             events.append(ev.ChildCancelled(node, cancelled.parent_lease_id, cancelled.key))
         for park in frame.parks:
             events.append(ev.LeaseParked(node, park.lease_id, park.awaiting))
+        for trace in frame.traces:
+            self._decode_trace(trace, decoded, now)
         for result in frame.results:
             events.append(self._decode_result(result, now))
         for worker in frame.workers:
@@ -110,7 +124,37 @@ class FrameDecoder:
         return decoded
 
     def _decode_child(self, child: ChildRequest, decoded: Decoded) -> None:
+        event = self._child(child)
+        if isinstance(event, str):
+            failure = FailureProto(
+                kind=FailureKind.FAILURE_KIND_USER,
+                code="InvalidTask",
+                message=f"The task cannot be run: {event}.",
+                non_recoverable=True,
+            )
+            decoded.released.append(ChildRefused(self._node, child.parent_lease_id, child.key, failure))
+            return
+        decoded.events.append(event)
+        if child.cache_key and event.kind is Kind.TASK:
+            decoded.cached.append((event, child.cache_key))
+
+    def _decode_trace(self, trace: TraceResult, decoded: Decoded, now: int) -> None:
+        request = trace.request
+        event = self._child(request)
+        if isinstance(event, str):
+            _log.warning("trace.refused", node=self._node, lease=request.parent_lease_id, reason=event)
+            decoded.released.append(fx.AcknowledgeTrace(self._node, request.parent_lease_id, request.key))
+            return
+        failure = failure_of(trace.failure) if trace.HasField("failure") else None
+        outputs = document_of(trace.outputs) if failure is None and not trace.abandoned else None
+        ended_at = _micros(trace.ended_at) or now
+        decoded.events.append(ev.TraceEnded(event, failure, outputs, ended_at, trace.abandoned))
+
+    def _child(self, child: ChildRequest) -> ev.ChildRequested | str:
+        """The event of a request, or why it cannot be."""
         spec = self._keyed.get(child.spec_key)
+        kind = KIND.get(child.kind)
+        wait = child.wait.ToMicroseconds()
         problem = ""
         if spec is None:
             problem = f"its definition {child.spec_key!r} was not sent in this session"
@@ -122,17 +166,15 @@ class FrameDecoder:
             problem = f"the names of its inputs must have up to {LONGEST_NAME} characters"
         elif child.cache_key and not CACHE_KEY.fullmatch(child.cache_key):
             problem = f"its cache_key {child.cache_key!r} must be 16 to 64 lower-case hex digits"
-        if problem:
-            failure = FailureProto(
-                kind=FailureKind.FAILURE_KIND_USER,
-                code="InvalidTask",
-                message=f"The task cannot be run: {problem}.",
-                non_recoverable=True,
-            )
-            decoded.released.append(ChildRefused(self._node, child.parent_lease_id, child.key, failure))
-            return
-        assert isinstance(spec, Spec)
-        event = ev.ChildRequested(
+        elif kind is None:
+            problem = f"its kind {child.kind} is not known here"
+        elif not 0 <= wait <= _LONGEST_WAIT:
+            problem = f"its wait of {wait / 1_000_000:g} s must be 0 to {_LONGEST_WAIT // 1_000_000} s"
+        elif kind is Kind.CONDITION and len(spec.message.interface.outputs) != 1:
+            problem = "a condition must have one output"
+        if problem or spec is None or isinstance(spec, InvalidArgument) or kind is None:
+            return problem
+        return ev.ChildRequested(
             self._node,
             child.parent_lease_id,
             child.key,
@@ -141,10 +183,10 @@ class FrameDecoder:
             document_of(child.inputs),
             child.group,
             tuple((source.input, source.key) for source in child.sources),
+            kind=kind,
+            wait=wait,
+            began_at=_micros(child.began_at),
         )
-        decoded.events.append(event)
-        if child.cache_key:
-            decoded.cached.append((event, child.cache_key))
 
     def _decode_result(self, result: LeaseResult, now: int) -> ev.LeaseEnded:
         failure = failure_of(result.failure) if result.HasField("failure") else None

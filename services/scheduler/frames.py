@@ -21,6 +21,7 @@ from services.scheduler.specs import Specs
 _FRAME_BYTES = 4 * 1024 * 1024
 _OF_SESSIONS = frozenset({fx.Welcome, fx.CloseSession})
 _SUCCEEDED = PHASE_NUMBER[Phase.SUCCEEDED]
+_RUNNING = PHASE_NUMBER[Phase.RUNNING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Frames:
             fx.SendOutcome: self._outcome,
             fx.Kill: self._kill,
             fx.AcknowledgeResult: self._acknowledge,
+            fx.AcknowledgeTrace: self._acknowledge_trace,
             fx.StartWorker: self._start_worker,
             fx.StopWorker: self._stop_worker,
         }
@@ -141,7 +143,7 @@ class Frames:
                 if not _found(found.inputs, action.id, self._payloads.inputs.get(action.id)):
                     inputs.append(action.id)
                 _found(found.specs, action.spec_digest, self._specs.get(action.spec_digest))
-            elif type(effect) is fx.SendOutcome:
+            elif type(effect) is fx.SendOutcome and effect.phase is not Phase.RUNNING:
                 child = effect.action_id
                 if not _found(found.outputs, child, self._payloads.outputs.get(child)) and not _found(
                     found.failures, child, self._payloads.failure(child)
@@ -192,6 +194,7 @@ class Frames:
             gpu_uuids=effect.gpu_uuids,
             context=run.context,
             user_attempt=effect.user_attempt,
+            replays=effect.replays,
         )
         message.action.run.CopyFrom(run.identifier)
         message.action.name = action.name
@@ -208,6 +211,8 @@ class Frames:
             document = frame.found.outputs[effect.action_id]
             document.write_to(message.outputs)
             frame.grow(100 + (len(document.inline) if document.inline else 0))
+        elif phase == _RUNNING:
+            frame.grow(100)
         else:
             failure = frame.found.failures[effect.action_id]
             message.failure.CopyFrom(failure)
@@ -231,6 +236,11 @@ class Frames:
     def _acknowledge(frame: _Frame, effect: fx.AcknowledgeResult) -> None:
         frame.message.acknowledged_results.append(effect.lease_id)
         frame.grow(10)
+
+    @staticmethod
+    def _acknowledge_trace(frame: _Frame, effect: fx.AcknowledgeTrace) -> None:
+        frame.message.acknowledged_traces.add(lease_id=effect.lease_id, key=effect.key)
+        frame.grow(30)
 
     @staticmethod
     def _acknowledge_log(frame: _Frame, effect: AcknowledgeLog) -> None:

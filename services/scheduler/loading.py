@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, Table, select
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from services.ledger.run_context import run_context
 from services.ledger.tables import ACTION, ATTEMPT, GENERATION, NODE, RUN, TASK_SPEC, WORKER
+from services.scheduler.convert import KIND
 from services.scheduler.core.model import (
     TERMINAL_STATES,
     Action,
@@ -101,7 +102,7 @@ def _ended_children(connection: Connection, rows: dict[int, Any]) -> list[tuple[
     parent = ACTION.alias("parent")
     c = ACTION.c
     query = (
-        select(c.id, c.parent_id, c.key, c.name, c.state, c.round, c.incarnation, c.withdrawn_by)
+        select(c.id, c.parent_id, c.key, c.name, c.state, c.round, c.incarnation, c.withdrawn_by, c.kind)
         .join_from(ACTION, parent, parent.c.id == c.parent_id)
         .where(parent.c.ended_at.is_(None), c.ended_at.is_not(None))
         .order_by(c.id)
@@ -110,7 +111,8 @@ def _ended_children(connection: Connection, rows: dict[int, Any]) -> list[tuple[
     for row in connection.execute(query):
         if row.id not in rows:
             state = State(row.state)
-            child = Child(row.id, row.name, state, row.round, row.incarnation, row.withdrawn_by)
+            kind = KIND[row.kind]
+            child = Child(row.id, row.name, state, row.round, row.incarnation, row.withdrawn_by, kind)
             newest[row.parent_id, row.key] = child
     return [(parent_id, key, child) for (parent_id, key), child in newest.items()]
 
@@ -176,6 +178,7 @@ def _action(row: Any, spec: Spec, run: Any) -> Action:
         row.depth,
         spec.task,
         row.created_at,
+        kind=KIND[row.kind],
         round=row.round,
         incarnation=row.incarnation,
         state=State(row.state),

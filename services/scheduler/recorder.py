@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.task_spec_pb2 import CACHE_STATUS_HIT, CACHE_STATUS_MISS, CACHE_STATUS_OVERWRITTEN
-from services.scheduler.convert import FAILURE_KIND_NUMBER, PHASE_NUMBER, failure_message
+from services.scheduler.convert import FAILURE_KIND_NUMBER, KIND_NUMBER, PHASE_NUMBER, failure_message
 from services.scheduler.core import effects as fx
-from services.scheduler.core.model import Failure, Phase, State, WorkerState
-from services.scheduler.documents import Document, Payloads
+from services.scheduler.core.model import INITIAL_STATE, PHASE_OF, Failure, Kind, Phase, State, WorkerState
+from services.scheduler.documents import EMPTY, Document, Payloads
 from services.scheduler.live import Live, LiveAction, LiveRun, SpanIds, trace_of
 from services.scheduler.rows import (
     CLOSED_COLUMNS,
@@ -252,7 +252,9 @@ class Recorder:
         sequence = run.row["action_count"]
         run.row["action_count"] = sequence + 1
         run.live_count += 1
-        action = LiveAction(effect.action_id, run, effect.name, spec.digest, effect.parent_id, phase=_QUEUED)
+        state = INITIAL_STATE[effect.kind]
+        phase = PHASE_NUMBER[PHASE_OF[state]]
+        action = LiveAction(effect.action_id, run, effect.name, spec.digest, effect.parent_id, phase=phase)
         if effect.cache is not None:
             action.cache_status = CACHE_STATUS_OVERWRITTEN if effect.cache.overwrite else CACHE_STATUS_MISS
         self._live.actions[action.id] = action
@@ -266,20 +268,21 @@ class Recorder:
             "sequence": sequence,
             "round": effect.round,
             "incarnation": effect.incarnation,
+            "kind": KIND_NUMBER[effect.kind],
             "task_name": spec.message.name,
             "spec_digest": spec.digest,
             "group_name": effect.group,
-            "phase": _QUEUED,
-            "state": State.QUEUED.value,
-            "wait_reason": "",
+            "phase": phase,
+            "state": _STATE_TEXT[state],
+            "wait_reason": _wait_reason(effect, spec),
             "created_at": effect.at,
-            "started_at": None,
+            "started_at": effect.started_at or None,
             "ended_at": None,
             "abort_reason": "",
             "attempts": 0,
             "user_failures": 0,
             "system_failures": 0,
-            "ready_at": 0,
+            "ready_at": effect.ready_at,
             "cache_key": effect.cache.key if effect.cache is not None else "",
             "cache_status": action.cache_status,
             "cached_from": None,
@@ -293,11 +296,13 @@ class Recorder:
         for input_name, source in effect.sources:
             rows.lineage.append({"action_id": action.id, "input": input_name, "source": source})
         self._payloads.inputs.put(action.id, document)
-        self._definition_used(run, action, spec, effect.at)
+        self._definition_used(run, action, spec, effect.at, is_task=effect.kind is Kind.TASK)
         self._event(action, effect.at, "")
         self._next["next_action_id"] = action.id + 1
 
-    def _definition_used(self, run: LiveRun, action: LiveAction, spec: Spec, at: int) -> None:
+    def _definition_used(
+        self, run: LiveRun, action: LiveAction, spec: Spec, at: int, *, is_task: bool
+    ) -> None:
         """Stores a definition that was not stored yet, as far as is known here."""
         rows = self._current.rows
         message = spec.message
@@ -308,7 +313,7 @@ class Recorder:
         self._store_definition(spec, at)
         identifier = run.identifier
         version = (identifier.project, identifier.domain, message.name, message.code.version)
-        if version not in self._known_versions:
+        if is_task and version not in self._known_versions:
             _remember(self._known_versions, version)
             project, domain, name, number = version
             rows.versions.append(
@@ -383,6 +388,8 @@ class Recorder:
 
     def _action_ended(self, action: LiveAction, effect: fx.ActionMoved) -> None:
         document: Document | None = effect.outputs
+        if document is None and effect.phase is Phase.SUCCEEDED and not effect.cached_from:
+            document = EMPTY
         rows = self._current.rows
         if document is not None:
             rows.outputs.append({"action_id": action.id, **document._asdict()})
@@ -545,6 +552,13 @@ def outcome_failure(failure: Failure | None, abort_reason: str) -> FailureProto:
     if failure is not None:
         return failure_message(failure)
     return FailureProto(code="Aborted", message=abort_reason or "The action was aborted.")
+
+
+def _wait_reason(effect: fx.ActionCreated, spec: Spec) -> str:
+    """Why an action that is new does not run, as far as that is known by its kind."""
+    if effect.kind is Kind.CONDITION:
+        return f"waits for a signal: {spec.message.description}".removesuffix(": ")
+    return "sleeps" if effect.kind is Kind.SLEEP else ""
 
 
 def _failure_values(failure: Failure | None) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.task_spec_pb2 import RunContext
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
-from services.common.errors import AlreadyExists, InvalidArgument, NotFound
+from services.common.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.scheduler.caching import CacheLookup, cache_use
 from services.scheduler.convert import NODE_STATE_NUMBER, inventory_message
 from services.scheduler.core import effects as fx
@@ -22,7 +22,7 @@ from services.scheduler.frame_decoder import CACHE_KEY
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Spec, Specs
 from services.scheduler.store import Store
-from services.scheduler.validation import check_context, check_inputs, check_run, check_spec
+from services.scheduler.validation import check_context, check_inputs, check_run, check_signal, check_spec
 
 _LONGEST_REASON = 1000
 
@@ -113,22 +113,51 @@ class Commands:
 
         Raises:
             NotFound: There is no such run or action.
+            FailedPrecondition: It is a trace, which ends with its task only.
         """
         why = _reason(reason)
         run = action.run
-        names = (run.project, run.domain, run.name, action.name)
-        action_id = await self._shell.read(self._store.action_id, *names)
-        if action_id is None:
-            if await self._shell.read(self._store.run, run.project, run.domain, run.name) is None:
-                raise _no_run(run)
-            raise NotFound(
-                f"run {run.name!r} has no action {action.name!r}",
-                reason="ACTION_NOT_FOUND",
+        found = await self._action_id(action)
+        reply: fx.Reply = await self._shell.call(lambda token: ev.AbortAction(token, found, why))
+        if reply.error is not None:
+            raise FailedPrecondition(
+                f"action {action.name!r} of run {run.name!r} is a trace, which runs inside its task: abort the task",
+                reason="ACTION_IS_TRACE",
                 action=action.name,
             )
-        found: int = action_id
-        reply: fx.Reply = await self._shell.call(lambda token: ev.AbortAction(token, found, why))
         return bool(reply.value)
+
+    async def signal_action(self, action: ActionIdentifier, outputs: Payload) -> None:
+        """Gives a condition the value that it waits for.
+
+        Raises:
+            InvalidArgument: The value is missing, or no document.
+            NotFound: There is no such run or action.
+            FailedPrecondition: It is no condition, or has ended (reason ``ACTION_NOT_WAITING``).
+        """
+        check_signal(outputs)
+        action_id = await self._action_id(action)
+        event = ev.SignalAction(None, action_id, document_of(outputs))
+        reply: fx.Reply = await self._shell.call(lambda token: replace(event, token=token))
+        if reply.error is not None:
+            raise FailedPrecondition(
+                f"action {action.name!r} of run {action.run.name!r} does not wait for a signal: it is no condition, "
+                "or was signalled, aborted or timed out already",
+                reason="ACTION_NOT_WAITING",
+                action=action.name,
+            )
+
+    async def _action_id(self, action: ActionIdentifier) -> int:
+        run = action.run
+        names = (run.project, run.domain, run.name, action.name)
+        found = await self._shell.read(self._store.action_id, *names)
+        if found is not None:
+            return found
+        if await self._shell.read(self._store.run, run.project, run.domain, run.name) is None:
+            raise _no_run(run)
+        raise NotFound(
+            f"run {run.name!r} has no action {action.name!r}", reason="ACTION_NOT_FOUND", action=action.name
+        )
 
     def list_nodes(self) -> list[messages.Node]:
         """Returns the hosts, ordered by name."""

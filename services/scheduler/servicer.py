@@ -50,6 +50,13 @@ class SchedulerServicer(SchedulerServiceServicer):
         """Makes versions of tasks known."""
         return messages.DeployTasksResponse(changed=await self._slot.get().deployments.deploy(request))
 
+    async def SignalAction(
+        self, request: messages.SignalActionRequest, context: Context
+    ) -> messages.SignalActionResponse:
+        """Gives a condition the value that it waits for."""
+        await self._slot.get().commands.signal_action(request.action, request.outputs)
+        return messages.SignalActionResponse()
+
     async def WatchEvents(
         self, request: messages.WatchEventsRequest, context: Context
     ) -> AsyncIterator[messages.WatchEventsResponse]:

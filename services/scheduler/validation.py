@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.resources_pb2 import Resources
@@ -64,6 +66,25 @@ def check_inputs(inputs: Payload) -> None:
         )
     if kind == "reference" and not inputs.reference.key:
         raise _invalid("inputs.reference.key", "is empty: give the key of the uploaded document")
+
+
+def check_signal(outputs: Payload) -> None:
+    """Checks the outputs document that a signal brings.
+
+    Raises:
+        InvalidArgument: It is missing, no document, or too large.
+    """
+    if not 0 < len(outputs.inline) <= INLINE_BYTES:
+        raise _invalid(
+            "outputs.inline",
+            f"has {len(outputs.inline)} bytes: give the outputs document, up to {INLINE_BYTES} bytes",
+        )
+    try:
+        document = json.loads(outputs.inline)
+    except ValueError as error:
+        raise _invalid("outputs.inline", f"is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.keys() != {"o0"}:
+        raise _invalid("outputs.inline", 'must be an object with the value under "o0"')
 
 
 def check_spec(spec: TaskSpec) -> None:
@@ -133,5 +154,5 @@ def _check_reuse(reuse: ReusePolicy) -> None:
 
 
 def _invalid(field: str, problem: str) -> InvalidArgument:
-    place = field if field.startswith(("inputs", "context")) else f"task.{field}"
+    place = field if field.startswith(("inputs", "outputs", "context")) else f"task.{field}"
     return InvalidArgument(f"{place} {problem}", reason="REQUEST_INVALID", field=place)

@@ -67,6 +67,7 @@ class ApiEndpoints:
             Route(_RUN + "/watch", self.watch_run),
             Route(_ACTION, self.get_action),
             Route(_ACTION + "/abort", self.abort_action, methods=["POST"]),
+            Route(_ACTION + "/signal", self.signal_action, methods=["POST"]),
             Route(_ACTION + "/logs", self.list_logs),
             Route(_ACTION + "/logs/tail", self.tail_logs),
         ]
@@ -107,6 +108,15 @@ class ApiEndpoints:
         """Aborts an action."""
         accepted = await self._actions.abort(_action(request), await _reason(request))
         return JSONResponse({"accepted": accepted})
+
+    async def signal_action(self, request: Request) -> Response:
+        """Gives a condition its value: the body is `{"value": …}`."""
+        body = await read_json(request, _LARGEST_BODY, "value")
+        if not isinstance(body, dict) or "value" not in body:
+            raise InvalidArgument('the body must be a JSON object with "value"', field="value")
+        text = json.dumps(body["value"], ensure_ascii=False)
+        signal = run_service_pb2.SignalActionRequest(id=_action(request), value_json=text)
+        return _json(run_service_pb2.SignalActionResponse(id=await self._actions.signal(signal)))
 
     async def watch_run(self, request: Request) -> Response:
         """The run and its actions, live, as server-sent events."""

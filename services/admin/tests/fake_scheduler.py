@@ -33,6 +33,7 @@ class FakeScheduler(SchedulerServiceServicer):
         migrate(self.engine, migrations)
         self.events: list[Event] = []
         self.aborts: list[tuple[str, str]] = []
+        self.signals: list[tuple[str, bytes]] = []
         self.subscriptions: list[tuple[int, bool]] = []
         self._committed = asyncio.Condition()
         self._ids = 0
@@ -140,6 +141,11 @@ class FakeScheduler(SchedulerServiceServicer):
         """Notes the wish."""
         self.aborts.append((request.action.name, request.reason))
         return messages.AbortActionResponse(accepted=True)
+
+    async def SignalAction(self, request: messages.SignalActionRequest, context: Any) -> Any:
+        """Notes the value."""
+        self.signals.append((request.action.name, request.outputs.inline))
+        return messages.SignalActionResponse()
 
     async def WatchEvents(self, request: messages.WatchEventsRequest, context: Any) -> AsyncIterator[Any]:
         """Streams the events."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
 from services.ledger.tables import ACTION, EVENT, LINEAGE, RUN, TASK_SPEC
@@ -47,6 +47,12 @@ class ActionRecord:
     cache_status: int
     cached_from: int | None
     """Identity of the action whose outputs it has from the cache."""
+    kind: int
+    """A number of `hangar.core.v1.ActionKind`."""
+    ready_at: int
+    """When a sleep or condition ends by itself, 0 for never."""
+    condition: bytes | None
+    """Serialised `hangar.core.v1.TaskSpec` of a condition: what is asked for. None for other kinds."""
     failure: FailureRecord | None
     lineage: tuple[LineageRecord, ...]
 
@@ -75,6 +81,8 @@ class ActionFilter:
 
 
 EVERY_ACTION = ActionFilter()
+CONDITION = 3
+"""Number of the kind in `hangar.core.v1.ActionKind`."""
 _PARENT = ACTION.alias("parent")
 _COLUMNS = (
     ACTION.c.id,
@@ -95,6 +103,9 @@ _COLUMNS = (
     ACTION.c.attempts,
     ACTION.c.cache_status,
     ACTION.c.cached_from,
+    ACTION.c.kind,
+    ACTION.c.ready_at,
+    case((ACTION.c.kind == CONDITION, TASK_SPEC.c.spec)),
 )
 _ACTIONS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).select_from(
     ACTION.join(TASK_SPEC, TASK_SPEC.c.digest == ACTION.c.spec_digest).outerjoin(
@@ -176,6 +187,24 @@ def actions_changed_since(
     changed = {action_id for _, action_id in events}
     query = _filtered(_ACTIONS.where(ACTION.c.id.in_(changed)), filter).order_by(ACTION.c.sequence)
     return ActionChanges(_records(connection, query), events[-1].cursor, complete=len(events) < limit)
+
+
+def waiting_conditions(
+    connection: Connection, run_id: int, name: str = "", *, limit: int = 100
+) -> list[ActionRecord]:
+    """Return conditions of a run that wait for a signal, in the order of enqueueing.
+
+    Args:
+        connection: Where to read.
+        run_id: The run.
+        name: Only the action or conditions of this name; empty for all.
+        limit: Most actions in the answer.
+    """
+    c = ACTION.c
+    query = _ACTIONS.where(c.run_id == run_id, c.kind == CONDITION, c.ended_at.is_(None))
+    if name:
+        query = query.where((c.name == name) | (c.task_name == name))
+    return _records(connection, query.order_by(c.sequence).limit(limit))
 
 
 def _filtered(query: Select[Any], filter: ActionFilter) -> Select[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 
-from .model import PHASE_OF, TERMINAL_STATES, State
+from .model import INITIAL_STATE, PHASE_OF, TERMINAL_STATES, State
 from .retry import MAX_BACKOFF, SYSTEM_CAPS
 from .transitions import TRANSITIONS, Trigger
 
@@ -19,10 +19,10 @@ Generated from `services/scheduler/core/transitions.py`; do not edit.
 
 A move that is not drawn is illegal, and terminal states are final. `PARKED` is known to the scheduler and the executor
 only: an action that waits for its children keeps its memory and GPUs and gives its processor time or pool slot back.
+Only tasks are leased. Traces run in the worker of their parent; conditions and sleeps wait in the ledger.
 
 ```mermaid
 stateDiagram-v2
-    [*] --> QUEUED
 """
 
 
@@ -32,6 +32,9 @@ def render() -> str:
     for (before, trigger), after in TRANSITIONS.items():
         edges[before, after].append(trigger)
     lines = [HEADER.rstrip("\n")]
+    for first in dict.fromkeys(INITIAL_STATE.values()):
+        kinds = ", ".join(kind.value for kind, state in INITIAL_STATE.items() if state is first)
+        lines.append(f"    [*] --> {first.name}: {kinds}")
     order = list(State)
     for before, after in sorted(edges, key=lambda edge: (order.index(edge[0]), order.index(edge[1]))):
         words = ", ".join(trigger.value for trigger in edges[before, after])

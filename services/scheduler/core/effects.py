@@ -9,6 +9,7 @@ from .model import (
     Failure,
     FailureKind,
     Inventory,
+    Kind,
     NodeState,
     Opaque,
     Phase,
@@ -52,7 +53,7 @@ class RunMoved(Persist):
 
 @dataclass(slots=True)
 class ActionCreated(Persist):
-    """Insert an action in state QUEUED, its inputs, its lineage, and its first event."""
+    """Insert an action in the initial state of its kind, its inputs, its lineage, and its first event."""
 
     action_id: int
     run_id: int
@@ -69,6 +70,9 @@ class ActionCreated(Persist):
     sources: tuple[tuple[str, str], ...]  # (input, name of the action whose output it is)
     at: int
     cache: CacheUse | None = None
+    kind: Kind = Kind.TASK
+    started_at: int = 0  # of what is not leased
+    ready_at: int = 0
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class ActionMoved(Persist):
     started_at: int
     detail: str = ""  # wait reason, abort reason or what happened
     failure: Failure | None = None
-    outputs: Opaque = None
+    outputs: Opaque = None  # None for the empty document
     abort_reason: str = ""
     cached_from: int = 0  # the action whose outputs are this one's as well
     withdrawn_by: int = 0  # the parent's lease that cancelled it
@@ -212,11 +216,15 @@ class Assign:
     pool_key: str
     worker_id: int
     gpu_uuids: tuple[str, ...]
+    replays: bool  # traces of earlier attempts may be recorded
 
 
 @dataclass(slots=True)
 class SendOutcome:
-    """Send a child's outcome to a parent. The shell adds outputs or failure of the child."""
+    """Send a child's outcome to a parent; RUNNING for a trace that may go ahead.
+
+    The shell adds outputs or failure of the child.
+    """
 
     node: str
     lease_id: int
@@ -242,6 +250,15 @@ class AcknowledgeResult:
 
     node: str
     lease_id: int
+
+
+@dataclass(slots=True)
+class AcknowledgeTrace:
+    """Tell the executor that a traced call is durable (or no longer of interest)."""
+
+    node: str
+    lease_id: int
+    key: str
 
 
 @dataclass(slots=True)
@@ -284,6 +301,7 @@ Effect = (
     | SendOutcome
     | Kill
     | AcknowledgeResult
+    | AcknowledgeTrace
     | StartWorker
     | StopWorker
 )

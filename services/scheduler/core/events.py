@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import CacheUse, Failure, Inventory, Opaque, Task, Token, WorkerState
+from .model import CacheUse, Failure, Inventory, Kind, Opaque, Task, Token, WorkerState
 
 
 @dataclass(slots=True)
@@ -42,6 +42,15 @@ class AbortAction:
     token: Token
     action_id: int
     reason: str
+
+
+@dataclass(slots=True)
+class SignalAction:
+    """Someone gives a condition the value that it waits for. The shell has checked it."""
+
+    token: Token
+    action_id: int
+    outputs: Opaque
 
 
 @dataclass(slots=True)
@@ -116,6 +125,20 @@ class ChildRequested:
     sources: tuple[tuple[str, str], ...] = ()  # (input, key of the sibling)
     cache: CacheUse | None = None
     cached: int = 0  # as in CreateRun
+    kind: Kind = Kind.TASK
+    wait: int = 0  # how long a sleep lasts, or a condition waits at most; 0 for ever
+    began_at: int = 0  # of a trace: when it began; 0 when it asks first whether it may
+
+
+@dataclass(slots=True)
+class TraceEnded:
+    """A traced call ended. `request` says all of it, whether it was heard of before or not."""
+
+    request: ChildRequested
+    failure: Failure | None
+    outputs: Opaque
+    ended_at: int
+    abandoned: str = ""  # why it did not come to its end
 
 
 @dataclass(slots=True)
@@ -171,11 +194,13 @@ Event = (
     CreateRun
     | AbortRun
     | AbortAction
+    | SignalAction
     | NodeConnected
     | NodeDisconnected
     | NodeHeartbeat
     | LeaseStarted
     | ChildRequested
+    | TraceEnded
     | ChildCancelled
     | LeaseParked
     | LeaseEnded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .model import LEASED_STATES, Action, Resources, State
+from .model import LEASED_STATES, Action, Kind, Resources, State
 from .nodes import Node
 from .world import World
 
@@ -27,6 +27,7 @@ def validate(w: World) -> None:
             bool(not lease.held_outcomes or lease.parked),
             f"lease {lease.id} holds outcomes only while parked",
         )
+    _validate_traces(w)
     _validate_reservations(w)
     for run in w.runs.values():
         _hold(run.root_id in w.actions, f"run {run.name} has its root action")
@@ -48,6 +49,12 @@ def validate(w: World) -> None:
 def _validate_action(w: World, action: Action) -> None:
     name = f"action {action.id} ({action.state.value})"
     leased = action.state in LEASED_STATES
+    _hold(leased <= (action.kind is Kind.TASK), f"{name} is leased only when it is a task")
+    paused = action.kind in (Kind.CONDITION, Kind.SLEEP)
+    _hold(
+        not action.is_live or paused == (action.state is State.PAUSED),
+        f"{name} is paused exactly by its kind",
+    )
     _hold(leased == (action.lease_id is not None), f"{name} has a lease exactly when leased")
     if action.lease_id is not None:
         _hold(action.lease_id in w.leases, f"{name} names a lease that exists")
@@ -72,6 +79,18 @@ def _validate_action(w: World, action: Action) -> None:
     queue = pool.queue if pool else w.queues.get(action.task.resources)
     in_queue = queue is not None and action.id in set(queue.first(len(queue)))
     _hold(queued == in_queue, f"{name} is in its queue exactly when queued")
+
+
+def _validate_traces(w: World) -> None:
+    running = 0
+    for lease in w.leases.values():
+        for key in lease.traces:
+            trace = w.actions[lease.action_id].children[key]
+            lives = isinstance(trace, Action) and trace.state is State.IN_PARENT
+            _hold(lives, f"trace {key} of lease {lease.id} has not ended")
+            running += 1
+    states = sum(1 for action in w.actions.values() if action.state is State.IN_PARENT)
+    _hold(running == states, "every trace that has not ended runs in a lease of its parent")
 
 
 def _validate_reservations(w: World) -> None:

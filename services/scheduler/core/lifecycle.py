@@ -6,12 +6,14 @@ from . import cache
 from . import effects as fx
 from .events import LeaseEnded
 from .model import (
+    INITIAL_STATE,
     PHASE_OF,
     Action,
     CacheUse,
     Child,
     Failure,
     FailureKind,
+    Kind,
     Lease,
     Opaque,
     Phase,
@@ -40,8 +42,15 @@ def create_action(
     incarnation: int = 1,
     use: CacheUse | None = None,
     cached: int = 0,
+    kind: Kind = Kind.TASK,
+    round: int | None = None,
+    started_at: int = 0,
+    ready_at: int = 0,
 ) -> Action:
-    """Create an action: queued, waiting for another that computes the same, or ended with what the cache has."""
+    """Create an action in the initial state of its kind.
+
+    A task is then queued, or waits for another that computes the same, or has ended with what the cache has.
+    """
     action = Action(
         id=w.next_action_id,
         run_id=run.id,
@@ -51,8 +60,12 @@ def create_action(
         depth=parent.depth + 1 if parent else 0,
         task=task,
         created_at=w.now,
-        round=parent.user_failures if parent else 0,
+        kind=kind,
+        round=round if round is not None else parent.user_failures if parent else 0,
         incarnation=incarnation,
+        state=INITIAL_STATE[kind],
+        started_at=started_at,
+        ready_at=ready_at,
         cache=use,
     )
     w.next_action_id += 1
@@ -77,8 +90,13 @@ def create_action(
             sources=sources,
             at=w.now,
             cache=use,
+            kind=kind,
+            started_at=started_at,
+            ready_at=ready_at,
         )
     )
+    if kind is not Kind.TASK:
+        return action
     if use is None:
         admit(w, action)
     else:
@@ -195,6 +213,8 @@ def finish(
         _settle_cache(w, action, action.cache)
     parent = w.actions.get(action.parent_id) if action.parent_id is not None else None
     if parent is not None:
+        if action.kind is Kind.TRACE and (lease := w.lease_of(parent)) is not None:
+            lease.traces.discard(action.key)
         if parent.children[action.key] is action:  # else a later attempt has asked for it anew
             deliver(w, parent, action.key)
         if action.live_children and action.state is not State.SUCCEEDED:
@@ -244,6 +264,7 @@ def collapse(w: World, action: Action) -> None:
                 current.round,
                 current.incarnation,
                 current.withdrawn_by,
+                current.kind,
             )
         parent.live_children -= 1
         current = parent
@@ -342,6 +363,11 @@ def end_attempt(w: World, lease: Lease, failure: Failure | None, event: LeaseEnd
     if event is not None and event.started_at and not action.started_at:
         action.started_at = event.started_at
     release_lease(w, lease)
+    for key in sorted(lease.traces):
+        trace = action.children[key]
+        assert isinstance(trace, Action)
+        trace.abort_reason = "the attempt that it ran in ended"
+        finish(w, trace, Trigger.ABORTED)
     if aborting:
         phase = Phase.ABORTED
     elif failure is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from . import cache, dispatch, reconcile
+from . import cache, dispatch, reconcile, steps
 from . import effects as fx
 from . import events as ev
 from .lifecycle import abort, admit, create_action, deliver, end_attempt, finish, move, park, start
@@ -14,8 +14,10 @@ from .model import (
     SECOND,
     TERMINAL_STATES,
     Action,
+    Child,
     Failure,
     FailureKind,
+    Kind,
     Lease,
     NodeState,
     Run,
@@ -146,6 +148,7 @@ def _restore_timers(w: World, action: Action) -> None:
     if action.state in _UNPLACED and action.task.max_queued:
         since = max(action.created_at, action.ready_at)
         w.timers.set(since + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
+    steps.restore(w, action)
     lease = w.lease_of(action)
     if lease is not None and lease.started_at and action.task.max_runtime:
         w.timers.set(lease.started_at + action.task.max_runtime, TimerKind.RUN_LIMIT, lease.id)
@@ -194,6 +197,9 @@ def _abort_run(w: World, event: ev.AbortRun) -> None:
 def _abort_action(w: World, event: ev.AbortAction) -> None:
     action = w.actions.get(event.action_id)
     accepted = action is not None and action.is_live
+    if action is not None and accepted and action.kind is Kind.TRACE:
+        w.emit(fx.Reply(event.token, error=("IS_TRACE", "it runs inside its task")))
+        return
     if action is not None and accepted:
         abort(w, action, event.reason)
     w.emit(fx.Reply(event.token, value=accepted))
@@ -219,29 +225,55 @@ def _child_requested(w: World, event: ev.ChildRequested) -> None:
     if parent.state is State.ABORTING:
         return
     recorded = parent.children.get(event.key)
-    name, incarnation = event.key, 1
+    awaits = not event.began_at  # else it has begun already, and nobody waits for an answer
     withdrawn = recorded is not None and recorded.withdrawn_by not in (0, lease.id)
     if isinstance(recorded, Action) and recorded.is_live and not withdrawn:
-        lease.awaiting.add(event.key)
-        if recorded.round < parent.user_failures:
+        if awaits:
+            lease.awaiting.add(event.key)
+        if recorded.kind is Kind.TRACE:
+            deliver(w, parent, event.key)
+        elif recorded.round < parent.user_failures:
             recorded.round = parent.user_failures
             w.emit(fx.ActionAdopted(recorded.id, recorded.round))
         return
-    if recorded is not None:
-        if recorded.state is State.SUCCEEDED or (recorded.round >= parent.user_failures and not withdrawn):
+    if recorded is not None and _stands(lease, parent, recorded):
+        if awaits:
             lease.awaiting.add(event.key)
             deliver(w, parent, event.key)
-            return
+        return
+    if awaits:
+        lease.awaiting.add(event.key)
+    child = _create_child(w, lease, event, recorded)
+    if child.kind is Kind.TRACE:
+        deliver(w, parent, event.key)
+
+
+def _stands(lease: Lease, parent: Action, recorded: Action | Child) -> bool:
+    """Whether an ended child is not to be run again for this attempt of its parent."""
+    if recorded.state is State.SUCCEEDED:
+        return True
+    if recorded.withdrawn_by not in (0, lease.id):
+        return False
+    return recorded.round >= (lease.number if recorded.kind is Kind.TRACE else parent.user_failures)
+
+
+def _create_child(
+    w: World, lease: Lease, event: ev.ChildRequested, recorded: Action | Child | None
+) -> Action:
+    """Create a child; `recorded` is the one that had its key before."""
+    parent = w.action_of(lease)
+    name, incarnation = event.key, 1
+    if recorded is not None:
         incarnation = recorded.incarnation + 1
         name = f"{event.key}-{incarnation}"
-    lease.awaiting.add(event.key)
     sources = tuple(
         (input_name, parent.children[key].name) for input_name, key in event.sources if key in parent.children
     )
-    run = w.runs[parent.run_id]
-    create_action(
+    if event.kind is not Kind.TASK:
+        return steps.begin(w, lease, event, name=name, incarnation=incarnation, sources=sources)
+    return create_action(
         w,
-        run,
+        w.runs[parent.run_id],
         parent,
         name=name,
         key=event.key,
@@ -254,6 +286,19 @@ def _child_requested(w: World, event: ev.ChildRequested) -> None:
         use=event.cache,
         cached=event.cached,
     )
+
+
+def _trace_ended(w: World, event: ev.TraceEnded) -> None:
+    request = event.request
+    lease = _current_lease(w, request.node, request.lease_id)
+    if lease is not None:
+        parent = w.action_of(lease)
+        trace = parent.children.get(request.key)
+        if trace is None or not (trace.state is State.IN_PARENT or _stands(lease, parent, trace)):
+            trace = _create_child(w, lease, request, trace)
+        if isinstance(trace, Action) and trace.state is State.IN_PARENT:
+            steps.end_trace(w, event, trace)
+    w.emit(fx.AcknowledgeTrace(request.node, request.lease_id, request.key))
 
 
 def _child_cancelled(w: World, event: ev.ChildCancelled) -> None:
@@ -320,11 +365,13 @@ _HANDLERS: dict[type, Callable[[World, Any], None]] = {
     ev.CreateRun: _create_run,
     ev.AbortRun: _abort_run,
     ev.AbortAction: _abort_action,
+    ev.SignalAction: steps.signal,
     ev.NodeConnected: reconcile.connect,
     ev.NodeDisconnected: lambda w, e: reconcile.disconnect(w, e.node, e.session),
     ev.NodeHeartbeat: lambda w, e: reconcile.heard_from(w, e.node, e.session),
     ev.LeaseStarted: _lease_started,
     ev.ChildRequested: _child_requested,
+    ev.TraceEnded: _trace_ended,
     ev.ChildCancelled: _child_cancelled,
     ev.LeaseParked: _lease_parked,
     ev.LeaseEnded: _lease_ended,
@@ -357,6 +404,8 @@ def _is_wanted(w: World, timer: Timer) -> bool:
     match timer:
         case Timer(kind=TimerKind.RUN_LIMIT, key=int(key)):
             return key in w.leases
+        case Timer(kind=TimerKind.WAKE, key=int(key)):
+            return key in w.actions
         case Timer(kind=TimerKind.BACKOFF | TimerKind.QUEUE_LIMIT, key=int(key), guard=guard):
             action = w.actions.get(key)
             return action is not None and action.attempts == guard
@@ -377,6 +426,10 @@ def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:
             )
         return
     action = w.actions.get(key)
+    if kind is TimerKind.WAKE:
+        if action is not None and action.state is State.PAUSED:
+            steps.wake(w, action)
+        return
     if action is None or action.attempts != guard or action.state in TERMINAL_STATES:
         return
     if kind is TimerKind.BACKOFF and action.state is State.BACKOFF:

@@ -22,6 +22,8 @@ class State(str, Enum):
     ASSIGNED = "assigned"
     RUNNING = "running"
     PARKED = "parked"
+    PAUSED = "paused"  # a condition or a sleep
+    IN_PARENT = "in_parent"  # a trace, which runs in the worker of its parent
     ABORTING = "aborting"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -59,11 +61,30 @@ PHASE_OF = {
     State.ASSIGNED: Phase.INITIALIZING,
     State.RUNNING: Phase.RUNNING,
     State.PARKED: Phase.RUNNING,
+    State.PAUSED: Phase.PAUSED,
+    State.IN_PARENT: Phase.RUNNING,
     State.ABORTING: Phase.RUNNING,
     State.SUCCEEDED: Phase.SUCCEEDED,
     State.FAILED: Phase.FAILED,
     State.ABORTED: Phase.ABORTED,
     State.TIMED_OUT: Phase.TIMED_OUT,
+}
+
+
+class Kind(str, Enum):
+    """What an action is; the names of `hangar.core.v1.ActionKind` in lower case. Only tasks are leased."""
+
+    TASK = "task"
+    TRACE = "trace"
+    CONDITION = "condition"
+    SLEEP = "sleep"
+
+
+INITIAL_STATE = {
+    Kind.TASK: State.QUEUED,
+    Kind.TRACE: State.IN_PARENT,
+    Kind.CONDITION: State.PAUSED,
+    Kind.SLEEP: State.PAUSED,
 }
 
 
@@ -184,6 +205,7 @@ class Child(NamedTuple):
     round: int
     incarnation: int
     withdrawn_by: int = 0
+    kind: Kind = Kind.TASK
 
 
 @dataclass(slots=True)
@@ -211,14 +233,19 @@ class Action:
     depth: int
     task: Task
     created_at: int
-    round: int = 0  # user failures of the parent when this was last asked for
+    kind: Kind = Kind.TASK
+    round: int = (
+        0  # user failures of the parent when this was last asked for; of a trace the parent's attempt
+    )
     incarnation: int = 1
     state: State = State.QUEUED
     lease_id: int | None = None
     attempts: int = 0  # leases granted so far
     user_failures: int = 0  # failures that used up a retry of the user
     system_failures: int = 0  # consecutive failures that did not
-    ready_at: int = 0
+    ready_at: int = (
+        0  # when a retry may start, or a sleep or condition ends by itself; 0 for at once, or never
+    )
     wait_reason: str = ""
     abort_reason: str = ""
     withdrawn_by: int = 0  # the lease of the parent that cancelled it: a later one asks anew
@@ -253,6 +280,7 @@ class Lease:
     kill_reason: str = ""
     awaiting: set[str] = field(default_factory=set)  # keys of children it asked for and has no outcome of
     held_outcomes: list[str] = field(default_factory=list)  # keys to deliver when it has its place back
+    traces: set[str] = field(default_factory=set)  # keys of traces that run in it
 
 
 @dataclass(slots=True)

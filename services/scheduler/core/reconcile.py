@@ -112,6 +112,7 @@ def send_assignment(w: World, lease: Lease) -> None:
             lease.pool_key,
             0 if lease.pool_key else lease.worker_id,
             lease.gpu_uuids,
+            replays=lease.number > 0,
         )
     )
 

@@ -22,6 +22,7 @@ class TimerKind(Enum):
     POOL_IDLE = "pool idle"
     POOL_SPARE = "pool spare"
     POOL_BACKOFF = "pool backoff"
+    WAKE = "wake"
     WAIT_REASON = "wait reason"
 
 

@@ -26,6 +26,8 @@ class Trigger(str, Enum):
     BACKOFF_ELAPSED = "backoff elapsed"
     FAILED = "failed"
     TIMED_OUT = "timed out"
+    SIGNALLED = "signalled"
+    ELAPSED = "elapsed"
     ABORT_REQUESTED = "abort requested"
     ABORTED = "aborted"
 
@@ -48,6 +50,13 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.RUNNING, Trigger.PARKED): State.PARKED,
     (State.PARKED, Trigger.UNPARKED): State.RUNNING,
     (State.ASSIGNED, Trigger.STARTED): State.RUNNING,
+    (State.PAUSED, Trigger.SIGNALLED): State.SUCCEEDED,
+    (State.PAUSED, Trigger.ELAPSED): State.SUCCEEDED,
+    (State.PAUSED, Trigger.TIMED_OUT): State.TIMED_OUT,
+    (State.PAUSED, Trigger.ABORTED): State.ABORTED,
+    (State.IN_PARENT, Trigger.SUCCEEDED): State.SUCCEEDED,
+    (State.IN_PARENT, Trigger.FAILED): State.FAILED,
+    (State.IN_PARENT, Trigger.ABORTED): State.ABORTED,
 }
 for _leased in (State.ASSIGNED, State.RUNNING, State.PARKED):
     TRANSITIONS[_leased, Trigger.SUCCEEDED] = State.SUCCEEDED

@@ -1,4 +1,4 @@
-"""The programming model: settings of runs and actions, why the cache did what it did, notifications, deployed tasks."""
+"""The programming model: kinds and settings of actions, notifications, deployed tasks, why the cache did what it did."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,7 @@ def upgrade() -> None:
         run.add_column(sa.Column("settings", sa.LargeBinary(), nullable=True))
         run.add_column(sa.Column("recovers", INT64, nullable=True))
     with op.batch_alter_table("action") as action:
+        action.add_column(sa.Column("kind", sa.Integer(), nullable=False, server_default="1"))
         action.add_column(sa.Column("custom_context", sa.Text(), nullable=False, server_default=""))
         action.add_column(sa.Column("cache_reason", sa.Text(), nullable=False, server_default=""))
     op.create_table(
@@ -56,7 +57,7 @@ def downgrade() -> None:
     op.drop_table("deployed_task")
     op.drop_table("notification")
     with op.batch_alter_table("action") as action:
-        for name in ("custom_context", "cache_reason"):
+        for name in ("kind", "custom_context", "cache_reason"):
             action.drop_column(name)
     with op.batch_alter_table("run") as run:
         for name in ("settings", "recovers"):

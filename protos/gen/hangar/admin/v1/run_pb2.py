@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from hangar.core.v1 import action_kind_pb2 as hangar_dot_core_dot_v1_dot_action__kind__pb2
 from hangar.core.v1 import failure_pb2 as hangar_dot_core_dot_v1_dot_failure__pb2
 from hangar.core.v1 import identifiers_pb2 as hangar_dot_core_dot_v1_dot_identifiers__pb2
 from hangar.core.v1 import phase_pb2 as hangar_dot_core_dot_v1_dot_phase__pb2
 from hangar.core.v1 import task_spec_pb2 as hangar_dot_core_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hangar/admin/v1/run.proto\x12\x0fhangar.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\x99\x05\n\x03Run\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12\x11\n\ttask_name\x18\x02 \x01(\t\x12\x14\n\x0ctask_version\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x08 \x03(\x0b\x32 .hangar.admin.v1.Run.LabelsEntry\x12(\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x14\n\x0c\x61\x62ort_reason\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x0b\n\x03url\x18\x0c \x01(\t\x12\x14\n\x0c\x61\x63tion_count\x18\r \x01(\x03\x12:\n\x0b\x61nnotations\x18\x0e \x03(\x0b\x32%.hangar.admin.v1.Run.AnnotationsEntry\x12,\n\x08settings\x18\x0f \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x16\n\x0erecovered_from\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa4\x06\n\x06\x41\x63tion\x12,\n\x02id\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x11\n\ttask_name\x18\x03 \x01(\t\x12\x12\n\nshort_name\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12$\n\x05phase\x18\x06 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12\x13\n\x0bwait_reason\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x14\n\x0c\x61\x62ort_reason\x18\x0c \x01(\t\x12*\n\x08\x61ttempts\x18\r \x03(\x0b\x32\x18.hangar.admin.v1.Attempt\x12\x15\n\rattempt_count\x18\x0e \x01(\x05\x12)\n\x07lineage\x18\x0f \x03(\x0b\x32\x18.hangar.admin.v1.Lineage\x12\x10\n\x08sequence\x18\x10 \x01(\x03\x12\x31\n\x0c\x63\x61\x63he_status\x18\x11 \x01(\x0e\x32\x1b.hangar.core.v1.CacheStatus\x12\x35\n\x0b\x63\x61\x63hed_from\x18\x12 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12#\n\x05links\x18\x15 \x03(\x0b\x32\x14.hangar.core.v1.Link\x12\x42\n\x0e\x63ustom_context\x18\x17 \x03(\x0b\x32*.hangar.admin.v1.Action.CustomContextEntry\x12\x14\n\x0c\x63\x61\x63he_reason\x18\x18 \x01(\t\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc5\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12$\n\x05phase\x18\x02 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12\x0c\n\x04node\x18\x03 \x01(\t\x12/\n\x0b\x61ssigned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tworker_id\x18\x08 \x01(\x03\x12\x0f\n\x07span_id\x18\t \x01(\t\x12\x19\n\x11peak_memory_bytes\x18\n \x01(\x03\"(\n\x07Lineage\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19hangar/admin/v1/run.proto\x12\x0fhangar.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hangar/core/v1/action_kind.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/task_spec.proto\"\x99\x05\n\x03Run\x12)\n\x02id\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12\x11\n\ttask_name\x18\x02 \x01(\t\x12\x14\n\x0ctask_version\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x08 \x03(\x0b\x32 .hangar.admin.v1.Run.LabelsEntry\x12(\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x14\n\x0c\x61\x62ort_reason\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x0b\n\x03url\x18\x0c \x01(\t\x12\x14\n\x0c\x61\x63tion_count\x18\r \x01(\x03\x12:\n\x0b\x61nnotations\x18\x0e \x03(\x0b\x32%.hangar.admin.v1.Run.AnnotationsEntry\x12,\n\x08settings\x18\x0f \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x16\n\x0erecovered_from\x18\x10 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf3\x06\n\x06\x41\x63tion\x12,\n\x02id\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x11\n\ttask_name\x18\x03 \x01(\t\x12\x12\n\nshort_name\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12$\n\x05phase\x18\x06 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12\x13\n\x0bwait_reason\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x14\n\x0c\x61\x62ort_reason\x18\x0c \x01(\t\x12*\n\x08\x61ttempts\x18\r \x03(\x0b\x32\x18.hangar.admin.v1.Attempt\x12\x15\n\rattempt_count\x18\x0e \x01(\x05\x12)\n\x07lineage\x18\x0f \x03(\x0b\x32\x18.hangar.admin.v1.Lineage\x12\x10\n\x08sequence\x18\x10 \x01(\x03\x12\x31\n\x0c\x63\x61\x63he_status\x18\x11 \x01(\x0e\x32\x1b.hangar.core.v1.CacheStatus\x12\x35\n\x0b\x63\x61\x63hed_from\x18\x12 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12#\n\x05links\x18\x15 \x03(\x0b\x32\x14.hangar.core.v1.Link\x12\x42\n\x0e\x63ustom_context\x18\x17 \x03(\x0b\x32*.hangar.admin.v1.Action.CustomContextEntry\x12\x14\n\x0c\x63\x61\x63he_reason\x18\x18 \x01(\t\x12(\n\x04kind\x18\x13 \x01(\x0e\x32\x1a.hangar.core.v1.ActionKind\x12#\n\x04wait\x18\x14 \x01(\x0b\x32\x15.hangar.admin.v1.Wait\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x04Wait\x12)\n\x05until\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x13\n\x0bschema_json\x18\x03 \x01(\t\"\xc5\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12$\n\x05phase\x18\x02 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12\x0c\n\x04node\x18\x03 \x01(\t\x12/\n\x0b\x61ssigned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tworker_id\x18\x08 \x01(\x03\x12\x0f\n\x07span_id\x18\t \x01(\t\x12\x19\n\x11peak_memory_bytes\x18\n \x01(\x03\"(\n\x07Lineage\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,18 +43,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUN_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_ACTION_CUSTOMCONTEXTENTRY']._loaded_options = None
   _globals['_ACTION_CUSTOMCONTEXTENTRY']._serialized_options = b'8\001'
-  _globals['_RUN']._serialized_start=204
-  _globals['_RUN']._serialized_end=869
-  _globals['_RUN_LABELSENTRY']._serialized_start=772
-  _globals['_RUN_LABELSENTRY']._serialized_end=817
-  _globals['_RUN_ANNOTATIONSENTRY']._serialized_start=819
-  _globals['_RUN_ANNOTATIONSENTRY']._serialized_end=869
-  _globals['_ACTION']._serialized_start=872
-  _globals['_ACTION']._serialized_end=1676
-  _globals['_ACTION_CUSTOMCONTEXTENTRY']._serialized_start=1624
-  _globals['_ACTION_CUSTOMCONTEXTENTRY']._serialized_end=1676
-  _globals['_ATTEMPT']._serialized_start=1679
-  _globals['_ATTEMPT']._serialized_end=2004
-  _globals['_LINEAGE']._serialized_start=2006
-  _globals['_LINEAGE']._serialized_end=2046
+  _globals['_RUN']._serialized_start=238
+  _globals['_RUN']._serialized_end=903
+  _globals['_RUN_LABELSENTRY']._serialized_start=806
+  _globals['_RUN_LABELSENTRY']._serialized_end=851
+  _globals['_RUN_ANNOTATIONSENTRY']._serialized_start=853
+  _globals['_RUN_ANNOTATIONSENTRY']._serialized_end=903
+  _globals['_ACTION']._serialized_start=906
+  _globals['_ACTION']._serialized_end=1789
+  _globals['_ACTION_CUSTOMCONTEXTENTRY']._serialized_start=1737
+  _globals['_ACTION_CUSTOMCONTEXTENTRY']._serialized_end=1789
+  _globals['_WAIT']._serialized_start=1791
+  _globals['_WAIT']._serialized_end=1877
+  _globals['_ATTEMPT']._serialized_start=1880
+  _globals['_ATTEMPT']._serialized_end=2205
+  _globals['_LINEAGE']._serialized_start=2207
+  _globals['_LINEAGE']._serialized_end=2247
 # @@protoc_insertion_point(module_scope)

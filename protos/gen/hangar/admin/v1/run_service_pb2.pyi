@@ -245,6 +245,20 @@ class AbortActionResponse(_message.Message):
     accepted: bool
     def __init__(self, accepted: _Optional[bool] = ...) -> None: ...
 
+class SignalActionRequest(_message.Message):
+    __slots__ = ("id", "value_json")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    id: _identifiers_pb2.ActionIdentifier
+    value_json: str
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., value_json: _Optional[str] = ...) -> None: ...
+
+class SignalActionResponse(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: _identifiers_pb2.ActionIdentifier
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ...) -> None: ...
+
 class GetActionDataRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -85,6 +85,11 @@ class RunServiceStub:
                 request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionRequest.SerializeToString,
                 response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionResponse.FromString,
                 _registered_method=True)
+        self.SignalAction = channel.unary_unary(
+                '/hangar.admin.v1.RunService/SignalAction',
+                request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionResponse.FromString,
+                _registered_method=True)
         self.GetActionData = channel.unary_unary(
                 '/hangar.admin.v1.RunService/GetActionData',
                 request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataRequest.SerializeToString,
@@ -167,6 +172,14 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalAction(self, request, context):
+        """Gives a condition the value that it waits for. INVALID_ARGUMENT when the value does not fit its schema,
+        FAILED_PRECONDITION when it has ended, or when the name is left out and not exactly one waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetActionData(self, request, context):
         """Returns inputs and outputs of an action.
         """
@@ -226,6 +239,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.AbortAction,
                     request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionRequest.FromString,
                     response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionResponse.SerializeToString,
+            ),
+            'SignalAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalAction,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionResponse.SerializeToString,
             ),
             'GetActionData': grpc.unary_unary_rpc_method_handler(
                     servicer.GetActionData,
@@ -504,6 +522,33 @@ class RunService:
             '/hangar.admin.v1.RunService/AbortAction',
             hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionRequest.SerializeToString,
             hangar_dot_admin_dot_v1_dot_run__service__pb2.AbortActionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.RunService/SignalAction',
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.SignalActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

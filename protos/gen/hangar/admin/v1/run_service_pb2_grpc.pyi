@@ -55,6 +55,10 @@ class RunServiceStub:
     """Streams the actions of a run: first those that exist, then every change. Ends when the run has ended."""
     AbortAction: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AbortActionRequest, _run_service_pb2.AbortActionResponse]
     """Aborts an action and everything below it."""
+    SignalAction: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.SignalActionRequest, _run_service_pb2.SignalActionResponse]
+    """Gives a condition the value that it waits for. INVALID_ARGUMENT when the value does not fit its schema,
+    FAILED_PRECONDITION when it has ended, or when the name is left out and not exactly one waits.
+    """
     GetActionData: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetActionDataRequest, _run_service_pb2.GetActionDataResponse]
     """Returns inputs and outputs of an action."""
 
@@ -85,6 +89,10 @@ class RunServiceAsyncStub(RunServiceStub):
     """Streams the actions of a run: first those that exist, then every change. Ends when the run has ended."""
     AbortAction: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AbortActionRequest, _run_service_pb2.AbortActionResponse]  # type: ignore[assignment]
     """Aborts an action and everything below it."""
+    SignalAction: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignalActionRequest, _run_service_pb2.SignalActionResponse]  # type: ignore[assignment]
+    """Gives a condition the value that it waits for. INVALID_ARGUMENT when the value does not fit its schema,
+    FAILED_PRECONDITION when it has ended, or when the name is left out and not exactly one waits.
+    """
     GetActionData: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetActionDataRequest, _run_service_pb2.GetActionDataResponse]  # type: ignore[assignment]
     """Returns inputs and outputs of an action."""
 
@@ -172,6 +180,16 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AbortActionResponse, _abc.Awaitable[_run_service_pb2.AbortActionResponse]]:
         """Aborts an action and everything below it."""
+
+    @_abc_1.abstractmethod
+    def SignalAction(
+        self,
+        request: _run_service_pb2.SignalActionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.SignalActionResponse, _abc.Awaitable[_run_service_pb2.SignalActionResponse]]:
+        """Gives a condition the value that it waits for. INVALID_ARGUMENT when the value does not fit its schema,
+        FAILED_PRECONDITION when it has ended, or when the name is left out and not exactly one waits.
+        """
 
     @_abc_1.abstractmethod
     def GetActionData(

@@ -1,6 +1,8 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from hangar.core.v1 import action_kind_pb2 as _action_kind_pb2
 from hangar.core.v1 import failure_pb2 as _failure_pb2
 from hangar.core.v1 import identifiers_pb2 as _identifiers_pb2
 from hangar.core.v1 import payload_pb2 as _payload_pb2
@@ -46,7 +48,7 @@ class FindTaskResponse(_message.Message):
     def __init__(self, spec: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ...) -> None: ...
 
 class NodeSessionRequest(_message.Message):
-    __slots__ = ("hello", "started", "specs", "children", "cancellations", "parks", "results", "workers", "logs", "heartbeat", "progress")
+    __slots__ = ("hello", "started", "specs", "children", "cancellations", "parks", "results", "workers", "logs", "heartbeat", "progress", "traces")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +60,7 @@ class NodeSessionRequest(_message.Message):
     LOGS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: _containers.RepeatedCompositeFieldContainer[LeaseStarted]
     specs: _containers.RepeatedCompositeFieldContainer[KeyedTaskSpec]
@@ -69,10 +72,11 @@ class NodeSessionRequest(_message.Message):
     logs: _containers.RepeatedCompositeFieldContainer[LogChunk]
     heartbeat: Heartbeat
     progress: _containers.RepeatedCompositeFieldContainer[LeaseProgress]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Iterable[_Union[LeaseStarted, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ChildRequest, _Mapping]]] = ..., cancellations: _Optional[_Iterable[_Union[ChildCancellation, _Mapping]]] = ..., parks: _Optional[_Iterable[_Union[LeasePark, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[LeaseProgress, _Mapping]]] = ...) -> None: ...
+    traces: _containers.RepeatedCompositeFieldContainer[TraceResult]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Iterable[_Union[LeaseStarted, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ChildRequest, _Mapping]]] = ..., cancellations: _Optional[_Iterable[_Union[ChildCancellation, _Mapping]]] = ..., parks: _Optional[_Iterable[_Union[LeasePark, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[LeaseProgress, _Mapping]]] = ..., traces: _Optional[_Iterable[_Union[TraceResult, _Mapping]]] = ...) -> None: ...
 
 class NodeSessionResponse(_message.Message):
-    __slots__ = ("welcome", "worker_starts", "specs", "assignments", "child_outcomes", "kills", "worker_stops", "acknowledged_results", "acknowledged_logs", "drain", "images")
+    __slots__ = ("welcome", "worker_starts", "specs", "assignments", "child_outcomes", "kills", "worker_stops", "acknowledged_results", "acknowledged_logs", "drain", "images", "acknowledged_traces")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     WORKER_STARTS_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +88,7 @@ class NodeSessionResponse(_message.Message):
     ACKNOWLEDGED_LOGS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_TRACES_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     worker_starts: _containers.RepeatedCompositeFieldContainer[WorkerStart]
     specs: _containers.RepeatedCompositeFieldContainer[KeyedTaskSpec]
@@ -95,7 +100,8 @@ class NodeSessionResponse(_message.Message):
     acknowledged_logs: _containers.RepeatedCompositeFieldContainer[LogChunkKey]
     drain: bool
     images: _containers.RepeatedCompositeFieldContainer[_task_spec_pb2.Image]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., worker_starts: _Optional[_Iterable[_Union[WorkerStart, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., child_outcomes: _Optional[_Iterable[_Union[ChildOutcome, _Mapping]]] = ..., kills: _Optional[_Iterable[_Union[LeaseKill, _Mapping]]] = ..., worker_stops: _Optional[_Iterable[_Union[WorkerStop, _Mapping]]] = ..., acknowledged_results: _Optional[_Iterable[int]] = ..., acknowledged_logs: _Optional[_Iterable[_Union[LogChunkKey, _Mapping]]] = ..., drain: _Optional[bool] = ..., images: _Optional[_Iterable[_Union[_task_spec_pb2.Image, _Mapping]]] = ...) -> None: ...
+    acknowledged_traces: _containers.RepeatedCompositeFieldContainer[TraceKey]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., worker_starts: _Optional[_Iterable[_Union[WorkerStart, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., child_outcomes: _Optional[_Iterable[_Union[ChildOutcome, _Mapping]]] = ..., kills: _Optional[_Iterable[_Union[LeaseKill, _Mapping]]] = ..., worker_stops: _Optional[_Iterable[_Union[WorkerStop, _Mapping]]] = ..., acknowledged_results: _Optional[_Iterable[int]] = ..., acknowledged_logs: _Optional[_Iterable[_Union[LogChunkKey, _Mapping]]] = ..., drain: _Optional[bool] = ..., images: _Optional[_Iterable[_Union[_task_spec_pb2.Image, _Mapping]]] = ..., acknowledged_traces: _Optional[_Iterable[_Union[TraceKey, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("node", "boot_id", "inventory", "workers", "leases", "labels", "engine", "queues", "interruptible")
@@ -185,7 +191,7 @@ class WorkerStop(_message.Message):
     def __init__(self, worker_id: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("lease_id", "action", "attempt", "spec_digest", "inputs", "pool_key", "worker_id", "gpu_uuids", "context", "user_attempt", "custom_context")
+    __slots__ = ("lease_id", "action", "attempt", "spec_digest", "inputs", "pool_key", "worker_id", "gpu_uuids", "context", "user_attempt", "custom_context", "replays")
     class CustomContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +210,7 @@ class Assignment(_message.Message):
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     USER_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    REPLAYS_FIELD_NUMBER: _ClassVar[int]
     lease_id: int
     action: _identifiers_pb2.ActionIdentifier
     attempt: int
@@ -215,7 +222,8 @@ class Assignment(_message.Message):
     context: _task_spec_pb2.RunContext
     user_attempt: int
     custom_context: _containers.ScalarMap[str, str]
-    def __init__(self, lease_id: _Optional[int] = ..., action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ..., spec_digest: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., pool_key: _Optional[str] = ..., worker_id: _Optional[int] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., user_attempt: _Optional[int] = ..., custom_context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    replays: bool
+    def __init__(self, lease_id: _Optional[int] = ..., action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ..., spec_digest: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., pool_key: _Optional[str] = ..., worker_id: _Optional[int] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., user_attempt: _Optional[int] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., replays: _Optional[bool] = ...) -> None: ...
 
 class LeaseStarted(_message.Message):
     __slots__ = ("lease_id", "worker_id", "started_at")
@@ -236,7 +244,7 @@ class LeaseProgress(_message.Message):
     def __init__(self, lease_id: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ChildRequest(_message.Message):
-    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources", "cache_key", "custom_context")
+    __slots__ = ("parent_lease_id", "key", "spec_key", "inputs", "group", "sources", "cache_key", "custom_context", "kind", "wait", "began_at")
     class CustomContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -252,6 +260,9 @@ class ChildRequest(_message.Message):
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     CACHE_KEY_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
     parent_lease_id: int
     key: str
     spec_key: str
@@ -260,7 +271,32 @@ class ChildRequest(_message.Message):
     sources: _containers.RepeatedCompositeFieldContainer[InputSource]
     cache_key: str
     custom_context: _containers.ScalarMap[str, str]
-    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ..., cache_key: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    kind: _action_kind_pb2.ActionKind
+    wait: _duration_pb2.Duration
+    began_at: _timestamp_pb2.Timestamp
+    def __init__(self, parent_lease_id: _Optional[int] = ..., key: _Optional[str] = ..., spec_key: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., group: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[InputSource, _Mapping]]] = ..., cache_key: _Optional[str] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., kind: _Optional[_Union[_action_kind_pb2.ActionKind, str]] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., began_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TraceResult(_message.Message):
+    __slots__ = ("request", "outputs", "failure", "abandoned", "ended_at")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    request: ChildRequest
+    outputs: _payload_pb2.Payload
+    failure: _failure_pb2.Failure
+    abandoned: str
+    ended_at: _timestamp_pb2.Timestamp
+    def __init__(self, request: _Optional[_Union[ChildRequest, _Mapping]] = ..., outputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abandoned: _Optional[str] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class TraceKey(_message.Message):
+    __slots__ = ("lease_id", "key")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    lease_id: int
+    key: str
+    def __init__(self, lease_id: _Optional[int] = ..., key: _Optional[str] = ...) -> None: ...
 
 class InputSource(_message.Message):
     __slots__ = ("input", "key")

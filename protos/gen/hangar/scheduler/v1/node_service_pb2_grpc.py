@@ -52,7 +52,8 @@ class NodeServiceServicer:
     """
 
     def NodeSession(self, request_iterator, context):
-        """The session of one host. Within a frame the fields are applied in the order of their numbers.
+        """The session of one host. Within a frame the fields are applied in the order of their numbers, but traces before
+        results.
         Every message is idempotent: after a broken stream the executor sends again what was not answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,8 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     NodeSession: _grpc.StreamStreamMultiCallable[_node_service_pb2.NodeSessionRequest, _node_service_pb2.NodeSessionResponse]
-    """The session of one host. Within a frame the fields are applied in the order of their numbers.
+    """The session of one host. Within a frame the fields are applied in the order of their numbers, but traces before
+    results.
     Every message is idempotent: after a broken stream the executor sends again what was not answered.
     """
     FindTask: _grpc.UnaryUnaryMultiCallable[_node_service_pb2.FindTaskRequest, _node_service_pb2.FindTaskResponse]
@@ -46,7 +47,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     NodeSession: _aio.StreamStreamMultiCallable[_node_service_pb2.NodeSessionRequest, _node_service_pb2.NodeSessionResponse]  # type: ignore[assignment]
-    """The session of one host. Within a frame the fields are applied in the order of their numbers.
+    """The session of one host. Within a frame the fields are applied in the order of their numbers, but traces before
+    results.
     Every message is idempotent: after a broken stream the executor sends again what was not answered.
     """
     FindTask: _aio.UnaryUnaryMultiCallable[_node_service_pb2.FindTaskRequest, _node_service_pb2.FindTaskResponse]  # type: ignore[assignment]
@@ -61,7 +63,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_node_service_pb2.NodeSessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_service_pb2.NodeSessionResponse], _abc.AsyncIterator[_node_service_pb2.NodeSessionResponse]]:
-        """The session of one host. Within a frame the fields are applied in the order of their numbers.
+        """The session of one host. Within a frame the fields are applied in the order of their numbers, but traces before
+        results.
         Every message is idempotent: after a broken stream the executor sends again what was not answered.
         """
 

@@ -89,6 +89,18 @@ class DeployTasksResponse(_message.Message):
     changed: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, changed: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class SignalActionRequest(_message.Message):
+    __slots__ = ("action", "outputs")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    action: _identifiers_pb2.ActionIdentifier
+    outputs: _payload_pb2.Payload
+    def __init__(self, action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., outputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ...) -> None: ...
+
+class SignalActionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class WatchEventsRequest(_message.Message):
     __slots__ = ("after", "from_now")
     AFTER_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,11 @@ class SchedulerServiceStub:
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
                 response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
                 _registered_method=True)
+        self.SignalAction = channel.unary_unary(
+                '/hangar.scheduler.v1.SchedulerService/SignalAction',
+                request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionRequest.SerializeToString,
+                response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/hangar.scheduler.v1.SchedulerService/WatchEvents',
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WatchEventsRequest.SerializeToString,
@@ -99,6 +104,13 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalAction(self, request, context):
+        """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """Streams committed events after a cursor, without an end.
         """
@@ -135,6 +147,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.DeployTasks,
                     request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.FromString,
                     response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.SerializeToString,
+            ),
+            'SignalAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalAction,
+                    request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionRequest.FromString,
+                    response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -256,6 +273,33 @@ class SchedulerService:
             '/hangar.scheduler.v1.SchedulerService/DeployTasks',
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.scheduler.v1.SchedulerService/SignalAction',
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionRequest.SerializeToString,
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class SchedulerServiceStub:
     """Aborts an action and everything below it."""
     DeployTasks: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]
     """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+    SignalAction: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.SignalActionRequest, _scheduler_service_pb2.SignalActionResponse]
+    """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]
     """Streams committed events after a cursor, without an end."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]
@@ -59,6 +61,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Aborts an action and everything below it."""
     DeployTasks: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]  # type: ignore[assignment]
     """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+    SignalAction: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.SignalActionRequest, _scheduler_service_pb2.SignalActionResponse]  # type: ignore[assignment]
+    """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams committed events after a cursor, without an end."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListNodesRequest, _scheduler_service_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.DeployTasksResponse, _abc.Awaitable[_scheduler_service_pb2.DeployTasksResponse]]:
         """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+
+    @_abc_1.abstractmethod
+    def SignalAction(
+        self,
+        request: _scheduler_service_pb2.SignalActionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.SignalActionResponse, _abc.Awaitable[_scheduler_service_pb2.SignalActionResponse]]:
+        """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended."""
 
     @_abc_1.abstractmethod
     def WatchEvents(
