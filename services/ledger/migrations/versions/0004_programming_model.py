@@ -1,4 +1,4 @@
-"""The programming model: kinds and settings of actions, notifications, deployed tasks, why the cache did what it did."""
+"""The programming model: kinds and settings of actions, notifications, deployed tasks, reasons of the cache."""
 
 import sqlalchemy as sa
 from alembic import op
