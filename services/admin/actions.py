@@ -11,6 +11,7 @@ from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.admin.v1.run_pb2 import Action, Run
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
+from hangar.core.v1.task_spec_pb2 import TaskSpec
 from services.admin import convert
 from services.admin.reader import LedgerReader
 from services.admin.runs import Runs, check_reason
@@ -24,6 +25,7 @@ from services.ledger.queries import actions as queries
 from services.ledger.queries import attempts as attempt_queries
 from services.ledger.queries import events as event_queries
 from services.ledger.queries import payloads as payload_queries
+from services.ledger.queries import tasks as task_queries
 from services.ledger.queries.runs import RunRecord, get_run
 
 _WATCH_PAGE = 1000
@@ -63,6 +65,8 @@ class Actions:
         record = await self.record(identifier)
         attempts = await self._reader.read(lambda ledger: attempt_queries.list_attempts(ledger, record.id))
         action = convert.action(record, identifier.run, attempts)
+        spec = await self._reader.read(lambda ledger: task_queries.get_spec(ledger, record.spec_digest))
+        action.has_report = spec is not None and TaskSpec.FromString(spec).report
         source = record.cached_from
         if source is not None:
             place = await self._reader.read(lambda ledger: queries.locate(ledger, source))

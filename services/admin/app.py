@@ -19,12 +19,14 @@ from services.admin.data_servicer import DataServicer
 from services.admin.http.api import ApiEndpoints
 from services.admin.http.app import build_http_app
 from services.admin.http.blobs import BlobEndpoints
+from services.admin.http.reports import ReportEndpoints
 from services.admin.http.server import HttpServer, listen, reachable_host
 from services.admin.log_servicer import LogServicer
 from services.admin.logs import Logs
 from services.admin.project_servicer import ProjectServicer
 from services.admin.projects import Projects
 from services.admin.reader import LedgerReader
+from services.admin.reports import Reports
 from services.admin.run_servicer import RunServicer
 from services.admin.runs import Runs
 from services.admin.scheduler_client import SchedulerClient
@@ -78,14 +80,18 @@ class AdminApp:
         actions = Actions(self._reader, scheduler, runs, blobs, self._feed, self.http_url)
         logs = Logs(self._reader, actions, blobs, self._feed)
         tasks = Tasks(self._reader, scheduler, self._projects, data)
+        reports = Reports(self._reader, actions, blobs)
         api = ApiEndpoints(self._projects, runs, actions, logs, blobs)
         objects = BlobEndpoints(blobs, signer, settings.upload_limit) if blobs.directory else None
-        self._http = HttpServer(build_http_app(runs, api, objects, self.http_url, token), self._listener)
+        pages = build_http_app(
+            runs, [*api.routes, *ReportEndpoints(reports, blobs).routes], objects, self.http_url, token
+        )
+        self._http = HttpServer(pages, self._listener)
         self._described = described.OTHERS
         self._registrations = [
             _registration(project_grpc.add_ProjectServiceServicer_to_server, ProjectServicer(self._projects)),
             _registration(task_grpc.add_TaskServiceServicer_to_server, TaskServicer(tasks)),
-            _registration(run_grpc.add_RunServiceServicer_to_server, RunServicer(runs, actions)),
+            _registration(run_grpc.add_RunServiceServicer_to_server, RunServicer(runs, actions, reports)),
             _registration(log_grpc.add_LogServiceServicer_to_server, LogServicer(logs)),
             _registration(data_grpc.add_DataServiceServicer_to_server, DataServicer(data)),
         ]

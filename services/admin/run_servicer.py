@@ -8,15 +8,17 @@ from typing import Any
 from hangar.admin.v1 import run_service_pb2 as messages
 from hangar.admin.v1.run_service_pb2_grpc import RunServiceServicer
 from services.admin.actions import Actions
+from services.admin.reports import Reports
 from services.admin.runs import Runs
 
 
 class RunServicer(RunServiceServicer):
     """Runs and actions over gRPC."""
 
-    def __init__(self, runs: Runs, actions: Actions) -> None:
+    def __init__(self, runs: Runs, actions: Actions, reports: Reports) -> None:
         self._runs = runs
         self._actions = actions
+        self._reports = reports
 
     async def CreateRun(self, request: messages.CreateRunRequest, context: Any) -> Any:
         """Creates a run."""
@@ -67,3 +69,8 @@ class RunServicer(RunServiceServicer):
     async def GetActionData(self, request: messages.GetActionDataRequest, context: Any) -> Any:
         """Returns inputs and outputs of an action."""
         return await self._actions.data(request.id)
+
+    async def GetReport(self, request: messages.GetReportRequest, context: Any) -> Any:
+        """Returns where to read the report of an action."""
+        attempt = request.attempt if request.HasField("attempt") else None
+        return await self._reports.describe(request.id, attempt)

@@ -212,7 +212,7 @@ class LocalAction:
             attempt: Number of the attempt; the newest that has a report unless given.
 
         Raises:
-            flyte.errors.RuntimeUserError: There is none (code "ReportNotFound").
+            flyte.errors.RuntimeUserError: There is none (code "ReportNotFoundError").
         """
         return read_report(self, attempt)
 

@@ -84,7 +84,7 @@ def read_report(action: LocalAction | StoredAction, attempt: int | None) -> str:
     if path is None:
         which = "" if attempt is None else f" in attempt {attempt}"
         raise errors.RuntimeUserError(
-            "ReportNotFound",
+            "ReportNotFoundError",
             f"action {action.name} of run {action.run_name} has written no report{which}: its task has to be declared "
             "with @env.task(report=True), and to write something",
         )

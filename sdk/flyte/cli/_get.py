@@ -12,6 +12,7 @@ _COMMANDS = {
     "run": ("flyte.cli._get_run:run", "List runs, or show one."),
     "action": ("flyte.cli._get_action:action", "List the actions of a run, or show one."),
     "io": ("flyte.cli._get_io:io", "Show inputs and outputs of a run or an action."),
+    "report": ("flyte.cli._get_report:report", "Write the report of a run or an action to a file."),
     "logs": ("flyte.cli._get_logs:logs", "Show what a run or an action wrote."),
     "project": ("flyte.cli._get_other:project", "List projects, or show one."),
     "task": ("flyte.cli._get_other:task", "List tasks, or show one."),
@@ -25,10 +26,11 @@ flyte get run RUN                      show one
 flyte get action RUN                   list its actions
 flyte get io RUN                       show its inputs and outputs
 flyte get logs RUN --follow            show what it writes
+flyte get report RUN --open            look at its report
 flyte -of json get run RUN             the same as JSON
 """
 
 
 @click.group(cls=LazyGroup, commands_at=_COMMANDS, epilog=_EXAMPLES, no_args_is_help=True)
 def get() -> Any:
-    """Show runs, actions, inputs and outputs, logs, tasks, projects or the configuration."""
+    """Show runs, actions, inputs and outputs, logs, reports, tasks, projects or the configuration."""

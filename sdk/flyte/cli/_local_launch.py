@@ -68,6 +68,9 @@ def _report(run: LocalRun, settings: Settings) -> int:
         click.echo(f"Path: {run.url}")
         for name, value in outputs.items():
             click.echo(f"{name}: {shown_value(value)}" if len(outputs) > 1 else shown_value(value))
+    if not settings.as_json:
+        for path in filter(None, [action.report_path() for action in run.actions]):
+            click.echo(f"Report: {path}")
     if error is not None:
         click.echo(f"✕ Execution failed: {error.code}: {error.message}", err=True)
         if error.user_traceback.strip():

@@ -15,6 +15,7 @@ from flyte.models import ActionPhase
 from flyte.remote._convert import end_line, phase_of, time_of
 from flyte.remote._data import ActionData
 from flyte.remote._logs import followed_logs, stored_logs
+from flyte.remote._report import fetch_report
 from flyte.remote._watch import Freshness
 
 if TYPE_CHECKING:
@@ -133,6 +134,19 @@ class Execution:
         """
         await self._succeeded()
         return (await self._data()).result(self._interface)
+
+    @twin_method
+    async def get_report(self, attempt: int | None = None) -> str:
+        """Its report as an HTML document, as it was stored last; of a run, that of its root action.
+
+        Args:
+            attempt: Attempt, from 0; the newest that has a report unless given.
+
+        Raises:
+            flyte.errors.RuntimeUserError: There is none, or not yet (code "ReportNotFoundError").
+        """
+        client = await self._session.client()
+        return (await fetch_report(client, self._action_identifier, attempt)).html
 
     @twin_method
     async def show_logs(

@@ -104,6 +104,7 @@ def on_create(admin, run):
         admin.move(run, phase_pb2.PHASE_RUNNING)
     elif name == "log":
         run.lines += ["one", "two"]
+        run.report = "<p>é</p>".encode()
         admin.succeed(run)
     else:
         admin.succeed(run, json.dumps({"o0": f"Hello, {name}!"}).encode())

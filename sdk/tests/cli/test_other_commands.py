@@ -109,6 +109,20 @@ def test_get_io(flyte_command):
     assert flyte_command("get", "io", name, "-o").lines == ["Outputs", "  o0: Hello, World!"]
 
 
+def test_get_report(flyte_command, run_name, work):
+    """Get report writes the document to a file, or to standard output; a run without one is exit code 7."""
+    result = flyte_command("get", "report", run_name)
+    assert result.out.strip() == str(work / f"{run_name}-a0.html")
+    assert (work / f"{run_name}-a0.html").read_text() == "<p>é</p>"
+    flyte_command("get", "report", run_name, "a0", "-o", "r.html", "-of", "json")
+    assert (work / "r.html").read_text() == "<p>é</p>"
+    assert flyte_command("get", "report", run_name, "-o", "-").out == "<p>é</p>"
+    missing = flyte_command("get", "report", run_name, "-a", "1")
+    assert (missing.code, missing.err.strip()) == (7, "Error: no report")
+    assert flyte_command("get", "report", run_name, "-o", "no/r.html").code == 1
+    assert flyte_command("get", "report", run_name, "-o", "-", "--open").code == 2
+
+
 def test_get_logs(flyte_command, run_name):
     """All lines, the last ones, with times, as JSON."""
     assert flyte_command("get", "logs", run_name).lines == ["one", "two"]

@@ -75,6 +75,7 @@ class FakeRun:
         self.changes: list[str] = ["a0"]
         self.outputs: bytes | None = None
         self.lines: list[str] = []
+        self.report: bytes | None = None
 
     @property
     def ended(self) -> bool:
@@ -350,6 +351,15 @@ class _Runs(run_service_pb2_grpc.RunServiceServicer):
         elif run.outputs is not None:
             answer.outputs.inline = run.outputs
         return answer
+
+    async def GetReport(self, request, context):
+        await self.admin.arrive("GetReport", context)
+        run = await self.admin.find(request.id.run, context)
+        if run.report is None or request.attempt:
+            await refuse(context, grpc.StatusCode.NOT_FOUND, "REPORT_NOT_FOUND", "no report")
+        self.admin.blobs["report.html"] = run.report
+        url = self.admin._http.url("report.html")
+        return run_service_pb2.GetReportResponse(attempt=0, size=len(run.report), url=url)
 
 
 class _Projects(project_service_pb2_grpc.ProjectServiceServicer):

@@ -17,12 +17,12 @@ from starlette.routing import Route
 
 from hangar.admin.v1 import log_service_pb2, project_service_pb2, run_service_pb2
 from hangar.admin.v1.run_pb2 import Run
-from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.phase_pb2 import Phase
 from services.admin import convert
 from services.admin.actions import Actions
 from services.admin.http.bodies import read_json
+from services.admin.http.paths import ACTION, RUN, action_of, attempt_of, run_of
 from services.admin.logs import Logs
 from services.admin.projects import Projects
 from services.admin.runs import Runs
@@ -30,8 +30,6 @@ from services.common.blobs import BlobStore
 from services.common.errors import HangarError, InvalidArgument, Unavailable
 from services.common.names import DOMAINS
 
-_RUN = "/api/v1/projects/{project}/domains/{domain}/runs/{run}"
-_ACTION = _RUN + "/actions/{action}"
 _SHOWN_BYTES = 256 * 1024
 _LARGEST_BODY = 64 * 1024
 
@@ -62,14 +60,14 @@ class ApiEndpoints:
         return [
             Route("/api/v1/projects", self.list_projects),
             Route("/api/v1/runs", self.list_runs),
-            Route(_RUN, self.get_run),
-            Route(_RUN + "/abort", self.abort_run, methods=["POST"]),
-            Route(_RUN + "/watch", self.watch_run),
-            Route(_ACTION, self.get_action),
-            Route(_ACTION + "/abort", self.abort_action, methods=["POST"]),
-            Route(_ACTION + "/signal", self.signal_action, methods=["POST"]),
-            Route(_ACTION + "/logs", self.list_logs),
-            Route(_ACTION + "/logs/tail", self.tail_logs),
+            Route(RUN, self.get_run),
+            Route(RUN + "/abort", self.abort_run, methods=["POST"]),
+            Route(RUN + "/watch", self.watch_run),
+            Route(ACTION, self.get_action),
+            Route(ACTION + "/abort", self.abort_action, methods=["POST"]),
+            Route(ACTION + "/signal", self.signal_action, methods=["POST"]),
+            Route(ACTION + "/logs", self.list_logs),
+            Route(ACTION + "/logs/tail", self.tail_logs),
         ]
 
     async def list_projects(self, request: Request) -> Response:
@@ -97,16 +95,16 @@ class ApiEndpoints:
 
     async def get_run(self, request: Request) -> Response:
         """One run."""
-        return _json(await self._runs.get(_run(request)))
+        return _json(await self._runs.get(run_of(request)))
 
     async def abort_run(self, request: Request) -> Response:
         """Aborts a run."""
-        accepted = await self._runs.abort(_run(request), await _reason(request))
+        accepted = await self._runs.abort(run_of(request), await _reason(request))
         return JSONResponse({"accepted": accepted})
 
     async def abort_action(self, request: Request) -> Response:
         """Aborts an action."""
-        accepted = await self._actions.abort(_action(request), await _reason(request))
+        accepted = await self._actions.abort(action_of(request), await _reason(request))
         return JSONResponse({"accepted": accepted})
 
     async def signal_action(self, request: Request) -> Response:
@@ -115,12 +113,12 @@ class ApiEndpoints:
         if not isinstance(body, dict) or "value" not in body:
             raise InvalidArgument('the body must be a JSON object with "value"', field="value")
         text = json.dumps(body["value"], ensure_ascii=False)
-        signal = run_service_pb2.SignalActionRequest(id=_action(request), value_json=text)
+        signal = run_service_pb2.SignalActionRequest(id=action_of(request), value_json=text)
         return _json(run_service_pb2.SignalActionResponse(id=await self._actions.signal(signal)))
 
     async def watch_run(self, request: Request) -> Response:
         """The run and its actions, live, as server-sent events."""
-        identifier = _run(request)
+        identifier = run_of(request)
         await self._runs.record(identifier)
         after = request.headers.get("last-event-id", "")
         watch = run_service_pb2.WatchActionsRequest(
@@ -130,7 +128,7 @@ class ApiEndpoints:
 
     async def get_action(self, request: Request) -> Response:
         """One action with its attempts, what happened to it, and its inputs and outputs."""
-        identifier = _action(request)
+        identifier = action_of(request)
         action = await self._actions.get(identifier)
         events = await self._actions.events(identifier)
         data = await self._actions.data(identifier)
@@ -151,17 +149,17 @@ class ApiEndpoints:
 
     async def list_logs(self, request: Request) -> Response:
         """Stored lines."""
-        attempt = _attempt(request)
+        attempt = attempt_of(request)
         cursor = request.query_params.get("cursor", "")
-        listing = log_service_pb2.ListLogsRequest(action=_action(request), attempt=attempt, cursor=cursor)
+        listing = log_service_pb2.ListLogsRequest(action=action_of(request), attempt=attempt, cursor=cursor)
         return _json(await self._logs.list(listing))
 
     async def tail_logs(self, request: Request) -> Response:
         """Stored and new lines as server-sent events."""
-        identifier = _action(request)
+        identifier = action_of(request)
         await self._actions.record(identifier)
         cursor = request.headers.get("last-event-id", "")
-        tail = log_service_pb2.TailLogsRequest(action=identifier, attempt=_attempt(request), cursor=cursor)
+        tail = log_service_pb2.TailLogsRequest(action=identifier, attempt=attempt_of(request), cursor=cursor)
         return _events(self._logs.tail(tail))
 
     async def _document(self, payload: Payload, url: str) -> dict[str, Any]:
@@ -173,24 +171,6 @@ class ApiEndpoints:
         except Unavailable as error:  # the rest of the action is worth showing, above all now
             shown = f"({error.message})".encode()
         return {"text": shown.decode(errors="replace"), "size": size, "url": url}
-
-
-def _run(request: Request) -> RunIdentifier:
-    parameters = request.path_params
-    return RunIdentifier(project=parameters["project"], domain=parameters["domain"], name=parameters["run"])
-
-
-def _action(request: Request) -> ActionIdentifier:
-    return ActionIdentifier(run=_run(request), name=request.path_params["action"])
-
-
-def _attempt(request: Request) -> int | None:
-    text = request.query_params.get("attempt", "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdecimal() or len(text) > 6:
-        raise InvalidArgument(f"attempt is {text[:40]!r}: use a number from 0", field="attempt")
-    return int(text)
 
 
 async def _reason(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
-from services.admin.http.api import ApiEndpoints
 from services.admin.http.blobs import BlobEndpoints
 from services.admin.http.errors import on_hangar_error, on_unknown_path
 from services.admin.http.guard import Guard
@@ -30,7 +30,7 @@ _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 def build_http_app(
     runs: Runs,
-    api: ApiEndpoints,
+    api: Sequence[Route],
     blobs: BlobEndpoints | None,
     public_url: str = "",
     token: Token | None = None,
@@ -39,7 +39,7 @@ def build_http_app(
 
     Args:
         runs: Knows which runs have a page.
-        api: JSON for the pages.
+        api: What the pages ask for.
         blobs: Objects, None when the blob store signs and serves by itself.
         public_url: Address of the HTTP port as clients see it. Requests may be for its host, beside loopback.
         token: What has to be shown. None: nothing.
@@ -69,7 +69,7 @@ def build_http_app(
         Route("/v2/domain/{domain}/project/{project}/runs/{name}", run_page),
         Route("/healthz", health),
         *login,
-        *api.routes,
+        *api,
         *(blobs.routes if blobs else ()),
         Mount("/static", _Static(directory=_STATIC)),
     ]

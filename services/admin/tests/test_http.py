@@ -3,6 +3,7 @@ import hashlib
 import json
 
 from hangar.admin.v1 import data_service_pb2 as messages
+from hangar.admin.v1 import run_service_pb2 as run_messages
 from hangar.core.v1.phase_pb2 import Phase
 from services.admin.tests.test_projects import refused
 from services.common import errors
@@ -190,6 +191,39 @@ async def test_only_our_own_pages_may_change_anything(world):
     action = await world.http("POST", f"{RUN}/x/actions/a0/abort", b"{}", Content_Type="application/json")
     assert action.json == {"accepted": True}
     assert world.scheduler.aborts == [("x", "from the page"), ("a0", "")]
+
+
+async def test_a_report_is_served_in_a_sandbox(world):
+    """A report is HTML that runs with no origin: the newest that there is, or that of the attempt asked for."""
+    run = await world.create("r")
+    url = f"{RUN}/r/actions/a0/report"
+    for number in (0, 1, 2):
+        world.scheduler.add_attempt(run, "a0", number)
+    assert (await world.http("GET", url)).json == {}
+    assert (await world.http("GET", f"{url}.html")).json["reason"] == "REPORT_NOT_FOUND"
+    assert isinstance(
+        await refused(world.runs.GetReport(run_messages.GetReportRequest(id=world.action(run)))),
+        errors.NotFound,
+    )
+    for number in (0, 1):
+        await world.blobs.put(f"runs/default/development/r/a0/{number}/report.html", b"<p>%d</p>" % number)
+    known = (await world.http("GET", url)).json
+    assert (known["attempt"], known["size"]) == (1, 8)
+    page = await world.http("GET", f"{url}.html")
+    assert (page.body, page.headers["content-type"]) == (b"<p>1</p>", "text/html; charset=utf-8")
+    policy = [part.split() for part in page.headers["content-security-policy"].split(";")]
+    [sandbox] = [part for part in policy if part[0] == "sandbox"]
+    assert "allow-scripts" in sandbox
+    assert not {"allow-same-origin", "allow-top-navigation", "allow-forms"} & set(sandbox)
+    assert (await world.http("GET", f"{url}.html?attempt=0")).body == b"<p>0</p>"
+    assert (await world.http("GET", f"{url}?attempt=2")).json == {}
+    assert (await world.http("GET", f"{RUN}/r/actions/none/report")).status == 404
+    answer = await world.runs.GetReport(run_messages.GetReportRequest(id=world.action(run)))
+    assert (answer.attempt, answer.size) == (1, 8)
+    direct = await world.http("GET", answer.url)
+    assert (direct.body, direct.headers["content-disposition"]) == (b"<p>1</p>", "attachment")
+    await world.blobs.put("runs/default/development/r/a0/1/report.html", b"<p>more</p>")
+    assert (await world.http("GET", url)).json["state"] != known["state"]
 
 
 async def test_watches_end_when_admin_stops(world):

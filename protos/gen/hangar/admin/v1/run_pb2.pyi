@@ -65,7 +65,7 @@ class Run(_message.Message):
     def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task_name: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., url: _Optional[str] = ..., action_count: _Optional[int] = ..., annotations: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., recovered_from: _Optional[str] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence", "cache_status", "cached_from", "links", "custom_context", "cache_reason", "kind", "wait")
+    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence", "cache_status", "cached_from", "links", "custom_context", "cache_reason", "kind", "wait", "has_report")
     class CustomContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class Action(_message.Message):
     CACHE_REASON_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    HAS_REPORT_FIELD_NUMBER: _ClassVar[int]
     id: _identifiers_pb2.ActionIdentifier
     parent: str
     task_name: str
@@ -119,7 +120,8 @@ class Action(_message.Message):
     cache_reason: str
     kind: _action_kind_pb2.ActionKind
     wait: Wait
-    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ..., cache_status: _Optional[_Union[_task_spec_pb2.CacheStatus, str]] = ..., cached_from: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., links: _Optional[_Iterable[_Union[_task_spec_pb2.Link, _Mapping]]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., cache_reason: _Optional[str] = ..., kind: _Optional[_Union[_action_kind_pb2.ActionKind, str]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ...) -> None: ...
+    has_report: bool
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ..., cache_status: _Optional[_Union[_task_spec_pb2.CacheStatus, str]] = ..., cached_from: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., links: _Optional[_Iterable[_Union[_task_spec_pb2.Link, _Mapping]]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., cache_reason: _Optional[str] = ..., kind: _Optional[_Union[_action_kind_pb2.ActionKind, str]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., has_report: _Optional[bool] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("until", "prompt", "schema_json")

@@ -276,3 +276,23 @@ class GetActionDataResponse(_message.Message):
     inputs_url: str
     outputs_url: str
     def __init__(self, inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., outputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., inputs_url: _Optional[str] = ..., outputs_url: _Optional[str] = ...) -> None: ...
+
+class GetReportRequest(_message.Message):
+    __slots__ = ("id", "attempt")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    id: _identifiers_pb2.ActionIdentifier
+    attempt: int
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ...) -> None: ...
+
+class GetReportResponse(_message.Message):
+    __slots__ = ("attempt", "size", "updated_at", "url")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    size: int
+    updated_at: _timestamp_pb2.Timestamp
+    url: str
+    def __init__(self, attempt: _Optional[int] = ..., size: _Optional[int] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., url: _Optional[str] = ...) -> None: ...

@@ -95,6 +95,11 @@ class RunServiceStub:
                 request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataRequest.SerializeToString,
                 response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataResponse.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/hangar.admin.v1.RunService/GetReport',
+                request_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer:
@@ -187,6 +192,13 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """Returns where to read the report of an action. NOT_FOUND (reason REPORT_NOT_FOUND) when there is none, or not yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -249,6 +261,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.GetActionData,
                     request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataRequest.FromString,
                     response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -576,6 +593,33 @@ class RunService:
             '/hangar.admin.v1.RunService/GetActionData',
             hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataRequest.SerializeToString,
             hangar_dot_admin_dot_v1_dot_run__service__pb2.GetActionDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.RunService/GetReport',
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_run__service__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

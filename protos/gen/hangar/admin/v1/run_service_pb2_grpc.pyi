@@ -61,6 +61,8 @@ class RunServiceStub:
     """
     GetActionData: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetActionDataRequest, _run_service_pb2.GetActionDataResponse]
     """Returns inputs and outputs of an action."""
+    GetReport: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetReportRequest, _run_service_pb2.GetReportResponse]
+    """Returns where to read the report of an action. NOT_FOUND (reason REPORT_NOT_FOUND) when there is none, or not yet."""
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
@@ -95,6 +97,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """
     GetActionData: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetActionDataRequest, _run_service_pb2.GetActionDataResponse]  # type: ignore[assignment]
     """Returns inputs and outputs of an action."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetReportRequest, _run_service_pb2.GetReportResponse]  # type: ignore[assignment]
+    """Returns where to read the report of an action. NOT_FOUND (reason REPORT_NOT_FOUND) when there is none, or not yet."""
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates, shows, watches and aborts runs and actions."""
@@ -198,5 +202,13 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.GetActionDataResponse, _abc.Awaitable[_run_service_pb2.GetActionDataResponse]]:
         """Returns inputs and outputs of an action."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _run_service_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.GetReportResponse, _abc.Awaitable[_run_service_pb2.GetReportResponse]]:
+        """Returns where to read the report of an action. NOT_FOUND (reason REPORT_NOT_FOUND) when there is none, or not yet."""
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
