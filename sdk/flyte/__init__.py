@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flyte import errors, models, remote, report
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
+    from flyte._build import build, build_images
     from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
     from flyte._context import TaskContext, ctx, group
     from flyte._current import current_domain, current_project
@@ -63,6 +64,8 @@ __all__ = [
     "Timeout",
     "VersionParameters",
     "__version__",
+    "build",
+    "build_images",
     "ctx",
     "current_domain",
     "current_project",
@@ -103,6 +106,8 @@ _OWNERS: dict[str, str] = {
     "Timeout": "_timeout",
     "VersionParameters": "_cache",
     "__version__": "_version",
+    "build": "_build",
+    "build_images": "_build",
     "ctx": "_context",
     "current_domain": "_current",
     "current_project": "_current",

@@ -30,8 +30,6 @@ NAMES: dict[str, str] = {
     "Trigger": _PARAMETERS["triggers"],
     "TriggerTime": _PARAMETERS["triggers"],
     "app": "apps are not built yet; run the server outside of the platform",
-    "build": "environments are built when a run first needs them",
-    "build_images": "environments are built when a run first needs them",
     "custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
     "durable": "call asyncio.sleep or datetime.now in a child task, whose result is kept",

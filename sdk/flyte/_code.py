@@ -6,10 +6,10 @@ bundle that the parent itself came in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,15 @@ class CodeIdentity:
         python_path: Directories inside the bundle that go on `sys.path`, relative to its root.
         version: Version of the code as people see it.
         main_module: Importable name of what runs as `__main__` here, None when that cannot be imported.
+        images: Definitions of images by the name of their environment, made where the run was started: a worker
+            has neither the author's files nor his configuration.
     """
 
     bundle_digest: str = ""
     python_path: tuple[str, ...] = (".",)
     version: str = ""
     main_module: str | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 _process = CodeIdentity()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from flyte._availability import refuse_parameters
@@ -129,6 +127,7 @@ class TaskEnvironment:
         self.reusable = reusable
         self.declared_in, self.declared_module = caller()
         self._image = _check_image(name, image)
+        self._is_default = self._image is None
         self._tasks: dict[str, TaskTemplate[Any, Any]] = {}
         self.depends_on: list[TaskEnvironment] = []
         if isinstance(depends_on, TaskEnvironment):
@@ -148,13 +147,13 @@ class TaskEnvironment:
 
     @property
     def include(self) -> tuple[str, ...]:
-        """Extra files for the code bundle, relative to `declared_in`: `include=` and the image's local files.
+        """Extra files for the code bundle, relative to `declared_in`."""
+        return self._include
 
-        A worker needs the image's files to describe the environment when it calls one of its tasks.
-        """
-        files = () if self._image is None else self._image.files
-        directory = Path(self.declared_in).absolute().parent
-        return (*self._include, *(os.path.relpath(file, directory) for file in files if file.exists()))
+    @property
+    def has_default_image(self) -> bool:
+        """True when nobody chose the image."""
+        return self._is_default
 
     @property
     def tasks(self) -> dict[str, TaskTemplate[Any, Any]]:

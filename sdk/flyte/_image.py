@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from flyte._availability import refuse
 from flyte._caller import caller
-from flyte._image_layers import Layer, LocalFile, Pairs, local_path, string_list
-from flyte._python_version import PythonVersion, allowed_python, python_text
-
-_REGISTRY = "leave it out: images are made where they are needed and are not pushed anywhere"
-_PLATFORM = "leave it out: images are made for the host that runs them"
-_NO_MOUNTS = "leave it out; package indexes are read with the settings of the host that builds"
+from flyte._image_checks import address, installer, named, secrets
+from flyte._image_definition import Resolved, resolve
+from flyte._image_layers import (
+    Layer,
+    LocalFile,
+    LocalFiles,
+    Pairs,
+    SecretMount,
+    Setting,
+    local_path,
+    string_list,
+)
+from flyte._python_version import PythonVersion, python_text
 
 StrPath = str | os.PathLike[str]
 
@@ -37,6 +43,8 @@ class Image:
 
     _base: Layer
     _layers: tuple[Layer, ...] = ()
+    _has_sdk: bool = True
+    _extendable: bool = True
 
     # -- constructors -----------------------------------------------------------------------------------
 
@@ -57,15 +65,15 @@ class Image:
         Args:
             python_version: `(3, 12)` or "3.12"; the version that runs this code unless set.
             flyte_version: Not available: tasks run with the SDK of their platform.
-            install_flyte: Not available, except True.
-            registry: Not available yet.
-            registry_secret: Not available yet.
+            install_flyte: False for an image without this SDK, which container tasks only can use.
+            registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
+            registry_secret: Not available: the image builder has credentials of its own.
             name: Name shown to people.
-            platform: Not available yet.
+            platform: Platforms of the hosts that run it, such as "linux/amd64".
 
         Raises:
             ValueError: The Python version cannot be read or is older than 3.10.
-            FeatureNotAvailableError: A parameter is set that is not built yet.
+            FeatureNotAvailableError: A parameter is set that is not available.
 
         Example:
             ```python
@@ -78,11 +86,10 @@ class Image:
                 f"{where}(flyte_version={flyte_version!r})",
                 "leave it out: tasks run with their platform's SDK",
             )
-        if not install_flyte:
-            raise refuse(f"{where}(install_flyte=False)", "leave it out: the worker is part of the SDK")
-        _refuse(where, registry=registry, registry_secret=registry_secret, platform=platform)
-        base = {"python": python_text(python_version), **_named(where, name)}
-        return cls(Layer.of("debian", **base))
+        base = named(where, name, registry, registry_secret, platform)
+        return cls(
+            Layer.of("debian", python=python_text(python_version), **base), _has_sdk=bool(install_flyte)
+        )
 
     @classmethod
     def from_base(cls, image_uri: str) -> Image:
@@ -99,16 +106,24 @@ class Image:
             image = flyte.Image.from_base("ghcr.io/team/base:1.4")
             ```
         """
-        return cls(Layer.of("image", uri=_uri("Image.from_base", image_uri)))
+        return cls(Layer.of("image", uri=address("Image.from_base", image_uri)))
 
     @classmethod
     def from_ref_name(cls, name: str = "default") -> Image:
-        """Not available yet: an image that the configuration names.
+        """An image that the configuration names.
+
+        Args:
+            name: Its name below `image.image_refs` of the configuration, or in `flyte run --image NAME=ADDRESS`.
 
         Raises:
-            FeatureNotAvailableError: Always.
+            ValueError: The name is empty; or, when the definition is needed, nothing has that name.
+
+        Example:
+            ```python
+            image = flyte.Image.from_ref_name("gpu")
+            ```
         """
-        raise refuse(f"Image.from_ref_name({name!r})", "write the address: Image.from_base(…)")
+        return cls(Layer.of("ref", ref=string_list("Image.from_ref_name", [name])[0]))
 
     @classmethod
     def from_uv_script(
@@ -131,20 +146,22 @@ class Image:
         Args:
             script: The script, usually `__file__`.
             name: Name shown to people.
-            registry: Not available yet.
-            registry_secret: Not available yet.
+            registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
+            registry_secret: Not available: the image builder has credentials of its own.
             python_version: `(3, 12)` or "3.12"; the version that runs this code unless set. The header's
                 `requires-python` must allow it.
             index_url: Package index instead of the default one.
             extra_index_urls: Further package indexes.
             pre: True to allow pre-releases.
             extra_args: Further arguments of the installer.
-            platform: Not available yet.
-            secret_mounts: Not available yet.
+            platform: Platforms of the hosts that run it, such as "linux/amd64".
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
+                host.
 
         Raises:
             ValueError: When the definition is needed: the script has no header, or a broken one.
-            FeatureNotAvailableError: A parameter is set that is not built yet.
+            FeatureNotAvailableError: A parameter is set that is not available.
 
         Example:
             ```python
@@ -152,21 +169,17 @@ class Image:
             ```
         """
         where = "Image.from_uv_script"
-        _refuse(
-            where,
-            registry=registry,
-            registry_secret=registry_secret,
-            platform=platform,
-            secret_mounts=secret_mounts,
-        )
         header = LocalFile(local_path(script, caller()[0]), "script")
         base = Layer.of(
             "debian",
             python=None if python_version is None else python_text(python_version),
-            **_named(where, name),
+            **named(where, name, registry, registry_secret, platform),
         )
         layer = Layer.of(
-            "pip", header=header, **_installer(where, index_url, extra_index_urls, pre, extra_args)
+            "pip",
+            header=header,
+            **installer(where, index_url, extra_index_urls, pre, extra_args),
+            **secrets(where, secret_mounts),
         )
         return cls(base, (layer,))
 
@@ -176,14 +189,17 @@ class Image:
     ) -> Image:
         """An image made of a Dockerfile. No layers can be added. Needs an engine with containers.
 
+        What it copies is taken from its directory, as `docker build` does, `.dockerignore` included. Python 3.10 or
+        newer must be in it; this SDK is added as a last layer.
+
         Args:
             file: The Dockerfile.
-            registry: Not available yet.
+            registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
             name: Name shown to people.
-            platform: Not available yet.
+            platform: Platforms of the hosts that run it, such as "linux/amd64".
 
         Raises:
-            FeatureNotAvailableError: A parameter is set that is not built yet.
+            FeatureNotAvailableError: A parameter is set that is not available.
 
         Example:
             ```python
@@ -191,9 +207,15 @@ class Image:
             ```
         """
         where = "Image.from_dockerfile"
-        _refuse(where, registry=registry, platform=platform)
-        dockerfile = LocalFile(local_path(file, caller()[0]), "text")
-        return cls(Layer.of("dockerfile", dockerfile=dockerfile, **_named(where, name)))
+        path = local_path(file, caller()[0])
+        return cls(
+            Layer.of(
+                "dockerfile",
+                dockerfile=LocalFile(path, "text"),
+                context=LocalFiles((path,), "context"),
+                **named(where, name, registry, None, platform),
+            )
+        )
 
     # -- layers: Python packages ------------------------------------------------------------------------
 
@@ -214,7 +236,9 @@ class Image:
             extra_index_urls: Further package indexes.
             pre: True to allow pre-releases.
             extra_args: Further arguments of the installer.
-            secret_mounts: Not available yet.
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
+                host.
 
         Raises:
             TypeError: A package is not a string.
@@ -226,9 +250,10 @@ class Image:
             ```
         """
         where = "Image.with_pip_packages"
-        _refuse(where, secret_mounts=secret_mounts)
-        installer = _installer(where, index_url, extra_index_urls, pre, extra_args)
-        return self._with("pip", packages=string_list(where, packages), **installer)
+        how = installer(where, index_url, extra_index_urls, pre, extra_args)
+        return self._with(
+            "pip", packages=string_list(where, packages), **how, **secrets(where, secret_mounts)
+        )
 
     def with_requirements(self, file: StrPath) -> Image:
         """Add the packages of a requirements file.
@@ -261,7 +286,7 @@ class Image:
         secret_mounts: Any = None,
         project_install_mode: Literal["dependencies_only", "install_project"] = "dependencies_only",
     ) -> Image:
-        """Add the locked packages of a uv project. Needs an engine with containers.
+        """Add the locked packages of a uv project, without its development dependencies.
 
         Args:
             pyproject_file: The `pyproject.toml`.
@@ -269,8 +294,8 @@ class Image:
             index_url: Package index instead of the default one.
             extra_index_urls: Further package indexes.
             pre: True to allow pre-releases.
-            extra_args: Further arguments of the installer.
-            secret_mounts: Not available yet.
+            extra_args: Further arguments of `uv export`, such as "--extra gpu".
+            secret_mounts: As in `with_pip_packages`.
             project_install_mode: "dependencies_only", or "install_project" to install the project too.
 
         Raises:
@@ -282,7 +307,6 @@ class Image:
             ```
         """
         where = "Image.with_uv_project"
-        _refuse(where, secret_mounts=secret_mounts)
         if project_install_mode not in ("dependencies_only", "install_project"):
             raise ValueError(
                 f"{where}: project_install_mode={project_install_mode!r} must be "
@@ -295,7 +319,13 @@ class Image:
             pyproject=LocalFile(pyproject, "text"),
             lock=LocalFile(lock, "text"),
             mode=project_install_mode,
-            **_installer(where, index_url, extra_index_urls, pre, extra_args),
+            **(
+                {}
+                if project_install_mode == "dependencies_only"
+                else {"source": LocalFiles((pyproject,), "project")}
+            ),
+            **installer(where, index_url, extra_index_urls, pre, extra_args),
+            **secrets(where, secret_mounts),
         )
 
     def with_poetry_project(
@@ -305,20 +335,21 @@ class Image:
         extra_args: str | None = None,
         secret_mounts: Any = None,
     ) -> Image:
-        """Add the locked packages of a Poetry project. Needs an engine with containers.
+        """Add the locked packages of a Poetry project.
 
         Args:
             pyproject_file: The `pyproject.toml`.
             poetry_lock: The lock file; `poetry.lock` beside it unless set.
-            extra_args: Further arguments of the installer.
-            secret_mounts: Not available yet.
+            extra_args: Further arguments of `poetry export`, such as "--only main".
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
+                host.
 
         Example:
             ```python
             image = flyte.Image.from_debian_base().with_poetry_project("pyproject.toml")
             ```
         """
-        _refuse("Image.with_poetry_project", secret_mounts=secret_mounts)
         pyproject = local_path(pyproject_file, caller()[0])
         lock = (
             local_path(poetry_lock, caller()[0])
@@ -330,6 +361,7 @@ class Image:
             pyproject=LocalFile(pyproject, "text"),
             lock=LocalFile(lock, "text"),
             extra_args=extra_args,
+            **secrets("Image.with_poetry_project", secret_mounts),
         )
 
     # -- layers: the rest -------------------------------------------------------------------------------
@@ -357,7 +389,9 @@ class Image:
 
         Args:
             *packages: Names, such as "ffmpeg".
-            secret_mounts: Not available yet.
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
+                host.
 
         Raises:
             ValueError: There is no package.
@@ -367,15 +401,17 @@ class Image:
             image = flyte.Image.from_debian_base().with_apt_packages("ffmpeg")
             ```
         """
-        _refuse("Image.with_apt_packages", secret_mounts=secret_mounts)
-        return self._with("apt", packages=string_list("Image.with_apt_packages", packages))
+        where = "Image.with_apt_packages"
+        return self._with("apt", packages=string_list(where, packages), **secrets(where, secret_mounts))
 
     def with_commands(self, commands: Sequence[str], secret_mounts: Any = None) -> Image:
         """Run shell commands while the image is made. Needs an engine with containers.
 
         Args:
             commands: One command per entry.
-            secret_mounts: Not available yet.
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
+                host.
 
         Raises:
             TypeError: It is a string instead of a list.
@@ -385,13 +421,13 @@ class Image:
             image = flyte.Image.from_debian_base().with_commands(["useradd worker"])
             ```
         """
-        _refuse("Image.with_commands", secret_mounts=secret_mounts)
+        where = "Image.with_commands"
         if isinstance(commands, str):
-            raise TypeError(f"Image.with_commands takes a list: with_commands([{commands!r}])")
-        return self._with("commands", commands=string_list("Image.with_commands", commands))
+            raise TypeError(f"{where} takes a list: with_commands([{commands!r}])")
+        return self._with("commands", commands=string_list(where, commands), **secrets(where, secret_mounts))
 
     def with_workdir(self, workdir: str) -> Image:
-        """Set the working directory. Needs an engine with containers.
+        """Set the working directory, for later layers and for tasks. Needs an engine with containers.
 
         Args:
             workdir: Absolute path inside the image.
@@ -407,11 +443,15 @@ class Image:
         return self._with("workdir", path=string_list("Image.with_workdir", [workdir])[0])
 
     def with_source_file(self, src: StrPath | Sequence[StrPath], dst: str = ".") -> Image:
-        """Copy files into the image. Needs an engine with containers. See also `include=`.
+        """Copy files into the image. Tasks find them in their working directory. See also `include=`.
 
         Args:
             src: File or files.
-            dst: Directory inside the image, relative to the working directory.
+            dst: Directory inside the image, relative to the working directory. An absolute one needs an engine
+                with containers.
+
+        Raises:
+            ValueError: When the definition is needed: a file does not exist, or two have one name.
 
         Example:
             ```python
@@ -419,42 +459,76 @@ class Image:
             ```
         """
         sources = [src] if isinstance(src, (str, os.PathLike)) else list(src)
-        files = [LocalFile(local_path(source, caller()[0]), "digest") for source in sources]
-        return self._with("source_file", sources=files, dst=str(dst))
+        paths = tuple(local_path(source, caller()[0]) for source in sources)
+        if not paths:
+            raise ValueError("Image.with_source_file needs at least one file")
+        return self._with(
+            "source_file",
+            names=[path.name for path in paths],
+            archive=LocalFiles(paths, "files"),
+            dst=string_list("Image.with_source_file(dst=…)", [dst])[0],
+        )
 
     def with_source_folder(self, src: StrPath, dst: str = ".", copy_contents_only: bool = False) -> Image:
-        """Copy a directory into the image. Needs an engine with containers.
+        """Copy a directory into the image, without caches, compiled Python files and `.git`.
 
         Args:
             src: Directory.
-            dst: Directory inside the image, relative to the working directory.
+            dst: Directory inside the image, relative to the working directory. An absolute one needs an engine
+                with containers.
             copy_contents_only: True to copy what is in the directory, not the directory itself.
+
+        Raises:
+            ValueError: When the definition is needed: it is no directory.
 
         Example:
             ```python
             image = flyte.Image.from_debian_base().with_source_folder("models", dst="/models")
             ```
         """
-        folder = LocalFile(local_path(src, caller()[0]), "digest")
+        folder = local_path(src, caller()[0])
+        form = "contents" if copy_contents_only else "folder"
         return self._with(
-            "source_folder", source=folder, dst=str(dst), contents_only=bool(copy_contents_only)
+            "source_folder",
+            names=[folder.name],
+            archive=LocalFiles((folder,), form),
+            dst=string_list("Image.with_source_folder(dst=…)", [dst])[0],
         )
 
     def with_code_bundle(
         self, copy_style: Literal["loaded_modules", "all"] = "loaded_modules", dst: str = "."
     ) -> Image:
-        """Not available yet: put the code into the image.
-
-        Raises:
-            FeatureNotAvailableError: Always.
-        """
-        raise refuse("Image.with_code_bundle", "leave it out: the code of a run is sent along as a bundle")
-
-    def with_dockerignore(self, path: StrPath) -> Image:
-        """Name a file of patterns that copies leave out. Needs an engine with containers.
+        """Put the code into the image, for runs with `copy_style="none"`; with others it is sent along.
 
         Args:
-            path: The `.dockerignore` file.
+            copy_style: "loaded_modules" for the imported modules, "all" for everything below the root directory.
+            dst: Directory inside the image, relative to the working directory.
+
+        Raises:
+            ValueError: The copy style is unknown.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_code_bundle()
+            ```
+        """
+        if copy_style not in ("loaded_modules", "all"):
+            raise ValueError(
+                f'Image.with_code_bundle: copy_style={copy_style!r} must be "loaded_modules" or "all"'
+            )
+        code = LocalFiles((Path(copy_style),), "code")
+        return self._with(
+            "code_bundle", archive=code, dst=string_list("Image.with_code_bundle(dst=…)", [dst])[0]
+        )
+
+    def with_dockerignore(self, path: StrPath) -> Image:
+        """Name a file of patterns, as in a `.dockerignore`, that copies of files and folders leave out.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: When the definition is needed: it cannot be read.
 
         Example:
             ```python
@@ -477,13 +551,13 @@ class Image:
         """The same layers on another base, Python version or under another name.
 
         Args:
-            registry: Not available yet.
-            registry_secret: Not available yet.
+            registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
+            registry_secret: Not available: the image builder has credentials of its own.
             name: Name shown to people.
             base_image: Address of another base image.
             python_version: Another Python version, for images with a Debian base.
             addl_layer: Not available: use a `with_…` method.
-            extendable: Not available yet.
+            extendable: False to refuse further layers.
 
         Raises:
             ValueError: A Python version is given for a base that is not Debian.
@@ -493,128 +567,97 @@ class Image:
             newer = image.clone(python_version=(3, 13))
             ```
         """
-        _refuse("Image.clone", registry=registry, registry_secret=registry_secret)
+        where = "Image.clone"
         if addl_layer is not None:
-            raise refuse("Image.clone(addl_layer=…)", "call a with_… method on the clone")
-        if extendable is not None:
-            raise refuse(f"Image.clone(extendable={extendable!r})", "leave it out: images can be extended")
+            raise refuse(f"{where}(addl_layer=…)", "call a with_… method on the clone")
         base = self._base
         if base_image is not None:
-            base = Layer.of("image", uri=_uri("Image.clone", base_image))
+            kept = {field: base.get(field) for field in ("name", "registry", "platform") if base.get(field)}
+            base = Layer.of("image", uri=address(where, base_image), **kept)
         if python_version is not None:
             if base.kind != "debian":
                 raise ValueError(
-                    "Image.clone: python_version needs a Debian base; another base brings its own Python"
+                    f"{where}: python_version needs a Debian base; another base brings its own Python"
                 )
             base = Layer.of("debian", **{**dict(base.fields), "python": python_text(python_version)})
-        if name is not None:
-            base = Layer.of(base.kind, **{**dict(base.fields), **_named("Image.clone", name)})
-        return replace(self, _base=base)
+        fields = named(where, name if name is not None else base.get("name"), registry, registry_secret)
+        base = Layer.of(base.kind, **{**dict(base.fields), **fields})
+        return replace(
+            self, _base=base, _extendable=self._extendable if extendable is None else bool(extendable)
+        )
 
     # -- definition -------------------------------------------------------------------------------------
 
     @property
     def uri(self) -> str:
-        """Address of the image, for images that were not changed after `from_base`.
+        """Address of the image. Of one that the platform makes, the backend is asked, and nothing is built.
 
         Raises:
-            FeatureNotAvailableError: The image is made by the platform and has no address yet.
+            flyte.errors.BaseRuntimeError: The backend does not answer, or refuses the definition.
         """
         if self._base.kind == "image" and not self._layers:
-            return str(dict(self._base.fields)["uri"])
-        raise refuse(
-            "Image.uri", "images have an address only in a registry; Image.digest identifies the definition"
-        )
+            return str(self._base.get("uri"))
+        from flyte._build import build
 
-    @cached_property
+        return build(self, dry_run=True).uri
+
+    @property
     def definition_json(self) -> str:
         """The definition as canonical JSON. Local files are read now.
 
         Raises:
             ValueError: A local file cannot be read, or does not hold what the layer needs.
         """
-        import json
-
-        base = self._base.definition()
-        layers = [layer.definition() for layer in self._layers]
-        for layer in layers:
-            required = layer.pop("requires_python", "")
-            if layer["kind"] == "pip" and "name" in layer:
-                name = layer.pop("name")
-                if base["python"] is not None or not required:
-                    continue
-                base["python"] = allowed_python(name, required)
-        if base["kind"] == "debian" and base["python"] is None:
-            base["python"] = python_text(None)
-        layers = [layer for layer in layers if layer["kind"] != "pip" or layer["packages"]]
-        return json.dumps(
-            {"base": base, "layers": layers}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
-
-    @cached_property
-    def digest(self) -> str:
-        """Hex BLAKE2b-128 of the definition: the identity of the image."""
-        import hashlib
-
-        return hashlib.blake2b(self.definition_json.encode(), digest_size=16).hexdigest()
+        return self.resolve(Setting()).definition_json
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The local files whose text the definition holds."""
-        return tuple(path for layer in (self._base, *self._layers) for path in layer.files())
+    def digest(self) -> str:
+        """Hex BLAKE2b-128 of the definition: the identity of the image."""
+        return self.resolve(Setting()).digest
+
+    def resolve(self, setting: Setting) -> Resolved:
+        """The definition, and the archives of local files that it names.
+
+        Args:
+            setting: What it depends on beside the image.
+
+        Raises:
+            ValueError: As `definition_json`; or a name is not in the configuration.
+        """
+        return resolve(self._base, self._layers, setting, has_sdk=self._has_sdk)
+
+    @property
+    def has_sdk(self) -> bool:
+        """False for an image that container tasks only can use."""
+        return self._has_sdk
+
+    @property
+    def code_directory(self) -> str:
+        """Directory that the code is in when it is not sent along, relative to the working directory."""
+        return next((str(layer.get("dst")) for layer in self._layers if layer.kind == "code_bundle"), ".")
+
+    def without_sdk(self) -> Image:
+        """The image for a container task: as it is, without Python and this SDK."""
+        return replace(self, _has_sdk=False)
+
+    @property
+    def secrets(self) -> tuple[SecretMount, ...]:
+        """The secrets that layers see while they are made."""
+        found = (mount for layer in self._layers for mount in layer.get("secret_mounts") or ())
+        return tuple(dict.fromkeys(found))
 
     def to_spec(self) -> dict[str, str]:
         """The `Image` of the task spec."""
-        return {"digest": self.digest, "definition_json": self.definition_json}
+        return self.resolve(Setting()).to_spec()
 
     def _with(self, kind: str, **fields: Any) -> Image:
         if self._base.kind == "dockerfile":
             raise ValueError(
                 f"an image of a Dockerfile takes no further layers: write the {kind} step into the file"
             )
+        if not self._extendable:
+            raise ValueError("this image takes no further layers: it was cloned with extendable=False")
         return replace(self, _layers=(*self._layers, Layer.of(kind, **fields)))
 
     def __repr__(self) -> str:
         return f"Image({' + '.join(layer.kind for layer in (self._base, *self._layers))})"
-
-
-def _refuse(where: str, **parameters: Any) -> None:
-    reasons = {
-        "registry": _REGISTRY,
-        "registry_secret": _REGISTRY,
-        "platform": _PLATFORM,
-        "secret_mounts": _NO_MOUNTS,
-    }
-    for name, value in parameters.items():
-        if value is not None:
-            raise refuse(f"{where}({name}={value!r})", reasons[name])
-
-
-def _named(where: str, name: str | None) -> dict[str, str]:
-    if name is None:
-        return {}
-    return {"name": string_list(f"{where}(name=…)", [name])[0]}
-
-
-def _uri(where: str, uri: object) -> str:
-    if not isinstance(uri, str):
-        raise TypeError(f"{where} takes the address of an image, not {uri!r}")
-    if not uri or any(character.isspace() for character in uri):
-        raise ValueError(f'{where}: {uri!r} is no address of an image: write one such as "python:3.12-slim"')
-    return uri
-
-
-def _installer(
-    where: str,
-    index_url: str | None,
-    extra_index_urls: Sequence[str] | str | None,
-    pre: bool,
-    extra_args: str | None,
-) -> dict[str, Any]:
-    extra = [extra_index_urls] if isinstance(extra_index_urls, str) else list(extra_index_urls or ())
-    return {
-        "index_url": None if index_url is None else string_list(where, [index_url])[0],
-        "extra_index_urls": string_list(where, extra) if extra else [],
-        "pre": bool(pre),
-        "extra_args": None if extra_args is None else string_list(where, [extra_args])[0],
-    }

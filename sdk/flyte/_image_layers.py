@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flyte._image_files import Archive, archive_of, files_below, ignoring
+
+_COPIES = re.compile(r"(?im)^\s*(?:COPY|ADD|RUN\s+--mount=type=bind)\b[^\n]*")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _SCRIPT_BLOCK = re.compile(r"(?m)^# /// script[ \t]*$\s(?P<content>(?:^#(?:| .*)$\s)+)^# ///[ \t]*$")
 
@@ -31,26 +34,66 @@ class Layer:
         frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         return cls(kind, tuple(frozen.items()))
 
-    def definition(self) -> dict[str, Any]:
+    def get(self, name: str) -> Any:
+        """A field, None when it is not set."""
+        return dict(self.fields).get(name)
+
+    def definition(self, setting: Setting) -> dict[str, Any]:
         """The layer as JSON data, local files read."""
         found: dict[str, Any] = {"kind": self.kind}
         for name, value in self.fields:
             if isinstance(value, LocalFile):
                 found.update(value.definition(name))
+            elif isinstance(value, LocalFiles):
+                archive = value.archive(setting)
+                if archive is not None:
+                    setting.archives.append(archive)
+                    found[name] = archive.definition()
             elif isinstance(value, tuple):
-                found[name] = [part.entry() if isinstance(part, LocalFile) else part for part in value]
+                found[name] = [part.entry() if isinstance(part, SecretMount) else part for part in value]
             elif isinstance(value, Pairs):
                 found[name] = dict(value.items)
             else:
                 found[name] = value
         return found
 
-    def files(self) -> Iterator[Path]:
-        """The local files whose text the definition holds."""
-        for _, value in self.fields:
-            for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, LocalFile) and part.form != "digest":
-                    yield part.path
+
+@dataclass
+class Setting:
+    """What a definition depends on beside the image itself.
+
+    Attributes:
+        refs: Addresses of images by the name that the configuration gives them.
+        root: Directory that holds the code; None when it is not known.
+        bakes_code: True to put the code into images that ask for it; False when it is sent along with runs.
+        dockerignore: Patterns of files that copies leave out.
+        archives: The archives that the definition names; filled while it is made.
+    """
+
+    refs: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+    bakes_code: bool = False
+    dockerignore: tuple[str, ...] = ()
+    archives: list[Archive] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """A secret that a layer sees while it is made.
+
+    Attributes:
+        key: Its name.
+        env: Environment variable that holds it; None for a file.
+        source: Environment variable of the caller that its value comes from.
+    """
+
+    key: str
+    env: str | None
+    source: str
+
+    def entry(self) -> dict[str, str]:
+        """What the definition holds of it."""
+        return {"key": self.key} if self.env is None else {"key": self.key, "env": self.env}
 
 
 @dataclass(frozen=True)
@@ -62,12 +105,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A local file or directory that a layer is made of.
+    """A local file whose text is part of the definition.
 
     Attributes:
         path: Where it is.
-        form: What the definition holds of it: "text", "requirements" (its lines), "script" (PEP 723) or
-            "digest".
+        form: What the definition holds of it: "text", "requirements" (its lines) or "script" (PEP 723).
     """
 
     path: Path
@@ -79,13 +121,78 @@ class LocalFile:
             return {"lines": requirement_lines(self.path), "name": self.path.name}
         if self.form == "script":
             return script_header(self.path)
-        return {name: self.entry()}
+        return {name: {"name": self.path.name, "text": read(self.path)}}
 
-    def entry(self) -> dict[str, Any]:
-        """Name of the file and its text or digest."""
-        if self.form == "digest":
-            return {"name": self.path.name, "sha256": _digest(self.path)}
-        return {"name": self.path.name, "text": read(self.path)}
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Local files that become an archive.
+
+    Attributes:
+        paths: Where they are.
+        form: "files" (each by its name), "folder" (under its own name), "contents" (of a folder), "project" (a
+            folder without what git ignores), "context" (what a Dockerfile copies), "code" (of the run: its
+            `paths` name the copy style).
+    """
+
+    paths: tuple[Path, ...]
+    form: str
+
+    def archive(self, setting: Setting) -> Archive | None:
+        """The archive, None when there is nothing to copy.
+
+        Raises:
+            ValueError: A file does not exist.
+        """
+        ignored = ignoring(setting.dockerignore)
+        if self.form == "files":
+            return archive_of(self._files(ignored))
+        [folder] = self.paths
+        if self.form == "folder":
+            return archive_of((f"{folder.name}/{name}", path) for name, path in files_below(folder, ignored))
+        if self.form == "contents":
+            return archive_of(files_below(folder, ignored))
+        if self.form == "context":
+            return _context(folder)
+        from flyte._bundle._root import check_root
+        from flyte._bundle._select import select_files
+
+        root = check_root(folder.parent if self.form == "project" else _code_root(setting))
+        style: Any = "all" if self.form == "project" else folder.name
+        found = select_files(root, style)
+        named = ((path.relative_to(root).as_posix(), path) for path in found)
+        return archive_of((name, path) for name, path in named if not ignored(name))
+
+    def _files(self, ignored: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
+        for path in self.paths:
+            if not path.exists():
+                raise ValueError(f"image: {path} does not exist")
+            if path.is_dir():
+                raise ValueError(f"image: {path} is a directory: use with_source_folder")
+            yield path.name, path
+
+
+def _code_root(setting: Setting) -> Path:
+    if setting.root is None:
+        raise ValueError(
+            "image: with_code_bundle needs the code of a run: use flyte.run, deploy or `flyte build`"
+        )
+    return setting.root
+
+
+def _context(dockerfile: Path) -> Archive | None:
+    """The files beside a Dockerfile, when it copies any."""
+    text = re.sub(r"\\\r?\n", " ", read(dockerfile))
+    copies = [line for line in _COPIES.findall(text) if "from=" not in line]
+    if not copies:
+        return None
+    from flyte._bundle._root import check_root
+
+    folder = check_root(dockerfile.absolute().parent)
+    own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    file = own if own.is_file() else folder / ".dockerignore"
+    lines = read(file).splitlines() if file.is_file() else []
+    return archive_of(files_below(folder, ignoring(lines, always=False)))
 
 
 def local_path(path: str | os.PathLike[str], declared_in: str) -> Path:
@@ -144,7 +251,9 @@ def script_header(path: Path) -> dict[str, Any]:
     packages, python = header.get("dependencies", []), header.get("requires-python", "")
     if not isinstance(packages, list) or not all(isinstance(package, str) for package in packages):
         raise ValueError(f"image: {path}: dependencies in the script's header must be a list of strings")
-    return {"packages": packages, "requires_python": python, "name": path.name}
+    found = {"packages": packages, "requires_python": python, "name": path.name}
+    newest = header.get("tool", {}).get("uv", {}).get("exclude-newer")
+    return found if newest is None else {**found, "exclude_newer": str(newest)}
 
 
 def string_list(what: str, values: Iterable[object]) -> list[str]:
@@ -164,25 +273,9 @@ def string_list(what: str, values: Iterable[object]) -> list[str]:
 def _toml(path: Path, text: str) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
-
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"image: {path}: the script's header is no valid TOML: {error}") from None
     else:
-        raise ValueError(f"image: reading {path} needs Python 3.11 or later")
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents below a directory."""
-    import hashlib
-
-    if not path.exists():
-        raise ValueError(f"image: {path} does not exist")
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    found = hashlib.sha256()
-    for file in sorted(part for part in path.rglob("*") if part.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        found.update(f"{file.relative_to(path).as_posix()}\0{content}\n".encode())
-    return found.hexdigest()
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"image: {path}: the script's header is no valid TOML: {error}") from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class Session:
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
         starts_backend: True to start the embedded backend when it is needed and does not run.
         api_key: Token that the backend demands; None for that of ``FLYTE_API_KEY``, if any.
+        own_images: Addresses of images by name, over those of the configuration.
     """
 
     config: Config = field(default_factory=Config)
@@ -42,8 +44,14 @@ class Session:
     sync_local_sys_paths: bool = True
     starts_backend: bool = True
     api_key: str | None = field(default=None, repr=False)
+    own_images: Mapping[str, str] = field(default_factory=dict)
     _client: Client | None = None
     _opening: asyncio.Lock | None = None
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Addresses of images by name."""
+        return {**self.config.image.image_refs, **self.own_images}
 
     @property
     def project(self) -> str:
@@ -195,8 +203,9 @@ async def init(
         http_proxy_url: Refused.
         storage: Refused: the backend's storage is used.
         batch_size: Refused.
-        image_builder: Refused: the backend prepares images.
-        images: Refused: see `image_builder`.
+        image_builder: Only "remote": the backend builds images.
+        images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
+            environments that name none, too.
         source_config_path: File that these settings came from, shown by `flyte get config`.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
         local_persistence: True to record local runs, for `flyte get run --local` and `flyte start tui`.
@@ -226,8 +235,7 @@ async def init(
         http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
         storage=(storage, _NO_STORAGE),
         batch_size=(batch_size, _NO_STORAGE),
-        image_builder=(image_builder, _NO_IMAGES),
-        images=(images, _NO_IMAGES),
+        image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),
     )
     _set_log_level(log_level)
@@ -243,7 +251,15 @@ async def init(
         local=LocalConfig(bool(local_persistence)),
         source=Path(source_config_path) if source_config_path is not None else None,
     )
-    install(Session(config, checked_root(root_dir), sync_local_sys_paths, api_key=api_key))
+    install(
+        Session(
+            config,
+            checked_root(root_dir),
+            sync_local_sys_paths,
+            api_key=api_key,
+            own_images=checked_images(images or {}),
+        )
+    )
 
 
 @immediate_twin
@@ -325,8 +341,9 @@ async def init_from_config(
         domain: Domain of new runs, over the file's.
         storage: Refused: the backend's storage is used.
         batch_size: Refused.
-        image_builder: Refused: the backend prepares images.
-        images: Refused: see `image_builder`.
+        image_builder: Only "remote": the backend builds images.
+        images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
+            environments that name none, too.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
 
     Raises:
@@ -345,15 +362,41 @@ async def init_from_config(
     refuse(
         storage=(storage, _NO_STORAGE),
         batch_size=(batch_size, _NO_STORAGE),
-        image_builder=(image_builder, _NO_IMAGES),
-        images=(images, _NO_IMAGES),
+        image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),
     )
     _set_log_level(log_level)
     config = path_or_config if isinstance(path_or_config, Config) else auto(path_or_config)
     task = TaskConfig(project or config.task.project, domain or config.task.domain)
-    config = Config(config.admin, task, config.local, config.source, config.overrides)
-    install(Session(config, checked_root(root_dir), sync_local_sys_paths))
+    config = replace(config, task=task)
+    install(
+        Session(config, checked_root(root_dir), sync_local_sys_paths, own_images=checked_images(images or ()))
+    )
+
+
+def checked_images(images: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
+    """Addresses of images by name.
+
+    Args:
+        images: Names and addresses, or texts such as "gpu=ghcr.io/team/gpu:1.4"; without a name it is "default".
+
+    Raises:
+        ValueError: One of them is none.
+    """
+    if isinstance(images, str):
+        images = [images]
+    pairs = images.items() if isinstance(images, Mapping) else [_name_and_address(each) for each in images]
+    for name, uri in pairs:
+        if not name or not isinstance(uri, str) or not uri or any(character.isspace() for character in uri):
+            raise ValueError(
+                f"images: {name!r}={uri!r} is no name and address of an image: write name=address"
+            )
+    return dict(pairs)
+
+
+def _name_and_address(text: str) -> tuple[str, str]:
+    name, separator, uri = text.partition("=")
+    return (name, uri) if separator else ("default", text)
 
 
 def _check_token(token: str) -> None:

@@ -118,7 +118,8 @@ def with_runcontext(
             `flyte.init_from_config`, else local.
         name: Name of the run; generated unless given.
         version: Version of the code; derived from its content unless given.
-        copy_style: "loaded_modules" bundles the imported modules, "all" everything below the root.
+        copy_style: "loaded_modules" bundles the imported modules, "all" everything below the root; "none" nothing:
+            the code is in the image (`Image.with_code_bundle`). That needs `version`.
         project: Project, the configured one unless given.
         domain: Domain, the configured one unless given.
         env_vars: Environment variables of every action, over those of its environment.
@@ -183,7 +184,7 @@ def with_runcontext(
         project=project,
         domain=domain,
         version=version,
-        copy_style=checked_copy_style(copy_style),
+        copy_style=checked_copy_style(copy_style, version),
         env_vars=_texts("env_vars", env_vars),
         labels=_texts("labels", labels),
         overwrite_cache=bool(overwrite_cache),

@@ -29,7 +29,7 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
         "environment": task.environment.name,
         "interface": _interface(task),
         "resources": task.resources.to_spec(),
-        "image": task.image.to_spec(),
+        "image": _image(task, identity),
         "code": {
             "bundle_digest": identity.bundle_digest,
             "module": module,
@@ -52,6 +52,18 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
     if task.reusable is not None:
         spec["reuse"] = task.reusable.to_spec()
     return spec
+
+
+def _image(task: TaskTemplate[Any, Any], identity: _code.CodeIdentity) -> dict[str, str]:
+    """The image of a task: as it was defined where the run was started, else as it is defined here."""
+    from flyte._image_definition import Resolved
+
+    if not task.image.has_sdk:
+        raise ValueError(
+            f"task {task.name} runs Python: its image must have the SDK (install_flyte=False is for container tasks)"
+        )
+    definition = identity.images.get(task.environment.name)
+    return task.image.to_spec() if definition is None else Resolved(definition).to_spec()
 
 
 def cacheable_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:

@@ -145,16 +145,6 @@ def test_the_declaring_file_anchors_included_files():
     assert Path(env.declared_in) == Path(__file__)
 
 
-def test_the_images_local_files_are_included(tmp_path):
-    """A worker has what it needs to describe its environment to the platform."""
-    (tmp_path / "requirements.txt").write_text("numpy\n")
-    image = flyte.Image.from_debian_base().with_requirements(tmp_path / "requirements.txt")
-    env = flyte.TaskEnvironment("e", image=image)
-    assert [(Path(env.declared_in).parent / path).resolve() for path in env.include] == [
-        (tmp_path / "requirements.txt").resolve()
-    ]
-
-
 def test_tasks_are_listed_by_qualified_name():
     """Environment, a dot, function."""
     env = flyte.TaskEnvironment("e")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
+import os
 import sys
+import tarfile
+from types import SimpleNamespace
 
 import pytest
 
 import flyte
 from flyte import Image
+from flyte._image_layers import Setting
 
 BASE = Image.from_debian_base(python_version=(3, 12))
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -116,7 +121,6 @@ def test_requirements_are_read_without_comments(tmp_path):
     assert definition(image)["layers"] == [
         {"kind": "requirements", "name": "requirements.txt", "lines": ["numpy==2.1", "scipy >=1.14", "--pre"]}
     ]
-    assert image.files == (file,)
 
 
 @pytest.mark.parametrize(
@@ -140,23 +144,121 @@ def test_missing_files_are_named(tmp_path):
 
 def test_paths_are_relative_to_the_declaring_file_then_the_working_directory(tmp_path, monkeypatch):
     """A project can be started from anywhere."""
-    assert BASE.with_source_file("test_image.py").definition_json
+    assert definition(BASE.with_source_file("test_image.py"))["layers"][0]["names"] == ["test_image.py"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "requirements.txt").write_text("numpy")
     assert definition(BASE.with_requirements("requirements.txt"))["layers"][0]["lines"] == ["numpy"]
 
 
 def test_copied_files_are_identified_by_content(tmp_path):
-    """Another content is another image."""
+    """Names and contents count, and nothing else: not times, not owners, not what is no source."""
     folder = tmp_path / "data"
-    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "__pycache__").mkdir(parents=True)
     (folder / "deep" / "a.txt").write_text("one")
     image = BASE.with_source_folder(folder, dst="/data").with_source_file(folder / "deep" / "a.txt")
     before = image.digest
     assert [layer["kind"] for layer in definition(image)["layers"]] == ["source_folder", "source_file"]
+    os.utime(folder / "deep" / "a.txt", (1, 1))
+    (folder / "deep" / "__pycache__" / "a.pyc").write_bytes(b"1")
+    assert image.digest == before
     (folder / "deep" / "a.txt").write_text("two")
-    changed = BASE.with_source_folder(folder, dst="/data").with_source_file(folder / "deep" / "a.txt")
-    assert changed.digest != before
+    assert image.digest != before
+
+
+def test_archives_are_what_definitions_say(tmp_path):
+    """The archive that is sent has the digest and the size of the definition, and the files by their names."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "models" / "run.sh").chmod(0o755)
+    resolved = BASE.with_source_folder(tmp_path / "models").resolve(Setting())
+    [archive] = resolved.archives
+    content = io.BytesIO()
+    archive.write(content)
+    said = json.loads(resolved.definition_json)["layers"][0]["archive"]
+    assert said == {
+        "sha256": hashlib.sha256(content.getvalue()).hexdigest(),
+        "size": len(content.getvalue()),
+    }
+    # The digest is that of every machine and Python version: it must never change.
+    assert said["sha256"] == "66221705a436e03fb01bdbcc3a7559da1590add7667f2896c5c38e7091ce62da"
+    content.seek(0)
+    with tarfile.open(fileobj=content) as found:
+        assert [(entry.name, entry.mode, entry.mtime) for entry in found] == [("models/run.sh", 0o755, 0)]
+
+
+def test_dockerignore_leaves_files_out(tmp_path):
+    """Patterns count as Docker counts them: from the top, and a later one wins."""
+    for name in ("keep.py", "drop.log", "logs/x.log", "logs/keep.log", "deep/drop.log"):
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / name).write_text(name)
+    (tmp_path / ".dockerignore").write_text("# comment\n*.log\nlogs\n!logs/keep.log\n")
+    image = BASE.with_dockerignore(tmp_path / ".dockerignore").with_source_folder(
+        tmp_path / "src", copy_contents_only=True
+    )
+    [archive] = image.resolve(Setting()).archives
+    assert [name for name, _ in archive.entries] == ["deep/drop.log", "keep.py", "logs/keep.log"]
+
+
+def test_a_dockerfile_takes_what_it_copies(tmp_path):
+    """Without a COPY nothing is sent; with one its directory, but for what `.dockerignore` names."""
+    (tmp_path / "Dockerfile").write_text("FROM a\nCOPY --from=b /x /x\nRUN true\n")
+    assert Image.from_dockerfile(tmp_path / "Dockerfile").resolve(Setting()).archives == ()
+    (tmp_path / "Dockerfile").write_text("FROM a\nCOPY . /app\n")
+    (tmp_path / "app.py").write_text("")
+    (tmp_path / "big.bin").write_text("")
+    (tmp_path / ".dockerignore").write_text("*.bin\n")
+    [archive] = Image.from_dockerfile(tmp_path / "Dockerfile").resolve(Setting()).archives
+    assert [name for name, _ in archive.entries] == [".dockerignore", "Dockerfile", "app.py"]
+
+
+def test_code_is_baked_in_when_it_is_not_sent(tmp_path):
+    """With a code bundle of the run the layer is left out, so that changed code changes no image."""
+    (tmp_path / "main.py").write_text("x = 1\n")
+    image = BASE.with_code_bundle("all", dst="src")
+    assert definition(image)["layers"] == []
+    [layer] = json.loads(image.resolve(Setting(root=tmp_path, bakes_code=True)).definition_json)["layers"]
+    assert (layer["kind"], layer["dst"]) == ("code_bundle", "src")
+    with pytest.raises(ValueError, match="needs the code of a run"):
+        image.resolve(Setting(bakes_code=True))
+
+
+def test_named_images_come_from_the_configuration():
+    """`from_ref_name` is the address that the configuration has; without one the error says where to put it."""
+    image = Image.from_ref_name("gpu").with_env_vars({"A": "1"})
+    found = json.loads(image.resolve(Setting(refs={"gpu": "ghcr.io/team/gpu:1"})).definition_json)
+    assert found["base"] == {"kind": "image", "uri": "ghcr.io/team/gpu:1"}
+    with pytest.raises(ValueError, match=r"Image name 'gpu' not found in config .*--image gpu=ADDRESS"):
+        image.resolve(Setting(refs={"cpu": "x"}))
+
+
+def test_secrets_are_named_and_never_held():
+    """A definition has keys and variables; the value is the caller's."""
+    secret = SimpleNamespace(key="pip-token", group=None, as_env_var=None, mount=None)
+    image = BASE.with_pip_packages("a", secret_mounts=secret).with_commands(["true"], secret_mounts="KEY")
+    assert [layer["secret_mounts"] for layer in definition(image)["layers"]] == [
+        [{"key": "pip-token", "env": "PIP_TOKEN"}],
+        [{"key": "KEY", "env": "KEY"}],
+    ]
+    assert [mount.source for mount in image.secrets] == ["PIP_TOKEN", "KEY"]
+    mounted = SimpleNamespace(key="netrc", group="pypi", as_env_var=None, mount="/etc/flyte/secrets")
+    layer = definition(BASE.with_commands(["true"], secret_mounts=[mounted]))["layers"][0]
+    assert layer["secret_mounts"] == [{"key": "pypi_netrc"}]
+
+
+def test_registry_and_platform_are_part_of_the_definition():
+    """They say where an image goes and for which hosts it is made."""
+    image = Image.from_debian_base((3, 12), registry="ghcr.io/team", name="ml", platform=("linux/amd64",))
+    assert definition(image)["base"] == {
+        "kind": "debian",
+        "python": "3.12",
+        "name": "ml",
+        "registry": "ghcr.io/team",
+        "platform": ["linux/amd64"],
+    }
+    assert definition(BASE.clone(registry="r:5000"))["base"]["registry"] == "r:5000"
+    assert json.loads(BASE.without_sdk().definition_json)["sdk"] is False
+    with pytest.raises(ValueError, match="takes no further layers"):
+        BASE.clone(extendable=False).with_env_vars({})
 
 
 def test_projects_and_dockerfiles_carry_their_text(tmp_path):
@@ -233,6 +335,15 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
+        (
+            lambda: Image.from_debian_base(registry="http://x"),
+            ValueError,
+            "registry='http://x' cannot be read",
+        ),
+        (lambda: Image.from_debian_base(platform="arm"), ValueError, "platform 'arm' cannot be read"),
+        (lambda: BASE.with_apt_packages("a", secret_mounts=[1]), TypeError, "secret_mounts takes keys"),
+        (lambda: BASE.with_code_bundle("some"), ValueError, "copy_style='some'"),  # type: ignore[arg-type]
+        (lambda: BASE.with_source_file([]), ValueError, "needs at least one file"),
         (lambda: Image.from_debian_base((2, 7)), ValueError, "too old: the SDK needs Python 3.10"),
         (lambda: Image.from_debian_base("three"), ValueError, "cannot be read: write"),
         (lambda: Image.from_debian_base((3,)), ValueError, "cannot be read"),
@@ -264,21 +375,9 @@ def test_wrong_values_are_refused(make, error, message):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Image.from_debian_base(registry="ghcr.io/team"),
         lambda: Image.from_debian_base(registry_secret="s"),
-        lambda: Image.from_debian_base(platform=("linux/arm64",)),
         lambda: Image.from_debian_base(flyte_version="2.0"),
-        lambda: Image.from_debian_base(install_flyte=False),
-        lambda: Image.from_ref_name("gpu"),
-        lambda: Image.from_uv_script("s.py", registry="r"),
-        lambda: Image.from_dockerfile("Dockerfile", registry="r", name="n"),
-        lambda: BASE.with_pip_packages("a", secret_mounts=["s"]),
-        lambda: BASE.with_apt_packages("a", secret_mounts=["s"]),
-        BASE.with_code_bundle,
-        lambda: BASE.clone(registry="r"),
         lambda: BASE.clone(addl_layer=object()),
-        lambda: BASE.clone(extendable=True),
-        lambda: BASE.uri,
     ],
 )
 def test_what_is_not_built_yet_is_refused_by_name(make):

@@ -15,6 +15,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = {
     messages.UPLOAD_KIND_CODE_BUNDLE: "code/{}.tar.gz",
     messages.UPLOAD_KIND_INPUTS: "inputs/{}.json",
+    messages.UPLOAD_KIND_BUILD_CONTEXT: "contexts/{}.tar",
 }
 _URL_TIME = timedelta(hours=1)
 _MOST = 1000
@@ -87,7 +88,9 @@ class Data:
     async def _upload(self, request: messages.UploadRequest) -> messages.Upload:
         template = _KEYS.get(request.kind)
         if template is None:
-            raise InvalidArgument("uploads.kind must be CODE_BUNDLE or INPUTS", field="uploads.kind")
+            raise InvalidArgument(
+                "uploads.kind must be CODE_BUNDLE, INPUTS or BUILD_CONTEXT", field="uploads.kind"
+            )
         _check_digest("uploads.sha256", request.sha256)
         self._check_size("uploads.size", request.size)
         key = template.format(request.sha256)

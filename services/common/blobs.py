@@ -34,7 +34,9 @@ _log = structlog.get_logger(__name__)
 # control characters, "\\", "#", and names that begin with a dot.
 _PART = r"(?!\.)[^/\\#\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 _KEY = re.compile(rf"{_PART}(/{_PART})*")
-_CONTENT_ADDRESSED = re.compile(r"(?:code/([0-9a-f]{64})\.tar\.gz|inputs/([0-9a-f]{64})\.json)")
+_CONTENT_ADDRESSED = re.compile(
+    r"(?:code/([0-9a-f]{64})\.tar\.gz|inputs/([0-9a-f]{64})\.json|contexts/([0-9a-f]{64})\.tar)"
+)
 _PIECE = 4 * 1024 * 1024
 _PART_BYTES, _PARTS_AT_ONCE = 5 * 1024 * 1024, 4
 """Of a multipart upload: so much of a stream is in memory, however long it is."""
@@ -71,7 +73,7 @@ def check_key(key: str) -> str:
 def sha256_of_key(key: str) -> str:
     """Returns the hex SHA-256 that the content of a content-addressed key must have, empty for other keys."""
     match = _CONTENT_ADDRESSED.fullmatch(key)
-    return (match[1] or match[2]) if match else ""
+    return (match[1] or match[2] or match[3]) if match else ""
 
 
 def check_sha256(content: bytes, expected: str) -> None:

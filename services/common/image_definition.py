@@ -11,122 +11,38 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from services.common.errors import InvalidArgument
+from services.common.image_layers import (
+    OWN_PACKAGES,
+    AptLayer,
+    Archive,
+    Base,
+    BuildSecret,
+    CommandsLayer,
+    CopyLayer,
+    DebianBase,
+    DockerfileBase,
+    EnvLayer,
+    ImageBase,
+    InstallLayer,
+    Layer,
+    ProjectLayer,
+    WorkdirLayer,
+    requirement_name,
+)
 
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _VERSION = re.compile(r"3\.\d{1,2}(\.\d+)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-OWN_PACKAGES = frozenset({"flyte", "hangar-sdk"})
-"""Requirements of these names stand for the SDK that every image and environment gets from its platform."""
-
-
-@dataclass(frozen=True, slots=True)
-class DebianBase:
-    """Debian with a Python version.
-
-    Attributes:
-        python: Version, such as "3.12" or "3.12.4".
-    """
-
-    python: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageBase:
-    """An existing container image.
-
-    Attributes:
-        uri: Its address.
-    """
-
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class InstallLayer:
-    """Python packages, of kind "pip" or "requirements".
-
-    Attributes:
-        requirements: What to install, in the form of a requirements file, without the platform's SDK.
-        index_url: Package index in place of the default one; may be empty.
-        extra_index_urls: Further package indexes.
-        pre: True to allow pre-releases.
-        extra_args: Further arguments of the installer, by the author.
-    """
-
-    requirements: tuple[str, ...]
-    index_url: str = ""
-    extra_index_urls: tuple[str, ...] = ()
-    pre: bool = False
-    extra_args: tuple[str, ...] = ()
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Arguments of `uv pip install` beside the requirements."""
-        arguments = ["--default-index", self.index_url] if self.index_url else []
-        for url in self.extra_index_urls:
-            arguments += ["--index", url]
-        if self.pre:
-            arguments += ["--prerelease", "allow"]
-        return (*arguments, *self.extra_args)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Normalised names of the packages that are asked for; lines without a name are left out."""
-        found = (requirement_name(line) for line in self.requirements)
-        return tuple(name for name in found if name)
-
-
-@dataclass(frozen=True, slots=True)
-class EnvLayer:
-    """Environment variables.
-
-    Attributes:
-        variables: Names and values.
-    """
-
-    variables: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class AptLayer:
-    """Debian packages.
-
-    Attributes:
-        packages: Their names.
-    """
-
-    packages: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CommandsLayer:
-    """Shell commands.
-
-    Attributes:
-        commands: The commands.
-    """
-
-    commands: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkdirLayer:
-    """The working directory.
-
-    Attributes:
-        path: Absolute path.
-    """
-
-    path: str
-
-
-Base: TypeAlias = DebianBase | ImageBase
-Layer: TypeAlias = InstallLayer | EnvLayer | AptLayer | CommandsLayer | WorkdirLayer
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
+_REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
+REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
+"""Host and port of a registry, and a path in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +52,18 @@ class Definition:
     Attributes:
         base: What it is based on.
         layers: What comes on top, in the author's order.
+        registry: Registry that the author names; empty for the platform's own.
+        repository: Name in that registry; empty for the usual one.
+        platforms: Platforms that the author names; empty for that of the host.
+        has_sdk: False for an image that only container tasks can use: without Python and the platform's SDK.
     """
 
     base: Base
     layers: tuple[Layer, ...] = ()
+    registry: str = ""
+    repository: str = ""
+    platforms: tuple[str, ...] = ()
+    has_sdk: bool = True
 
 
 def parse_definition(
@@ -177,18 +101,15 @@ def parse_definition(
         if fields.kind not in kinds:
             raise refuse(fields.where, fields.kind)
         parsed.append(_LAYERS[fields.kind](fields))
-    return Definition(parsed_base, tuple(parsed))
+    has_sdk = definition.get("sdk", True)
+    if not isinstance(has_sdk, bool):
+        _invalid("sdk", f"is {_shown(has_sdk)}", "it has to be true or false")
+    return Definition(parsed_base, tuple(parsed), *_destination(base), has_sdk)
 
 
 def definition_digest(text: str) -> str:
     """Returns the identity of a definition: hex BLAKE2b-128 of its text."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def requirement_name(line: str) -> str:
-    """Returns the normalised name of the package that a requirement asks for, empty when it has none."""
-    match = _NAME.match(line)
-    return re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
 
 
 class _Fields:
@@ -227,6 +148,48 @@ class _Fields:
                 _invalid(where, f"is {_shown(value)}", "it has to be one line of text")
         return tuple(values)
 
+    def words(self, name: str) -> tuple[str, ...]:
+        value = self.text(name, default="")
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            _invalid(f"{self.where}.{name}", f"is {value!r} ({error})", "mend the quotes")
+
+    def document(self, name: str) -> str:
+        value = self._fields.get(name)
+        if not isinstance(value, dict) or not isinstance(value.get("text"), str) or "\0" in value["text"]:
+            _invalid(f"{self.where}.{name}", f"is {_shown(value)}", "it has to be an object with a text")
+        return str(value["text"])
+
+    def archive(self, name: str, *, required: bool = True) -> Archive | None:
+        value = self._fields.get(name)
+        if value is None and not required:
+            return None
+        sha256, size = (value.get("sha256"), value.get("size")) if isinstance(value, dict) else (None, None)
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256) or not isinstance(size, int):
+            fix = "it has to be an object with the sha256 and the size of an uploaded archive"
+            _invalid(f"{self.where}.{name}", f"is {_shown(value)}", fix)
+        return Archive(sha256, size)
+
+    def secrets(self) -> tuple[BuildSecret, ...]:
+        values = self._fields.get("secret_mounts") or []
+        found = []
+        for number, value in enumerate(values if isinstance(values, list) else [values]):
+            key, variable = (
+                (value.get("key"), value.get("env", "")) if isinstance(value, dict) else (None, None)
+            )
+            if not isinstance(key, str) or not _SECRET.fullmatch(key):
+                _invalid(
+                    f"{self.where}.secret_mounts[{number}]",
+                    f"is {_shown(value)}",
+                    "it has to be an object with the key of a secret",
+                )
+            if not isinstance(variable, str) or (variable and not _VARIABLE.fullmatch(variable)):
+                where = f"{self.where}.secret_mounts[{number}].env"
+                _invalid(where, f"is {_shown(variable)}", "use the name of an environment variable")
+            found.append(BuildSecret(key, variable))
+        return tuple(found)
+
     def pairs(self, name: str) -> dict[str, str]:
         values = self._fields.get(name)
         if not isinstance(values, dict):
@@ -242,6 +205,19 @@ class _Fields:
         return dict(values)
 
 
+def _destination(base: _Fields) -> tuple[str, str, tuple[str, ...]]:
+    registry, name = base.text("registry", default="").rstrip("/"), base.text("name", default="")
+    if registry and not REGISTRY.fullmatch(registry):
+        _invalid("base.registry", f"is {registry!r}", "use a host and a path such as 'ghcr.io/team'")
+    if registry and name and not _REPOSITORY.fullmatch(name):
+        _invalid("base.name", f"is {name!r}", "use small letters, digits and '-' for an image in a registry")
+    platforms = base.texts("platform")
+    for number, platform in enumerate(platforms):
+        if not _PLATFORM.fullmatch(platform):
+            _invalid(f"base.platform[{number}]", f"is {platform!r}", "use one such as 'linux/amd64'")
+    return registry, name if registry else "", platforms
+
+
 def _debian(fields: _Fields) -> DebianBase:
     version = fields.text("python", default=f"{sys.version_info.major}.{sys.version_info.minor}")
     if not _VERSION.fullmatch(version):
@@ -249,21 +225,47 @@ def _debian(fields: _Fields) -> DebianBase:
     return DebianBase(version)
 
 
+def _dockerfile(fields: _Fields) -> DockerfileBase:
+    file = fields.document("dockerfile")
+    return DockerfileBase(file, fields.archive("context", required=False))
+
+
 def _install(fields: _Fields) -> InstallLayer:
     lines = fields.texts("packages" if fields.kind == "pip" else "lines")
     wanted = tuple(line for line in lines if line.strip() and requirement_name(line) not in OWN_PACKAGES)
-    extra = fields.text("extra_args", default="")
-    try:
-        extra_args = tuple(shlex.split(extra))
-    except ValueError as error:
-        _invalid(f"{fields.where}.extra_args", f"is {extra!r} ({error})", "mend the quotes")
+    return _installer(fields, wanted, fields.words("extra_args"))
+
+
+def _installer(fields: _Fields, wanted: tuple[str, ...], extra_args: tuple[str, ...]) -> InstallLayer:
     return InstallLayer(
         wanted,
         fields.text("index_url", default=""),
         fields.texts("extra_index_urls"),
         fields.flag("pre"),
         extra_args,
+        fields.text("exclude_newer", default=""),
+        fields.secrets(),
     )
+
+
+def _project(fields: _Fields) -> ProjectLayer:
+    is_uv = fields.kind == "uv_project"
+    mode = fields.text("mode", default="dependencies_only") if is_uv else "dependencies_only"
+    return ProjectLayer(
+        "uv" if is_uv else "poetry",
+        fields.document("pyproject"),
+        fields.document("lock"),
+        _installer(fields, (), ()),
+        fields.words("extra_args"),
+        fields.archive("source") if mode == "install_project" else None,
+    )
+
+
+def _copy(fields: _Fields) -> CopyLayer:
+    archive = fields.archive("archive")
+    assert archive is not None  # it is required
+    names = ", ".join(fields.texts("names")) or "the code"
+    return CopyLayer(archive, fields.text("dst", default="."), names)
 
 
 def _workdir(fields: _Fields) -> WorkdirLayer:
@@ -276,15 +278,25 @@ def _workdir(fields: _Fields) -> WorkdirLayer:
 _BASES: dict[str, Callable[[_Fields], Base]] = {
     "debian": _debian,
     "image": lambda fields: ImageBase(fields.text("uri")),
+    "dockerfile": _dockerfile,
 }
 _LAYERS: dict[str, Callable[[_Fields], Layer]] = {
     "pip": _install,
     "requirements": _install,
+    "uv_project": _project,
+    "poetry_project": _project,
+    "source_file": _copy,
+    "source_folder": _copy,
+    "code_bundle": _copy,
     "env": lambda fields: EnvLayer(fields.pairs("vars")),
-    "apt": lambda fields: AptLayer(fields.texts("packages", required=True)),
-    "commands": lambda fields: CommandsLayer(fields.texts("commands", required=True, lines=True)),
+    "apt": lambda fields: AptLayer(fields.texts("packages", required=True), fields.secrets()),
+    "commands": lambda fields: CommandsLayer(
+        fields.texts("commands", required=True, lines=True), fields.secrets()
+    ),
     "workdir": _workdir,
 }
+KINDS = frozenset((*_BASES, *_LAYERS))
+"""Kinds of bases and layers that there are."""
 
 
 def _has_controls(value: str) -> bool:

@@ -29,11 +29,13 @@ from services.common.errors import FailedPrecondition, Unavailable
 from services.common.serve import GrpcServer, build_server, join_address
 from services.common.tracing import Tracing
 from services.embedded.backend_file import BackendFile, remove_backend_file
+from services.embedded.environment_images import EnvironmentMaker
 from services.embedded.lock import DirectoryLock
 from services.embedded.settings import GRPC_PORT, HTTP_PORT, Settings
 from services.embedded.token import token_path
 from services.executor.app import ExecutorApp
 from services.executor.engine import make_engine
+from services.executor.environments import Environments
 from services.executor.settings import Settings as ExecutorSettings
 from services.image_builder.app import ImageBuilderApp
 from services.image_builder.settings import Settings as ImageBuilderSettings
@@ -141,7 +143,7 @@ class Backend:
         clock.note("admin and HTTP")
         server.add([*scheduler.registrations, *admin.registrations])
         settings = ExecutorSettings.load(scheduler=address, blobs=admin_settings.blobs or None, **shared)
-        await self._start_builder_and_apps(server, shared, settings.engine)
+        await self._start_builder_and_apps(server, shared, settings)
         clock.note("image builder and app serving")
         executor = None
         if self._settings.executor:
@@ -161,10 +163,18 @@ class Backend:
         return admin
 
     async def _start_builder_and_apps(
-        self, server: GrpcServer, shared: dict[str, object], engine: str
+        self, server: GrpcServer, shared: dict[str, object], executor: ExecutorSettings
     ) -> None:
-        # The process engine makes environments by itself: images need Docker only when somebody asks for one.
-        builder = ImageBuilderApp(ImageBuilderSettings.load(**shared), check_at_start=engine == "docker")
+        # Where tasks run as processes images are environments; Docker is needed when a joined host asks for it.
+        environments = None
+        if executor.engine == "process" and self._settings.executor:
+            state = executor.state_dir.absolute() / "environments"
+            environments = EnvironmentMaker(Environments(state, blobs_url=executor.blobs_url))
+        builder = ImageBuilderApp(
+            ImageBuilderSettings.load(blobs=executor.blobs_url, **shared),
+            environments,
+            check_at_start=executor.engine == "docker",
+        )
         self._stack.push_async_callback(builder.stop)
         await builder.start()
         apps = AppServingApp(AppServingSettings.load(**shared))

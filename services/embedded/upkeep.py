@@ -22,6 +22,8 @@ from services.embedded.backend_file import read_backend_file
 from services.embedded.doctor import Finding, examine
 from services.embedded.lock import DirectoryLock, is_held
 from services.embedded.settings import Settings
+from services.image_builder import migrations as builder_migrations
+from services.image_builder.settings import Settings as ImageBuilderSettings
 from services.ledger import migrations as ledger_migrations
 from services.scheduler.settings import Settings as SchedulerSettings
 
@@ -29,7 +31,7 @@ _ANSWER_SECONDS = 5.0
 
 
 def migrate_databases(data_dir: Path | None, database: str | None = None) -> list[str]:
-    """Brings ledger and admin's database to this version.
+    """Brings the ledger, admin's database and the record of image builds to this version.
 
     SQLite files must not be in use. With PostgreSQL services may run: a newer schema serves older services.
 
@@ -46,10 +48,12 @@ def migrate_databases(data_dir: Path | None, database: str | None = None) -> lis
     given = {"data_dir": data_dir} if data_dir else {}
     ledger = database or SchedulerSettings.load(**given).database
     admin = database or AdminSettings.load(**given).database
+    builds = database or ImageBuilderSettings.load(**given).database
     directory = Settings.load(data_dir=data_dir).data_dir.expanduser().absolute()
     packages: list[tuple[str | Path, ModuleType]] = [
         (ledger or directory / "ledger.db", ledger_migrations),
         (admin or directory / "admin.db", admin_migrations),
+        (builds or directory / "image-builder.db", builder_migrations),
     ]
     lock = None
     if any(is_sqlite(where) for where, _ in packages):

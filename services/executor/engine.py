@@ -17,7 +17,12 @@ def make_engine(settings: Settings) -> Engine:
         return FakeEngine()
     if settings.engine == "process":
         return ProcessEngine(
-            ProcessEngineOptions(settings.state_dir.absolute(), orphan_ttl=settings.orphan_ttl)
+            ProcessEngineOptions(
+                settings.state_dir.absolute(),
+                orphan_ttl=settings.orphan_ttl,
+                blobs_url=settings.blobs_url,
+                keep_environments=settings.keep_environments,
+            )
         )
     return _docker_engine(settings)
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from services.common.errors import InvalidArgument
-from services.common.image_definition import DebianBase, EnvLayer, InstallLayer, parse_definition
+from services.common.image_definition import KINDS, parse_definition
+from services.common.image_layers import (
+    CopyLayer,
+    DebianBase,
+    EnvLayer,
+    InstallLayer,
+    ProjectLayer,
+    secrets_of,
+)
 from services.executor.engines.base import ImageFailedError
 
-_KINDS = frozenset({"debian", "pip", "requirements", "env"})
-
-
-@dataclass(frozen=True, slots=True)
-class Install:
-    """One run of the package installer.
-
-    Attributes:
-        requirements: What to install, in the form of a requirements file.
-        arguments: Further arguments of the installer: indexes, pre-releases, the author's own.
-    """
-
-    requirements: tuple[str, ...]
-    arguments: tuple[str, ...] = ()
+_KINDS = KINDS - {"image", "dockerfile", "apt", "commands", "workdir"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +26,18 @@ class EnvironmentPlan:
 
     Attributes:
         python: Version, such as "3.12".
-        installs: Runs of the installer, in the order of the layers.
+        layers: What to install and to copy, in the order of the layers.
         env_vars: Environment variables of processes that run in it.
     """
 
     python: str
-    installs: tuple[Install, ...] = ()
+    layers: tuple[InstallLayer | ProjectLayer | CopyLayer, ...] = ()
     env_vars: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> bool:
+        """True when it has files of the author."""
+        return any(isinstance(layer, CopyLayer) for layer in self.layers)
 
 
 def plan(definition_json: str) -> EnvironmentPlan:
@@ -52,21 +53,36 @@ def plan(definition_json: str) -> EnvironmentPlan:
             "InvalidImageDefinition", f"the image definition cannot be read: {error.message}"
         ) from error
     assert isinstance(definition.base, DebianBase)
-    installs: list[Install] = []
+    if not definition.has_sdk:
+        raise _needs("an image without the SDK (install_flyte=False, or of a container task)")
+    layers: list[InstallLayer | ProjectLayer | CopyLayer] = []
     env_vars: dict[str, str] = {}
-    for layer in definition.layers:
+    for number, layer in enumerate(definition.layers):
         if isinstance(layer, EnvLayer):
             env_vars.update(layer.variables)
-        elif isinstance(layer, InstallLayer):
-            installs.append(Install(layer.requirements, layer.arguments))
-    return EnvironmentPlan(definition.base.python, tuple(installs), env_vars)
+        elif isinstance(layer, CopyLayer) and not _is_inside(layer.destination):
+            raise _needs(f"layers[{number}], which copies {layer.what} to {layer.destination!r},")
+        elif isinstance(layer, InstallLayer | ProjectLayer | CopyLayer):
+            layers.append(layer)
+    for secret in secrets_of(definition.layers):
+        if not secret.variable:
+            raise _needs(f"the secret {secret.key!r} as a file")
+    return EnvironmentPlan(definition.base.python, tuple(layers), env_vars)
+
+
+def _is_inside(destination: str) -> bool:
+    return not PurePosixPath(destination).is_absolute() and ".." not in PurePosixPath(destination).parts
 
 
 def _needs_docker(where: str, kind: str) -> ImageFailedError:
-    what = f"image base {kind!r}" if where == "base" else f"layer {kind!r}"
+    return _needs(f"image base {kind!r}" if where == "base" else f"layer {kind!r}")
+
+
+def _needs(what: str) -> ImageFailedError:
     return ImageFailedError(
         "UnsupportedLayer",
-        f"{what} needs the Docker engine; the process engine runs tasks in Python environments and gives "
-        "Python packages (with_pip_packages, with_requirements) and environment variables (with_env_vars). "
-        "Leave it out, or run this on a host with the Docker engine",
+        f"{what} needs the Docker engine; the process engine runs tasks in Python environments and gives Python "
+        "packages (with_pip_packages, with_requirements, with_uv_project, with_poetry_project), files below the "
+        "working directory (with_source_file, with_source_folder, with_code_bundle) and environment variables "
+        "(with_env_vars). Leave it out, or run this on a host with the Docker engine",
     )

@@ -13,24 +13,32 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import uv
 
-from services.common import disk
+from services.common import archives, disk
+from services.common.blobs import BlobStore
+from services.common.errors import NotFound, ResourceExhausted
+from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageFailedError, Progress
-from services.executor.environment_plan import EnvironmentPlan, Install, plan
+from services.executor.environment_plan import EnvironmentPlan, plan
 from services.executor.file_lock import file_lock, is_locked
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key: a change of how environments are made makes new ones."""
 _SHOWN_LINES = 15
 _NOISE = ("Activate with", "Creating virtual environment", "Using ")
 """Lines of `uv` that name a place that will not exist for long."""
 _BUILDING = ".building-"
+_IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
+"""Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
 _OVERRIDES = "flyte; sys_platform == 'never'\nhangar-sdk; sys_platform == 'never'\n"
 """A requirement of these names, of the author or of a package, installs nothing: the SDK is there already."""
 
@@ -54,6 +62,11 @@ class Environment:
         """Its interpreter."""
         return self.path / "bin" / "python"
 
+    @property
+    def files(self) -> Path:
+        """Directory of the author's files."""
+        return self.path / "files"
+
 
 class Environments:
     """Makes and keeps environments below one directory.
@@ -61,11 +74,13 @@ class Environments:
     Args:
         directory: Where they are.
         sdk: The SDK that goes into each; that of this installation when not given.
+        blobs_url: URL of the blob store, which has files of authors; empty where there are none.
     """
 
-    def __init__(self, directory: Path, sdk: SdkLayer | None = None) -> None:
+    def __init__(self, directory: Path, sdk: SdkLayer | None = None, blobs_url: str = "") -> None:
         self._directory = directory
         self._sdk = sdk or SdkLayer()
+        self._blobs_url = blobs_url
         self._builds: dict[str, _Build] = {}
 
     async def ensure(self, definition_json: str, progress: Progress) -> Environment:
@@ -78,10 +93,10 @@ class Environments:
         Raises:
             ImageFailedError: It cannot be made. Nothing is left, and a later call tries again.
         """
-        wanted = plan(definition_json)
-        key = await asyncio.to_thread(self._key, wanted)
-        environment = Environment(key, self._directory / key, dict(wanted.env_vars))
+        environment, wanted = await self.described(definition_json)
+        key = environment.key
         if environment.python.exists():
+            await asyncio.to_thread(_touch, environment.path)
             return environment
         build = self._builds.get(key)
         if build is None:
@@ -93,6 +108,51 @@ class Environments:
         build.listeners.append(progress)
         await asyncio.shield(build.task)
         return environment
+
+    async def described(self, definition_json: str) -> tuple[Environment, EnvironmentPlan]:
+        """Returns what the environment of a definition is or would be, and how it is made.
+
+        Raises:
+            ImageFailedError: It is no definition, or not one for this engine.
+        """
+        wanted = plan(definition_json)
+        key = await asyncio.to_thread(self._key, wanted)
+        environment = Environment(key, self._directory / key, dict(wanted.env_vars))
+        if wanted.copies:
+            environment.env_vars[_IMAGE_DIRECTORY] = str(environment.files)
+        return environment, wanted
+
+    def find(self, key: str) -> Path | None:
+        """Returns the directory of an environment that is ready, None when there is none."""
+        path = self._directory / key
+        return path if (path / "bin" / "python").exists() else None
+
+    def ready(self) -> list[str]:
+        """Returns the keys of the environments that are ready."""
+        return [path.name for path in self._directory.glob("*") if self.find(path.name)]
+
+    async def remove(self, key: str) -> bool:
+        """Removes an environment. Returns False, and leaves it, while a process runs in it."""
+        async with file_lock(self._lock_path(key)):
+            path = self._directory / key
+            if not path.exists():
+                return True
+            if path in await asyncio.to_thread(_in_use, self._directory):
+                return False
+            doomed = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{key}-", dir=self._directory))
+            path.replace(doomed / "environment")
+            await asyncio.to_thread(shutil.rmtree, doomed, ignore_errors=True)
+            return True
+
+    async def remove_unused(self, seconds: float) -> list[str]:
+        """Removes the environments that nothing was started in for so long. Returns their keys."""
+        limit = time.time() - seconds
+        removed = []
+        for key in await asyncio.to_thread(self.ready):
+            path = self._directory / key
+            if path.stat().st_mtime <= limit and await self.remove(key):
+                removed.append(key)
+        return removed
 
     async def close(self) -> None:
         """Stops what is being made; nothing of it is left."""
@@ -114,7 +174,7 @@ class Environments:
         content = [
             _FORMAT,
             wanted.python,
-            [[list(install.requirements), list(install.arguments)] for install in wanted.installs],
+            [repr(layer) for layer in wanted.layers],
             self._sdk.digest,
             list(self._sdk.requirements),
         ]
@@ -127,6 +187,7 @@ class Environments:
         async with file_lock(self._lock_path(environment.key)):
             if environment.python.exists():
                 return
+            self._directory.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{environment.key}-", dir=self._directory))
             try:
                 await self._fill(draft / "environment", wanted, build.say)
@@ -157,27 +218,84 @@ class Environments:
             raise await _no_python(wanted.python, created)
         overrides = path / "overrides.txt"
         overrides.write_text(_OVERRIDES)
-        installs = wanted.installs or (Install(()),)
-        for install in installs:
+        layers = wanted.layers
+        if all(isinstance(layer, CopyLayer) for layer in layers):
+            layers = (InstallLayer(()), *layers)  # what the SDK needs
+        last = [layer for layer in layers if not isinstance(layer, CopyLayer)][-1]
+        for layer in layers:
             # Bytecode is made once, at the end: a later layer may replace files of an earlier one.
-            compiling = ("--compile-bytecode",) if install is installs[-1] else ()
-            await self._install(
-                path, replace(install, arguments=(*install.arguments, *compiling)), overrides, progress
-            )
+            compiling = ("--compile-bytecode",) if layer is last else ()
+            if isinstance(layer, CopyLayer):
+                progress(f"copying {layer.what} to {layer.destination}")
+                await self._unpack(layer.archive, path / "files" / layer.destination)
+            elif isinstance(layer, ProjectLayer):
+                await self._install_project(path, layer, overrides, progress, compiling)
+            else:
+                await self._install(path, layer, overrides, progress, compiling)
         site_packages = next(path.glob("lib/python3*/site-packages"))
         await asyncio.to_thread(self._sdk.copy_into, site_packages)
 
-    async def _install(self, path: Path, install: Install, overrides: Path, progress: Progress) -> None:
+    async def _install(
+        self,
+        path: Path,
+        layer: InstallLayer,
+        overrides: Path,
+        progress: Progress,
+        more: Sequence[str] = (),
+        what: str = "",
+    ) -> None:
         requirements = path / "requirements.txt"
-        requirements.write_text("\n".join((*install.requirements, *self._sdk.requirements)) + "\n")
+        requirements.write_text("\n".join((*layer.requirements, *self._sdk.requirements)) + "\n")
         command = ["pip", "install", "--python", str(path / "bin" / "python")]
         files = ["--requirements", str(requirements), "--overrides", str(overrides)]
-        done = await _run_uv([*command, *files, *install.arguments], progress)
+        environ = _secrets(layer)
+        done = await _run_uv([*command, *files, *layer.arguments, *more], progress, environ)
         if done.code:
-            names = ", ".join(install.requirements) or "the SDK's own requirements"
+            names = what or ", ".join(layer.requirements) or "the SDK's own requirements"
             raise ImageFailedError(
-                "ImageBuildError", f"the packages of the image cannot be installed ({names}):\n{done.shown}"
+                "ImageBuildError",
+                f"the packages of the image cannot be installed ({names}, exit code {done.code}):\n{done.shown}",
             )
+
+    async def _install_project(
+        self, path: Path, layer: ProjectLayer, overrides: Path, progress: Progress, more: Sequence[str]
+    ) -> None:
+        """Installs what a lock file names, and the project itself when it is asked for."""
+        directory = path / "project"
+        if layer.source is not None:
+            await self._unpack(layer.source, directory)
+        directory.mkdir(exist_ok=True)
+        (directory / "pyproject.toml").write_text(layer.pyproject)
+        (directory / layer.lock_name).write_text(layer.lock)
+        output, python = path / "locked.txt", str(path / "bin" / "python")
+        environ = {"UV_PROJECT_ENVIRONMENT": str(path / "none")} | _secrets(layer.install)
+        command = layer.export("uv", str(directory), str(output), python)
+        exported = await _run_uv(command[1:], progress, environ)
+        if exported.code:
+            raise ImageFailedError(
+                "ImageBuildError",
+                f"what {layer.lock_name} locks cannot be read (exit code {exported.code}):\n{exported.shown}",
+            )
+        locked = ("--requirements", str(output))
+        await self._install(path, layer.install, overrides, progress, (*locked, *more), layer.lock_name)
+        if layer.source is not None:
+            arguments = ("--no-deps", *more, str(directory))
+            await self._install(path, layer.install, overrides, progress, arguments, "the project")
+        await asyncio.to_thread(shutil.rmtree, directory)
+
+    async def _unpack(self, archive: Archive, place: Path) -> None:
+        file = place.parent / f"{archive.sha256}.tar"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            await BlobStore(self._blobs_url).get_file(archive.key, file, sha256=archive.sha256)
+            await asyncio.to_thread(archives.unpack, file, place)
+        except NotFound as error:
+            message = f"files of the image ({archive.key}) were not uploaded: run it again with this version of flyte"
+            raise ImageFailedError("FilesMissing", message) from error
+        except ResourceExhausted as error:
+            raise ImageFailedError("DiskFull", error.message) from error
+        finally:
+            file.unlink(missing_ok=True)
 
 
 class _Build:
@@ -210,8 +328,40 @@ def _interpreter(version: str) -> str:
     return executable if version == own and executable else version
 
 
-async def _run_uv(arguments: Sequence[str], progress: Progress) -> _Finished:
+def _secrets(layer: InstallLayer) -> dict[str, str]:
+    """The secrets that an installer sees: variables of this process, under the name that the layer gives them."""
+    missing = next((each for each in layer.secrets if not os.environ.get(each.variable)), None)
+    if missing is not None:
+        raise ImageFailedError(
+            "SecretMissing",
+            f"the image needs the secret {missing.key!r} while it is made: set the environment variable "
+            f"{missing.variable} where the backend runs, and start it again",
+        )
+    return {secret.variable: os.environ[secret.variable] for secret in layer.secrets}
+
+
+def _touch(path: Path) -> None:
+    """Notes that an environment is used."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _in_use(directory: Path) -> set[Path]:
+    """The environments below a directory that processes run in."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        for word in process.info["cmdline"] or ():
+            path = Path(word)
+            if path.is_relative_to(directory):
+                found.add(directory / path.relative_to(directory).parts[0])
+    return found
+
+
+async def _run_uv(
+    arguments: Sequence[str], progress: Progress, more: Mapping[str, str] | None = None
+) -> _Finished:
     environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    environ.update(more or {})
     environ["NO_COLOR"] = "1"
     process = await asyncio.create_subprocess_exec(
         uv.find_uv_bin(),

@@ -71,6 +71,8 @@ class Settings(ServiceSettings):
     """What the Docker engine's host calls the state directory, for an executor in a container. Found out by default."""
     image_builder: str = ""
     """Address of the image builder, for the Docker engine. That of the scheduler by default."""
+    keep_environments: float = Field(14 * 86400, ge=0)
+    """Seconds after which the process engine removes an environment that no worker was started in; 0 for never."""
     network: Literal["none", "outside"] = "none"
     """What tasks in containers reach: nothing, or what is neither private nor the platform's."""
     network_allow: tuple[IPv4Network, ...] = ()

@@ -8,17 +8,23 @@ from collections.abc import Sequence
 import structlog
 
 from hangar.image.v1.image_service_pb2_grpc import add_ImageServiceServicer_to_server
+from services.common.blobs import BlobStore
 from services.common.clock import SystemClock
 from services.common.data_directory import prepare_directory
+from services.common.db import migrate, writer_engine
 from services.common.errors import FailedPrecondition, HangarError
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration
+from services.image_builder import migrations
 from services.image_builder.buildkit import BuildKit
+from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
 from services.image_builder.engine import BuilderEngine
+from services.image_builder.makers import Maker
 from services.image_builder.service import ImageBuilds
 from services.image_builder.servicer import ImageServicer
 from services.image_builder.settings import Settings
+from services.image_builder.store import Store
 
 _log = structlog.get_logger(__name__)
 
@@ -28,20 +34,29 @@ class ImageBuilderApp:
 
     Args:
         settings: Settings.
+        environments: Makes Python environments, where tasks run as processes.
         check_at_start: True to refuse to start without engine and builder. False to start, and to say what is
-            missing when an image is asked for: a laptop needs neither until then.
+            missing when a container image is asked for: a laptop needs neither until then.
 
     Raises:
         HangarError: The data directory cannot be used.
     """
 
-    def __init__(self, settings: Settings, *, check_at_start: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, environments: Maker | None = None, *, check_at_start: bool = True
+    ) -> None:
         self._check_at_start = check_at_start
+        self._environments = environments
         self._engine = BuilderEngine(settings.engine)
-        self._buildkit = BuildKit(settings.docker, settings.engine, settings.network)
+        buildkit = BuildKit(settings.docker, settings.engine, settings.network)
         directory = prepare_directory(settings.state_dir)
-        self._contexts = Contexts(directory, SdkLayer(), settings.uv)
-        self._builds = ImageBuilds(settings, self._engine, self._buildkit, self._contexts, SystemClock())
+        contexts = Contexts(directory, SdkLayer(), settings.uv, BlobStore(settings.blobs_url))
+        self._containers = ContainerMaker(settings, self._engine, buildkit, contexts)
+        self._database = writer_engine(
+            settings.database or prepare_directory(settings.data_dir) / "image-builder.db"
+        )
+        store = Store(self._database, settings.log_lines)
+        self._builds = ImageBuilds(settings, self._containers, store, SystemClock(), environments)
         servicer = ImageServicer(self._builds)
         self._registrations = (
             Registration(add_ImageServiceServicer_to_server, servicer, "hangar.image.v1.ImageService"),
@@ -53,25 +68,29 @@ class ImageBuilderApp:
         return self._registrations
 
     async def start(self) -> None:
-        """Looks for engine and builder, and clears what an earlier process left behind.
+        """Looks for engine and builder, clears what an earlier process left behind, and takes up its builds.
 
         Raises:
-            FailedPrecondition: One of them is missing. The message says what to install or to start.
+            FailedPrecondition: One of them is missing, or the database cannot be used. The message says what to do.
         """
-        await asyncio.to_thread(self._contexts.clear)
-        if not self._check_at_start:
-            return
-        await self._buildkit.check()
-        try:
-            _log.info("image builder ready", platform=await self._engine.platform())
-        except HangarError as error:
-            raise FailedPrecondition(error.message, reason=error.reason) from error
+        await self._containers.clear()
+        if self._check_at_start:
+            await self._containers.check()
+            try:
+                _log.info("image builder ready", platform=await self._engine.platform())
+            except HangarError as error:
+                raise FailedPrecondition(error.message, reason=error.reason) from error
+        await asyncio.to_thread(migrate, self._database, migrations)
+        await self._builds.start()
 
     async def drain(self) -> None:
-        """Cancels builds, so that those who follow them hear the end."""
+        """Stops builds, so that those who follow them hear of it."""
         await self._builds.stop()
 
     async def stop(self) -> None:
-        """Cancels builds and closes connections."""
+        """Stops builds and closes connections."""
         await self._builds.stop()
-        await self._engine.close()
+        await self._containers.close()
+        if self._environments is not None:
+            await self._environments.close()
+        self._database.dispose()

@@ -29,6 +29,7 @@ _UNREACHABLE = re.compile(
 )
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*no such file')
+_RECLAIMED = re.compile(r"(?i)^total(?: reclaimed space)?:\s*([\d.]+)\s*([kMGT]?)B")
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 
 
@@ -67,18 +68,22 @@ class Job:
     Attributes:
         context: Directory of the build context, with a `Dockerfile` in it.
         secrets: Files of build secrets, by the identifier of the secret.
-        steps: Steps of the recipe.
+        steps: Steps of the recipe; None for a Dockerfile of the author, whose steps are as he wrote them.
         tag: Name of the image.
         labels: Labels of the image.
         fresh: True to use nothing of earlier builds.
+        dockerfile: The Dockerfile, None for that of the context.
+        process: File to note the builder's process in, so that it can be ended when its service died.
     """
 
     context: Path
     secrets: Mapping[str, Path]
-    steps: Sequence[Step]
+    steps: Sequence[Step] | None
     tag: str
     labels: Mapping[str, str]
     fresh: bool = False
+    dockerfile: Path | None = None
+    process: Path | None = None
 
 
 class BuildKit:
@@ -135,15 +140,17 @@ class BuildKit:
             command += ["--label", f"{name}={value}"]
         if job.fresh:
             command.append("--no-cache")
+        if job.dockerfile is not None:
+            command += ["--file", str(job.dockerfile)]
         progress = Progress(job.steps)
 
         def read(line: str) -> None:
             for output in progress.feed(line):
                 emit(output)
 
-        code = await self._run([*command, str(job.context)], read)
+        code = await self._run([*command, str(job.context)], read, job.process)
         if code:
-            raise _failure(progress, code, job.steps)
+            raise _failure(progress, code)
 
     async def push(self, reference: str, emit: Callable[[Output], None]) -> str:
         """Pushes an image to its registry.
@@ -169,7 +176,24 @@ class BuildKit:
         digests = [match[1] for line in lines if (match := _DIGEST.search(line))]
         return digests[-1] if digests else ""
 
-    async def _run(self, command: Sequence[str], on_line: Callable[[str], None]) -> int:
+    async def prune(self, max_age_seconds: float) -> int:
+        """Removes what the builder keeps and did not use for so long. Returns the bytes that it took.
+
+        Raises:
+            BuildError: The engine did not answer.
+        """
+        await self.check()
+        lines: list[str] = []
+        options = ["--force", "--all", "--filter", f"until={max(int(max_age_seconds), 0)}s"]
+        code = await self._run([self._found, "builder", "prune", *options], lines.append)
+        if code:
+            message = "the builder's cache cannot be pruned:\n" + "\n".join(lines[-5:])
+            raise BuildError("PruneFailed", message, is_system=True, exit_code=code)
+        return next((_bytes(match) for line in lines if (match := _RECLAIMED.search(line))), 0)
+
+    async def _run(
+        self, command: Sequence[str], on_line: Callable[[str], None], note: Path | None = None
+    ) -> int:
         environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
         environ.pop("BUILDKIT_PROGRESS", None)
@@ -191,6 +215,8 @@ class BuildKit:
             await _end(await starting)
             raise
         try:
+            if note is not None:
+                note.write_text(str(process.pid))
             assert process.stdout is not None
             async for line in _lines(process.stdout):
                 on_line(line)
@@ -233,22 +259,26 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 return
 
 
-def _failure(progress: Progress, code: int, steps: Sequence[Step]) -> BuildError:
+def _bytes(match: re.Match[str]) -> int:
+    return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
+
+
+def _failure(progress: Progress, code: int) -> BuildError:
     step, exit_code = progress.failed_step, progress.exit_code
     message = progress.message or f"the builder ended with {code}"
     if _FULL.search(message):
         text = f"the disk of the Docker engine that builds images is full:\n{message}"
         return BuildError("DiskFull", text, is_system=True, step=step, exit_code=exit_code)
     if progress.is_base_missing:
-        text = f"{steps[0].text} cannot be had: {message}"
-        return BuildError("BaseImageUnavailable", text, step=steps[0], exit_code=exit_code)
+        text = f"{progress.base_text} cannot be had: {message}"
+        return BuildError("BaseImageUnavailable", text, step=step, exit_code=exit_code)
     if exit_code is None and _UNREACHABLE.search(message):
         text = f"the Docker engine that builds images is not reachable or ended the build: {message}"
         return BuildError("EngineUnavailable", text, is_system=True, step=step)
     if _NO_SHELL.search(message):
         text = (
-            f"{steps[0].text} has no /bin/sh: images without a shell and Python cannot run tasks. Use another base "
-            f"image:\n{message}"
+            f"{progress.base_text} has no /bin/sh: images without a shell and Python cannot run tasks. Use another "
+            f"base image:\n{message}"
         )
         return BuildError("ImageBuildError", text, step=step, exit_code=exit_code)
     if step is None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from services.common.clock import Clock
 from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Step
 
@@ -24,11 +23,12 @@ class State(Enum):
     BUILDING = "building"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
     @property
     def is_terminal(self) -> bool:
         """True when nothing changes any more."""
-        return self in {State.SUCCEEDED, State.FAILED}
+        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Image:
         definition_digest: Identity of the definition.
         base_image: Image that it is based on.
         platform: Its platform.
+        is_environment: True for a Python environment of the host instead of a container image.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Image:
     definition_digest: str
     base_image: str
     platform: str
+    is_environment: bool = False
 
 
 @dataclass(eq=False)
@@ -90,6 +92,7 @@ class Build:
     size_bytes: int = 0
     step: Step | None = None
     error: BuildError | None = None
+    steps: tuple[Step, ...] = ()
     task: asyncio.Task[None] | None = None
     _lines: deque[LogLine] = field(default_factory=deque)
     _next_line: int = 0
@@ -100,6 +103,11 @@ class Build:
     def next_line(self) -> int:
         """Number that the next line of the log will have."""
         return self._next_line
+
+    @property
+    def step_number(self) -> int:
+        """Number of the step in progress, from 1; 0 when it is none of the recipe's."""
+        return self.steps.index(self.step) + 1 if self.step in self.steps else 0
 
     def say(self, text: str, step: Step | None, now: datetime) -> None:
         """Adds a line to the log; the step is the one in progress from now on."""
@@ -132,6 +140,18 @@ class Build:
         self.step = error.step or self.step
         self._version += 1
         self._wake()
+
+    def cancel(self, message: str, now: datetime) -> None:
+        """Somebody wants no image any more."""
+        self.state, self.finished_at = State.CANCELLED, now
+        self.error = BuildError("BuildCancelled", message)
+        self._version += 1
+        self._wake()
+
+    def restore(self, texts: Sequence[LogLine]) -> None:
+        """Takes over the log of a build that ended before this process began."""
+        self._lines.extend(texts[-self.log_limit :])
+        self._next_line = texts[-1].number + 1 if texts else 0
 
     def lines(self, first: int, limit: int) -> list[LogLine]:
         """Returns lines from a number on, those that are kept."""
@@ -166,48 +186,34 @@ class Build:
 
 
 class Builds:
-    """The builds of this process, newest last.
+    """The builds that this process knows, newest last; those that ended are on record as well.
 
     Args:
-        clock: Tells the time.
-        kept: Most finished builds that are kept.
-        log_limit: Most lines of each log.
+        kept: Most finished builds that are kept in memory.
     """
 
-    def __init__(self, clock: Clock, kept: int, log_limit: int) -> None:
-        self._clock = clock
+    def __init__(self, kept: int) -> None:
         self._kept = kept
-        self._log_limit = log_limit
         self._builds: dict[str, Build] = {}
-        self._count = 0
 
     def get(self, name: str) -> Build | None:
         """Returns the newest build of an image."""
         return self._builds.get(name)
 
-    def add(self, image: Image) -> Build:
-        """Returns a new build, in place of an ended one of that image."""
-        self._count += 1
-        build = Build(image, self._count, self._clock.now(), self._log_limit)
-        self._builds.pop(image.name, None)
-        self._builds[image.name] = build
-        self._forget()
-        return build
+    def add(self, build: Build) -> None:
+        """Keeps a build, in place of an ended one of that image."""
+        self._builds.pop(build.image.name, None)
+        self._builds[build.image.name] = build
+        ended = [name for name, each in self._builds.items() if each.state.is_terminal]
+        for name in ended[: max(len(ended) - self._kept, 0)]:
+            del self._builds[name]
 
-    def before(self, number: int | None, limit: int) -> list[Build]:
-        """Returns builds from the newest on, or from the one before a number on."""
-        found = [
-            build for build in reversed(self._builds.values()) if number is None or build.number < number
-        ]
-        return found[:limit]
+    def forget(self, name: str) -> None:
+        """Keeps a build no more."""
+        self._builds.pop(name, None)
 
     def running(self) -> list[asyncio.Task[None]]:
         """Returns the tasks of the builds that have not ended."""
         return [
             build.task for build in self._builds.values() if build.task is not None and not build.task.done()
         ]
-
-    def _forget(self) -> None:
-        ended = [name for name, build in self._builds.items() if build.state.is_terminal]
-        for name in ended[: max(len(ended) - self._kept, 0)]:
-            del self._builds[name]

@@ -5,21 +5,48 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import structlog
 import uv
 
+from services.common import archives
+from services.common.blobs import BlobStore
+from services.common.errors import NotFound
+from services.common.image_layers import Archive
 from services.common.sdk_layer import SdkLayer
 from services.image_builder import inside
+from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Recipe, SdkContent
 from services.image_builder.host_settings import HostSettings
 
+_log = structlog.get_logger(__name__)
 _PREFIX = "build-"
+_PROCESS = "process"
 _TOOLS = ("prepare_python.py", "install_sdk.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a build runs on.
+
+    Attributes:
+        path: The build context, with a `Dockerfile` in it.
+        secrets: Files of the secrets by identifier.
+        base: The build context of the author's Dockerfile, None without one.
+        process: File to note in which process builds.
+    """
+
+    path: Path
+    secrets: Mapping[str, Path]
+    base: Path | None
+    process: Path
 
 
 class Contexts:
@@ -29,12 +56,14 @@ class Contexts:
         directory: Where.
         sdk: The platform's SDK.
         installer: Path of `uv`; empty for that of this installation.
+        blobs: Where the archives of authors are.
     """
 
-    def __init__(self, directory: Path, sdk: SdkLayer, installer: str = "") -> None:
+    def __init__(self, directory: Path, sdk: SdkLayer, installer: str, blobs: BlobStore) -> None:
         self._directory = directory
         self._sdk = sdk
         self._installer = Path(installer or uv.find_uv_bin())
+        self._blobs = blobs
 
     def sdk_content(self) -> SdkContent:
         """Returns the SDK as recipes name it."""
@@ -42,49 +71,104 @@ class Contexts:
         return SdkContent(self._sdk.digest, self._sdk.requirements, tools)
 
     def clear(self) -> None:
-        """Removes what a process that died has left behind."""
+        """Removes what a process that died has left behind, and ends the builder that it has left running."""
         for leftover in self._directory.glob(f"{_PREFIX}*"):
+            _end_builder(leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
     @asynccontextmanager
     async def make(
-        self, recipe: Recipe, host: HostSettings
-    ) -> AsyncIterator[tuple[Path, Mapping[str, Path]]]:
+        self, recipe: Recipe, host: HostSettings, secrets: Mapping[str, bytes]
+    ) -> AsyncIterator[Context]:
         """Makes the directory of one build, and removes it in the end.
 
-        Yields:
-            The build context, and the files of the secrets by identifier.
+        Args:
+            recipe: How to build.
+            host: Settings of this host.
+            secrets: Secrets that layers see, by key.
+
+        Raises:
+            BuildError: An archive of the author was not uploaded, or is none.
+            HangarError: The blob store does not answer.
+            OSError: The directory cannot be written.
         """
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._directory))
-        filling = asyncio.create_task(asyncio.to_thread(self._fill, directory, recipe, host))
+        filling = asyncio.create_task(asyncio.to_thread(self._fill, directory, recipe, host, secrets))
         try:
-            yield await asyncio.shield(filling)
+            context = await asyncio.shield(filling)
+            for place, archive in recipe.archives.items():
+                await self._unpack(archive, context.path / place, directory)
+            if context.base is not None and recipe.base is not None and recipe.base.context is not None:
+                await self._unpack(recipe.base.context, context.base, directory)
+            yield context
         finally:
             await asyncio.wait([filling])  # a thread cannot be cancelled
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
-    def _fill(self, directory: Path, recipe: Recipe, host: HostSettings) -> tuple[Path, dict[str, Path]]:
+    async def _unpack(self, archive: Archive, place: Path, scratch: Path) -> None:
+        file = scratch / f"{archive.sha256}.tar"
+        try:
+            await self._blobs.get_file(archive.key, file, sha256=archive.sha256)
+        except NotFound as error:
+            message = f"files of the image ({archive.key}) were not uploaded: run it again with this version of flyte"
+            raise BuildError("FilesMissing", message) from error
+        unpacking = asyncio.create_task(asyncio.to_thread(archives.unpack, file, place))
+        try:
+            await asyncio.shield(unpacking)
+        finally:
+            await asyncio.wait([unpacking])
+            file.unlink(missing_ok=True)
+
+    def _fill(
+        self, directory: Path, recipe: Recipe, host: HostSettings, secrets: Mapping[str, bytes]
+    ) -> Context:
         # The name is the same for every build: by it the engine knows what it has received before.
-        context = directory / "context"
+        path = directory / "context"
         for name, text in {"Dockerfile": recipe.dockerfile, **recipe.files}.items():
-            path = context / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        (context / "sdk").mkdir()
-        self._sdk.copy_into(context / "sdk")
-        _link(self._installer, context / "tools" / "uv")
-        return context, _write_secrets(directory / "secrets", host)
+            _write(path / name, text)
+        (path / "sdk").mkdir()
+        self._sdk.copy_into(path / "sdk")
+        _link(self._installer, path / "tools" / "uv")
+        base = None
+        if recipe.base is not None:
+            base = directory / "base"
+            base.mkdir()
+            _write(directory / "base.Dockerfile", recipe.base.text)
+        files = {f"hangar-{name}": content for name, content in host.files.items()}
+        files |= {f"hangar-secret-{key}": content for key, content in secrets.items()}
+        return Context(path, _write_secrets(directory / "secrets", files), base, directory / _PROCESS)
 
 
-def _write_secrets(directory: Path, host: HostSettings) -> dict[str, Path]:
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_secrets(directory: Path, files: Mapping[str, bytes]) -> dict[str, Path]:
     directory.mkdir(mode=0o700)
     found = {}
-    for name, content in host.files.items():
+    for name, content in files.items():
         path = directory / name
         path.touch(mode=0o600)
         path.write_bytes(content)
-        found[f"hangar-{name}"] = path
+        found[name] = path
     return found
+
+
+def _end_builder(directory: Path) -> None:
+    """Ends the process group of a builder that outlived its service; another process of its number is left alone."""
+    try:
+        pid = int((directory / _PROCESS).read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (OSError, ValueError):  # it noted none, or has ended
+        return
+    if not any(word.startswith(str(directory)) for word in command):
+        return
+    _log.info("a builder of an earlier process is ended", pid=pid)
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _link(source: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ _STATES = {
     State.BUILDING: messages.IMAGE_BUILD_STATE_BUILDING,
     State.SUCCEEDED: messages.IMAGE_BUILD_STATE_SUCCEEDED,
     State.FAILED: messages.IMAGE_BUILD_STATE_FAILED,
+    State.CANCELLED: messages.IMAGE_BUILD_STATE_CANCELLED,
 }
 
 
@@ -33,6 +34,9 @@ def image_build(build: Build) -> messages.ImageBuild:
         size_bytes=build.size_bytes,
         step=build.step.text if build.step else "",
         log_lines=build.next_line,
+        steps=len(build.steps),
+        step_number=build.step_number,
+        environment=build.image.is_environment,
     )
     if build.started_at is not None:
         found.started_at.CopyFrom(_timestamp(build.started_at))

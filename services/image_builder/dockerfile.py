@@ -11,18 +11,25 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.common.errors import InvalidArgument
-from services.common.image_definition import (
+from services.common.image_definition import KINDS, Definition, parse_definition
+from services.common.image_layers import (
     AptLayer,
+    Archive,
+    BuildSecret,
     CommandsLayer,
+    CopyLayer,
     DebianBase,
-    Definition,
+    DockerfileBase,
     EnvLayer,
     InstallLayer,
     Layer,
-    parse_definition,
+    ProjectLayer,
+    WorkdirLayer,
+    requirement_name,
+    secrets_of,
 )
 from services.image_builder import scripts
 from services.image_builder.scripts import OLDEST_PYTHON, WORK
@@ -32,18 +39,18 @@ USER = "65532:65532"
 HOST_FILES = ("environ", "ca", "netrc", "uv.toml")
 """Names of the build secrets, each `hangar-<name>`, mounted below `/run/hangar/host` when the host has it."""
 
-_KINDS = frozenset({"debian", "image", "pip", "requirements", "env", "apt", "commands", "workdir"})
+APP_DIRECTORY = "/app"
+"""Working directory of images with a Debian base and files of the author, unless he names one."""
+
+PACKAGES = "/usr/share/hangar/packages.json"
+"""File of an image that says what is installed in it, written with the platform's SDK."""
+
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
 _SPECIAL = re.compile(r'([$\\"])')
-_NOT_YET = {
-    "dockerfile": "put what it does into layers (with_apt_packages, with_commands), or build and push it yourself "
-    "and use Image.from_base",
-    "uv_project": "export the lock file with `uv export` and use with_requirements",
-    "poetry_project": "export the lock file with `poetry export` and use with_requirements",
-    "source_file": "leave it out: the code of a run is sent along as a bundle",
-    "source_folder": "leave it out: the code of a run is sent along as a bundle",
-    "dockerignore": "leave it out: no local files are copied into images yet",
-}
+_HEAVY = re.compile(
+    r"torch|torchvision|torchaudio|tensorflow(-.*)?|jax|jaxlib|nvidia-.*|triton|vllm|sglang|pyspark|xgboost|mxnet|paddlepaddle"
+)
+"""Packages of hundreds of megabytes: a layer of their own, which does not change with the small ones beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,10 @@ class Recipe:
         files: Files of the build context by path, without the SDK and the installer.
         base_image: Image that it is based on.
         steps: Steps as the builder numbers them, from 1.
+        archives: Archives of the author by the directory of the build context that they are unpacked in.
+        secrets: Secrets that steps see.
+        base: What makes the base image first, None when it exists.
+        definition: What it was made of.
     """
 
     name: str
@@ -91,6 +102,10 @@ class Recipe:
     files: Mapping[str, str]
     base_image: str
     steps: tuple[Step, ...]
+    definition: Definition
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    secrets: tuple[BuildSecret, ...] = ()
+    base: DockerfileBase | None = None
 
 
 def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform: str) -> Recipe:
@@ -105,15 +120,34 @@ def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform
     Raises:
         InvalidArgument: The definition is wrong, or asks for what images cannot give yet. Names layer and field.
     """
-    definition = parse_definition(definition_json, _KINDS, _refused)
-    draft = _Draft(_base_address(definition, base_image), sdk)
+    definition = parse_definition(definition_json, KINDS, _refused)
+    draft = _Draft(_base_address(definition, base_image, platform), sdk)
+    draft.work_in(definition)
     for index, layer in enumerate(definition.layers):
         draft.add(index, layer)
-    draft.finish(definition)
+    if definition.has_sdk:
+        draft.finish(definition)
+    elif not definition.layers:
+        draft.lines.remove("USER 0:0")
     dockerfile = "\n".join(draft.lines) + "\n"
-    content = json.dumps([dockerfile, sorted(draft.files.items()), sdk.digest, platform])
-    name = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    return Recipe(name, dockerfile, draft.files, draft.base_image, tuple(draft.steps))
+    parts = [dockerfile, sorted(draft.files.items()), sdk.digest, platform]
+    if draft.archives:
+        parts.append(sorted((place, archive.sha256) for place, archive in draft.archives.items()))
+    if definition.registry:
+        parts.append([definition.registry, definition.repository])
+    name = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    base = definition.base if isinstance(definition.base, DockerfileBase) else None
+    return Recipe(
+        name,
+        dockerfile,
+        draft.files,
+        draft.base_image,
+        tuple(draft.steps),
+        definition,
+        draft.archives,
+        secrets_of(definition.layers),
+        base,
+    )
 
 
 @dataclass
@@ -123,6 +157,7 @@ class _Draft:
     lines: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    archives: dict[str, Archive] = field(default_factory=dict)
     has_python: bool = False
 
     def __post_init__(self) -> None:
@@ -132,15 +167,31 @@ class _Draft:
         self.files["tools/sdk-requirements.txt"] = scripts.lines(self.sdk.requirements)
         self.files |= {f"tools/{name}": text for name, text in self.sdk.tools.items()}
 
+    def work_in(self, definition: Definition) -> None:
+        """Gives files of the author a place, where the base has none of its own."""
+        layers = definition.layers
+        copies = [layer for layer in layers if isinstance(layer, CopyLayer)]
+        if not isinstance(definition.base, DebianBase) or any(isinstance(la, WorkdirLayer) for la in layers):
+            return
+        if any(not copy.destination.startswith("/") for copy in copies):
+            self.lines.append(f"WORKDIR {APP_DIRECTORY}")
+            self.steps.append(Step(f"work in {APP_DIRECTORY}"))
+
     def add(self, index: int, layer: Layer) -> None:
         """Adds a layer of the author."""
         here = f"layers/{index}"
         if isinstance(layer, InstallLayer):
             if layer.requirements:
                 self._check_python()
-                self.files[f"{here}/requirements.txt"] = scripts.lines(layer.requirements)
-                wanted = ", ".join(layer.names) or "; ".join(layer.requirements)
-                self._run(here, scripts.install(layer), _step(index, f"install {wanted}"), _installer())
+                self._install(here, index, layer)
+        elif isinstance(layer, ProjectLayer):
+            self._check_python()
+            self._add_project(here, index, layer)
+        elif isinstance(layer, CopyLayer):
+            self.archives[f"{here}/files"] = layer.archive
+            destination = layer.destination.rstrip("/") + "/"
+            self.lines.append(f"COPY {json.dumps([f'{here}/files/', destination], ensure_ascii=False)}")
+            self.steps.append(_step(index, f"copy {layer.what} to {layer.destination}"))
         elif isinstance(layer, EnvLayer):
             self.lines += [f"ENV {_variable(index, *pair)}" for pair in layer.variables.items()]
         elif isinstance(layer, AptLayer):
@@ -148,13 +199,45 @@ class _Draft:
             step = _step(index, f"apt-get install {' '.join(layer.packages)}")
             base = hashlib.blake2b(self.base_image.encode(), digest_size=4).hexdigest()
             cache = f"--mount=type=cache,id=hangar-apt-{base},sharing=locked,target={WORK}/apt"
-            self._run(here, scripts.install_apt(layer.packages), step, [cache])
+            script = scripts.install_apt(layer.packages, layer.secrets)
+            self._run(here, script, step, [cache, *_secret_mounts(layer.secrets)])
         elif isinstance(layer, CommandsLayer):
             for number, command in enumerate(layer.commands):
-                self._run(f"{here}/{number}", scripts.run_command(command), _step(index, f"run {command}"))
+                script = scripts.run_command(command, layer.secrets)
+                step = _step(index, f"run {command}")
+                self._run(f"{here}/{number}", script, step, _secret_mounts(layer.secrets))
         else:
             self.lines.append(f"WORKDIR {_quoted(layer.path)}")
             self.steps.append(_step(index, f"work in {layer.path}"))
+
+    def _install(self, here: str, index: int, layer: InstallLayer) -> None:
+        """Adds packages; heavy ones first, by themselves, so that another small one does not fetch them again.
+
+        The whole is installed on top of them: what it cannot live with is replaced then, so the outcome is what
+        all requirements ask for together.
+        """
+        heavy = tuple(line for line in layer.requirements if _HEAVY.fullmatch(requirement_name(line)))
+        parts = [("", layer)]
+        if heavy and len(heavy) < len(layer.requirements):
+            parts.insert(0, ("/heavy", replace(layer, requirements=heavy)))
+        for suffix, part in parts:
+            self.files[f"{here}{suffix}/requirements.txt"] = scripts.lines(part.requirements)
+            wanted = ", ".join(part.names) or "; ".join(part.requirements)
+            mounts = [*_installer(), *_secret_mounts(part.secrets)]
+            self._run(f"{here}{suffix}", scripts.install(part), _step(index, f"install {wanted}"), mounts)
+
+    def _add_project(self, here: str, index: int, layer: ProjectLayer) -> None:
+        self.files |= {
+            f"{here}/pyproject.toml": layer.pyproject,
+            f"{here}/{layer.lock_name}": layer.lock,
+        }
+        mounts = [*_installer(), *_secret_mounts(layer.install.secrets)]
+        step = _step(index, f"install what {layer.lock_name} locks")
+        self._run(here, scripts.install_locked(layer), step, mounts)
+        if layer.source is not None:
+            self.archives[f"{here}/project/files"] = layer.source
+            step = _step(index, "install the project")
+            self._run(f"{here}/project", scripts.install_project(layer.install), step, mounts)
 
     def finish(self, definition: Definition) -> None:
         """Adds the platform's SDK: what it needs, and then, as one small layer, itself."""
@@ -165,7 +248,7 @@ class _Draft:
         self._run("sdk-requirements", script, Step("install what the platform's SDK needs"), _installer())
         self._instruction(
             [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
-            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", f"{WORK}/sdk/flyte"],
+            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", f"{WORK}/sdk/flyte", PACKAGES],
             Step("install the platform's SDK"),
         )
         self.lines.append(f"USER {USER}")
@@ -204,8 +287,19 @@ def _installer() -> list[str]:
     return [cache, _tool("uv"), _tool("overrides.txt"), _tool("sdk-requirements.txt")]
 
 
-def _base_address(definition: Definition, template: str) -> str:
+def _secret_mounts(secrets: tuple[BuildSecret, ...]) -> list[str]:
+    return [
+        f"--mount=type=secret,id=hangar-secret-{secret.key},required=true,target="
+        + (f"{WORK}/secrets/{secret.key}" if secret.variable else f"{secret.file},mode=0444")
+        for secret in secrets
+    ]
+
+
+def _base_address(definition: Definition, template: str, platform: str) -> str:
     base = definition.base
+    if isinstance(base, DockerfileBase):
+        content = json.dumps([base.text, base.context.sha256 if base.context else "", platform])
+        return f"hangar/base-{hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
     if isinstance(base, DebianBase):
         if tuple(int(part) for part in base.python.split("."))[:2] < OLDEST_PYTHON:
             oldest = ".".join(map(str, OLDEST_PYTHON))
@@ -237,10 +331,7 @@ def _quoted(value: str) -> str:
 
 
 def _refused(where: str, kind: str) -> InvalidArgument:
-    if kind in _NOT_YET:
-        what, fix = f"is {kind!r}, which the image builder cannot make yet", _NOT_YET[kind]
-    else:
-        what, fix = f"is {kind!r}, which is not known", f"use one of {', '.join(sorted(_KINDS))}"
+    what, fix = f"is {kind!r}, which is not known", f"use one of {', '.join(sorted(KINDS))}"
     return _wrong(f"{where}.kind", what, fix, reason="IMAGE_LAYER_NOT_AVAILABLE")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from services.common.errors import Unavailable
+from services.common.errors import FailedPrecondition, Unavailable
 
 _SECONDS = 60
 _ANY_VERSION = "1.41"
@@ -86,6 +88,59 @@ class BuilderEngine:
         except _library().errors.APIError:
             return ""
         return str(found["Descriptor"]["digest"])
+
+    async def content_digest(self, reference: str) -> str:
+        """Returns the digest of an image, that of its registry where it came from one; empty when it is not here."""
+        try:
+            found = await self._call(lambda client: client.api.inspect_image(reference))
+        except _library().errors.ImageNotFound:
+            return ""
+        digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
+        return str(digests[0] if digests else found["Id"])
+
+    async def labelled(self, label: str) -> list[StoredImage]:
+        """Returns the images that have a label."""
+        found = await self._call(lambda client: client.api.images(filters={"label": label}))
+        return [
+            StoredImage(
+                dict(each["Labels"] or {}),
+                int(each["Size"]),
+                datetime.fromtimestamp(each["Created"], UTC),
+                "",
+            )
+            for each in found
+        ]
+
+    async def read_file(self, reference: str, path: str) -> bytes:
+        """Returns a file of an image, empty when it has none. Nothing is started for it."""
+
+        def read(client: Any) -> bytes:
+            container = client.api.create_container(reference, command=["true"])["Id"]
+            try:
+                stream, _ = client.api.get_archive(container, path)
+                with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+                    member = archive.extractfile(archive.getmembers()[0])
+                    return member.read() if member is not None else b""
+            except _library().errors.NotFound:
+                return b""
+            finally:
+                client.api.remove_container(container, force=True)
+
+        return await self._call(read)
+
+    async def remove(self, reference: str) -> None:
+        """Removes a name of an image, and the image with the last one; what is not there is no error.
+
+        Raises:
+            FailedPrecondition: A container uses it (reason ``IMAGE_IN_USE``).
+        """
+        try:
+            await self._call(lambda client: client.api.remove_image(reference))
+        except _library().errors.ImageNotFound:
+            return
+        except _library().errors.APIError as error:
+            message = f"image {reference} cannot be removed: {error.explanation or error}"
+            raise FailedPrecondition(message, reason="IMAGE_IN_USE") from error
 
     async def tag(self, reference: str, other: str) -> None:
         """Gives an image a further name."""

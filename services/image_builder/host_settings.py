@@ -62,6 +62,11 @@ class HostSettings:
         """Returns these settings with the passwords of addresses in a text beside their own."""
         return replace(self, passwords=self.passwords | frozenset(_passwords_of_addresses(text)))
 
+    def hiding_secrets(self, secrets: Mapping[str, bytes]) -> HostSettings:
+        """Returns these settings with further secrets beside their own passwords."""
+        texts = {content.decode(errors="replace").strip() for content in secrets.values()}
+        return replace(self, passwords=self.passwords | {text for text in texts if text})
+
     def redact(self, text: str) -> str:
         """Returns a text without the passwords."""
         for password in self.passwords:

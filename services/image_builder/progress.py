@@ -45,19 +45,28 @@ class Progress:
     """What a build has printed so far.
 
     Args:
-        steps: Steps of the recipe.
+        steps: Steps of the recipe; None for those that the builder names itself.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step] | None) -> None:
         self._steps = steps
         self._vertices: dict[str, _Vertex] = {}
         self._failed: tuple[_Vertex, str] | None = None
         self._last = ""
 
     @property
+    def base_text(self) -> str:
+        """What the build is based on, for people."""
+        if self._steps:
+            return self._steps[0].text
+        return f"base image {self._failed[0].metadata_of}" if self._failed else "the base image"
+
+    @property
     def failed_step(self) -> Step | None:
         """The step that failed, None when none did."""
-        return self._failed[0].step if self._failed else None
+        if self._failed is None:
+            return None
+        return self._failed[0].step or (self._steps[0] if self._steps and self.is_base_missing else None)
 
     @property
     def is_base_missing(self) -> bool:
@@ -65,7 +74,8 @@ class Progress:
         if self._failed is None:
             return False
         vertex = self._failed[0]
-        return bool(vertex.metadata_of) or (vertex.step is not None and vertex.step == self._steps[0])
+        is_first = bool(self._steps) and vertex.step is not None and vertex.step == self._steps[0]  # type: ignore[index]
+        return bool(vertex.metadata_of) or is_first
 
     @property
     def exit_code(self) -> int | None:
@@ -110,8 +120,13 @@ class Progress:
         step, metadata = _STEP.match(text), _METADATA.match(text)
         if metadata:
             vertex.metadata_of = metadata[1]
-        if step and vertex.step is None and 0 < int(step[1]) <= len(self._steps):
-            vertex.step = self._steps[int(step[1]) - 1]
+        if step and vertex.step is None:
+            if self._steps is None:
+                vertex.step = Step(f"Dockerfile: {text[step.end() :]}"[:100])
+            elif 0 < int(step[1]) <= len(self._steps):
+                vertex.step = self._steps[int(step[1]) - 1]
+            else:
+                return
             yield Output(f"[{step[1]}/{step[2]}] {vertex.step.text}", vertex.step)
 
     @staticmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from services.common.image_definition import OWN_PACKAGES, InstallLayer
+from services.common.image_layers import OWN_PACKAGES, BuildSecret, InstallLayer, ProjectLayer
 
 WORK = "/run/hangar"
 """Where steps find what is mounted for them. In the image it is an empty directory."""
@@ -29,6 +29,11 @@ _APT = (
     "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "
     "${SSL_CERT_FILE:+-o Acquire::https::CAInfo=$SSL_CERT_FILE}"
 )
+_POETRY = (
+    f"export HOME={WORK}/home POETRY_CACHE_DIR={WORK}/home/cache POETRY_CONFIG_DIR={WORK}/home/config "
+    f"UV_TOOL_DIR={WORK}/home/tools\nmkdir -p {WORK}/home\n"
+)
+"""What Poetry writes stays out of the image."""
 
 
 def lines(values: tuple[str, ...]) -> str:
@@ -55,8 +60,44 @@ exec python3 -B {WORK}/tools/prepare_python.py {OLDEST_PYTHON[0]} {OLDEST_PYTHON
 
 def install(layer: InstallLayer) -> str:
     """Returns the script that installs the author's packages, in versions that the platform's SDK can live with."""
-    arguments = ("--constraints", f"{WORK}/tools/sdk-requirements.txt", *layer.arguments)
-    return _HEAD + f"cd {WORK}\n" + _uv_install(f"{WORK}/layer/requirements.txt", arguments)
+    return _head(layer.secrets) + f"cd {WORK}\n" + _install(f"{WORK}/layer/requirements.txt", layer)
+
+
+def install_locked(layer: ProjectLayer) -> str:
+    """Returns the script that installs what a lock file names."""
+    project, output = f"{WORK}/project", f"{WORK}/locked.txt"
+    environ = "" if layer.tool == "uv" else _POETRY
+    command = layer.export(f"{WORK}/tools/uv", project, output, "PYTHON")
+    export = shlex.join(command).replace("PYTHON", '"$(command -v python3)"', 1)
+    return (
+        _head(layer.install.secrets)
+        + f"cd {WORK}\nmkdir {project}\ncp {WORK}/layer/pyproject.toml {WORK}/layer/{layer.lock_name} {project}/\n"
+        + f"export UV_CACHE_DIR={WORK}/cache UV_PROJECT_ENVIRONMENT={WORK}/none\n{environ}{export}\n"
+        + _install(output, layer.install)
+    )
+
+
+def install_project(installer: InstallLayer) -> str:
+    """Returns the script that installs a project whose requirements are there, as a package like any other."""
+    return (
+        _head(installer.secrets)
+        + f"cp -r {WORK}/layer/files {WORK}/project\ncd {WORK}/project\n"
+        + _uv_install("", ("--no-deps", *installer.arguments, f"{WORK}/project"))
+    )
+
+
+def _install(requirements: str, layer: InstallLayer) -> str:
+    return _uv_install(
+        requirements, ("--constraints", f"{WORK}/tools/sdk-requirements.txt", *layer.arguments)
+    )
+
+
+def _head(secrets: tuple[BuildSecret, ...]) -> str:
+    return _HEAD + "".join(
+        f'export {secret.variable}="$(cat {WORK}/secrets/{shlex.quote(secret.key)})"\n'
+        for secret in secrets
+        if secret.variable
+    )
 
 
 def install_sdk_requirements(named: tuple[str, ...]) -> str:
@@ -77,23 +118,25 @@ def install_sdk_requirements(named: tuple[str, ...]) -> str:
     return script + _uv_install(f"{WORK}/tools/sdk-requirements.txt", arguments)
 
 
-def install_apt(packages: tuple[str, ...]) -> str:
+def install_apt(packages: tuple[str, ...], secrets: tuple[BuildSecret, ...] = ()) -> str:
     """Returns the script that installs Debian packages. Lists and archives stay in the builder's cache."""
-    return _HEAD + (
+    return _head(secrets) + (
         f"export DEBIAN_FRONTEND=noninteractive\nmkdir -p {WORK}/apt/lists/partial {WORK}/apt/archives/partial\n"
         f"{_APT} update\nexec {_APT} install -y --no-install-recommends {shlex.join(packages)}\n"
     )
 
 
-def run_command(command: str) -> str:
+def run_command(command: str, secrets: tuple[BuildSecret, ...] = ()) -> str:
     """Returns the script that runs a command of the author."""
-    return f"{_HEAD}set +u\n{command}\n"
+    return f"{_head(secrets)}set +u\n{command}\n"
 
 
 def _uv_install(requirements: str, arguments: tuple[str, ...]) -> str:
     options = (
         "--break-system-packages --compile-bytecode --link-mode copy --no-progress --color never "
-        f"--cache-dir {WORK}/cache --overrides {WORK}/tools/overrides.txt --requirements {requirements}"
+        f"--cache-dir {WORK}/cache --overrides {WORK}/tools/overrides.txt"
     )
+    if requirements:
+        options += f" --requirements {requirements}"
     command = " ".join([options, *map(shlex.quote, arguments)])
     return f'exec {WORK}/tools/uv pip install --python "$(command -v python3)" {command}\n'

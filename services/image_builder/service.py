@@ -1,30 +1,36 @@
-"""Use cases of image builds: ask for an image, look at builds, follow one."""
+"""Use cases of image builds: ask for an image, look at builds, follow, cancel and remove them."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version
 
 import structlog
 
-from services.common import image_labels
 from services.common.clock import Clock
 from services.common.disk import full_message, is_full
-from services.common.errors import FailedPrecondition, HangarError, InvalidArgument, NotFound
-from services.common.image_definition import definition_digest
-from services.image_builder.buildkit import BuildError, BuildKit, Job
+from services.common.errors import FailedPrecondition, HangarError, InvalidArgument, NotFound, Unavailable
+from services.common.sdk_layer import SdkLayer
+from services.image_builder import attestations
+from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Build, Builds, Image, LogLine, State
-from services.image_builder.context import Contexts
-from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe
-from services.image_builder.engine import BuilderEngine, StoredImage
-from services.image_builder.host_settings import HostSettings, read_host_settings
+from services.image_builder.makers import Made, Maker, Plan
 from services.image_builder.progress import Output
 from services.image_builder.settings import Settings
+from services.image_builder.store import Request, Store
 
 _NAME = re.compile(r"[0-9a-f]{32}")
-_LARGEST_DEFINITION = 1024 * 1024
+_LARGEST_DEFINITION = 4 * 1024 * 1024 - 64 * 1024
+"""What fits into one message. Lock files of large projects have a megabyte."""
+_TOUCH_SECONDS = 3600
+"""How often it is noted that somebody asked for an image."""
+_RETRY_SECONDS = 5.0
+_UPKEEP_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -33,72 +39,117 @@ class ImageBuilds:
 
     Args:
         settings: Settings.
-        engine: The engine that builds.
-        buildkit: The builder.
-        contexts: Makes build contexts.
+        containers: Makes container images.
+        store: The record of builds.
         clock: Tells the time.
+        environments: Makes Python environments, on a host that runs tasks as processes; None elsewhere.
     """
 
     def __init__(
         self,
         settings: Settings,
-        engine: BuilderEngine,
-        buildkit: BuildKit,
-        contexts: Contexts,
+        containers: Maker,
+        store: Store,
         clock: Clock,
+        environments: Maker | None = None,
     ) -> None:
         self._settings = settings
-        self._engine = engine
-        self._buildkit = buildkit
-        self._contexts = contexts
+        self._containers = containers
+        self._environments = environments
+        self._store = store
         self._clock = clock
-        self._builds = Builds(clock, settings.kept_builds, settings.log_lines)
+        self._builds = Builds(settings.kept_builds)
+        self._asking: dict[str, asyncio.Lock] = {}
         self._places = asyncio.Semaphore(settings.concurrency)
-        self._sdk: SdkContent | None = None
+        self._touched: dict[str, float] = {}
+        self._upkeep: asyncio.Task[None] | None = None
         self._is_stopping = False
 
-    async def build(self, definition_json: str, platform: str = "", *, force: bool = False) -> Build:
+    async def start(self) -> None:
+        """Takes up the builds that were running when an earlier process ended, and begins to look after images.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        for request in await asyncio.to_thread(self._store.unfinished):
+            request.build.state = State.QUEUED
+            self._builds.add(request.build)
+            request.build.task = asyncio.create_task(
+                self._resume(request), name=f"image-{request.build.image.name}"
+            )
+            _log.info("image build taken up again", image=request.build.image.name)
+        if self._settings.keep:
+            self._upkeep = asyncio.create_task(self._look_after(), name="image-upkeep")
+
+    async def build(
+        self,
+        definition_json: str,
+        platform: str = "",
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        secrets: Mapping[str, bytes] | None = None,
+        container: bool = False,
+    ) -> Build:
         """Asks for an image, without waiting for it.
 
         Args:
             definition_json: The definition; empty for the default image.
             platform: Platform of the image; empty for that of the engine.
             force: True to build although it exists, or failed moments ago.
+            dry_run: True to say only what it would be, and whether it exists.
+            secrets: Secrets that layers ask for, by key.
+            container: True for a container image, also where tasks run as processes.
 
         Raises:
             InvalidArgument: The definition or the platform is wrong or not available.
             FailedPrecondition: There is no builder.
-            Unavailable: The engine is not reachable.
+            Unavailable: The engine or the database is not reachable.
         """
-        if len(definition_json) > _LARGEST_DEFINITION:
+        if len(definition_json.encode()) > _LARGEST_DEFINITION:
             raise InvalidArgument(
-                f"definition_json has {len(definition_json)} characters: up to {_LARGEST_DEFINITION} are allowed",
+                f"definition_json has {len(definition_json)} characters: up to {_LARGEST_DEFINITION} bytes are allowed",
                 field="definition_json",
             )
-        if self._sdk is None:
-            self._sdk = await asyncio.to_thread(self._contexts.sdk_content)
-        own = await self._platform(platform)
-        recipe = make_recipe(definition_json, self._settings.base_image, self._sdk, own)
-        build = self._current(recipe.name, force=force)
-        if build is not None and build.state is not State.SUCCEEDED:
-            return build
-        await self._buildkit.check()
-        definition = definition_digest(definition_json)
-        image = Image(recipe.name, self._reference(recipe.name), definition, recipe.base_image, own)
-        if not force:
-            found = await self._find(image)
-            if found is not None:
-                return build or found
-        # Somebody else may have asked for it in the meantime.
-        build = self._current(recipe.name, force=force)
+        plan = await self._maker(is_environment=not container).plan(definition_json, platform)
+        name = plan.image.name
+        if dry_run:
+            return await self._would_be(plan.image)
+        # Two who ask for one image at once wait for each other here, and not for those who ask for others.
+        lock = self._asking.setdefault(name, asyncio.Lock())
+        try:
+            async with lock:
+                return await self._ask(plan, secrets or {}, force=force)
+        finally:
+            if not lock.locked():
+                self._asking.pop(name, None)
+
+    async def _ask(self, plan: Plan, secrets: Mapping[str, bytes], *, force: bool) -> Build:
+        name, maker = plan.image.name, self._maker_of(plan.image)
+        build = self._builds.get(name)
         if build is not None and not build.state.is_terminal:
             return build
+        if not force:
+            build = build or await asyncio.to_thread(self._store.get, name)
+            if build is not None and self._answers_again(build):
+                return build
+        await maker.check()
+        if not force:
+            found = await maker.find(plan.image)
+            if found is not None:
+                await self._touch(name)
+                if build is not None and build.state is State.SUCCEEDED:
+                    build.cached = True
+                    return build
+                return self._ended(plan.image, found)
         if self._is_stopping:
             raise FailedPrecondition(
                 "the image builder is stopping: ask again in a moment", reason="STOPPING"
             )
-        build = self._builds.add(image)
-        build.task = asyncio.create_task(self._run(build, recipe, fresh=force), name=f"image-{recipe.name}")
+        build = Build(plan.image, 0, self._clock.now(), self._settings.log_lines)
+        await asyncio.to_thread(self._store.begin, build, plan.definition_json, fresh=force)
+        self._builds.add(build)
+        build.task = asyncio.create_task(self._run(build, plan, secrets, fresh=force), name=f"image-{name}")
         return build
 
     async def get(self, name: str) -> Build:
@@ -108,26 +159,22 @@ class ImageBuilds:
             InvalidArgument: The name is none.
             NotFound: There is neither (reason ``IMAGE_BUILD_NOT_FOUND``).
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidArgument(
-                f"name is {name[:80]!r}: use the name of an image build, 32 hexadecimal digits", field="name"
-            )
-        build = self._builds.get(name)
+        build = self._builds.get(_checked(name)) or await asyncio.to_thread(self._store.get, name)
         if build is None:
-            image = Image(name, self._reference(name), "", "", "")
-            build = await self._find(image)
+            build = await self._unrecorded(name)
         if build is None:
             raise NotFound(
-                f"image build {name} is not known here: it never was, or the image builder restarted while it ran. "
-                "Ask for the image again with BuildImage",
+                f"image build {name} is not known here: it never was, or it was removed. Ask for the image again with "
+                "BuildImage",
                 reason="IMAGE_BUILD_NOT_FOUND",
                 name=name,
             )
         return build
 
-    def newest(self, before: int | None, limit: int) -> list[Build]:
+    async def newest(self, before: int | None, limit: int) -> list[Build]:
         """Returns builds, newest first, or those before a number."""
-        return self._builds.before(before, limit)
+        found = await asyncio.to_thread(self._store.newest, before, limit)
+        return [self._builds.get(each.image.name) or each for each in found]
 
     async def watch(self, name: str, first: int) -> AsyncIterator[tuple[Build, list[LogLine]]]:
         """Iterates over a build's changes and new lines until it has ended.
@@ -142,98 +189,209 @@ class ImageBuilds:
         async for lines in build.follow(first):
             yield build, lines
 
+    async def cancel(self, name: str) -> Build:
+        """Ends a build that has not ended, and waits for its end.
+
+        Raises:
+            NotFound: There is no such build.
+        """
+        build = await self.get(name)
+        if not build.state.is_terminal and build.task is not None:
+            build.cancel(
+                "the build was cancelled: ask for the image again when it is wanted", self._clock.now()
+            )
+            build.task.cancel()
+            await asyncio.wait([build.task])
+        return build
+
+    async def delete(self, name: str) -> None:
+        """Removes an image where it was built, and its build.
+
+        Raises:
+            NotFound: There is neither.
+            FailedPrecondition: It is being built, or in use.
+        """
+        build = await self.get(name)
+        if not build.state.is_terminal:
+            message = f"image {name} is being built: cancel that first"
+            raise FailedPrecondition(message, reason="IMAGE_BUILD_RUNNING")
+        await self._maker_of(build.image).remove(build.image)
+        await asyncio.to_thread(self._store.delete, name)
+        self._builds.forget(name)
+
+    async def prune(self, max_age_seconds: float, *, build_cache: bool) -> tuple[list[str], int]:
+        """Removes images that nobody asked for lately, and what the builder keeps. What is in use stays.
+
+        Returns:
+            Names of the images, and bytes of what the builder kept.
+        """
+        moment = self._clock.now() - timedelta(seconds=max_age_seconds)
+        known = await asyncio.to_thread(self._store.names)
+        old = await asyncio.to_thread(self._store.unasked_since, moment)
+        for maker in self._makers():
+            with suppress(Unavailable):  # where tasks run as processes there may be no engine
+                found = await maker.list_made()
+                old |= {name for name, made in found if name not in known and made.made_at <= moment}
+        removed = []
+        for name in sorted(old):
+            try:
+                await self.delete(name)
+            except FailedPrecondition:  # in use
+                continue
+            except NotFound:  # its build failed, and is on record only
+                pass
+            removed.append(name)
+        freed = [await maker.prune_cache(max_age_seconds) for maker in self._makers() if build_cache]
+        return removed, sum(freed)
+
+    async def attestation(self, name: str) -> tuple[str, str]:
+        """Returns what is in an image and how it was made.
+
+        Raises:
+            NotFound: That is not on record.
+        """
+        sbom, provenance = await asyncio.to_thread(self._store.attestation, _checked(name))
+        if not provenance:
+            message = (
+                f"what is in image {name} is not on record: this image builder did not build it. "
+                "Build it again: flyte build --force"
+            )
+            raise NotFound(message, reason="ATTESTATION_NOT_FOUND", name=name)
+        return sbom, provenance
+
     async def stop(self) -> None:
-        """Cancels what is being built, and waits for its end."""
+        """Stops what is being built; it is taken up at the next start. Waits for its end."""
         self._is_stopping = True
-        running = self._builds.running()
+        running = self._builds.running() + ([self._upkeep] if self._upkeep else [])
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _current(self, name: str, *, force: bool) -> Build | None:
-        """The build that answers for an image: one that runs, succeeded, or failed moments ago."""
-        build = self._builds.get(name)
-        if build is None or not build.state.is_terminal:
+    def _maker(self, *, is_environment: bool) -> Maker:
+        return self._environments or self._containers if is_environment else self._containers
+
+    def _maker_of(self, image: Image) -> Maker:
+        return self._maker(is_environment=image.is_environment)
+
+    def _makers(self) -> list[Maker]:
+        return [maker for maker in (self._environments, self._containers) if maker is not None]
+
+    async def _unrecorded(self, name: str) -> Build | None:
+        """An image that is there although no build of it is on record."""
+        for maker in self._makers():
+            image = Image(name, f"hangar/{name}", "", "", "", is_environment=maker is self._environments)
+            with suppress(Unavailable):
+                found = await maker.find(image)
+                if found is not None:
+                    return self._ended(image, found)
+        return None
+
+    async def _would_be(self, image: Image) -> Build:
+        build = self._builds.get(image.name)
+        if build is not None and not build.state.is_terminal:
             return build
-        if force or build.finished_at is None:
-            return None
+        found = await self._maker_of(image).find(image)
+        return self._ended(image, found) if found else Build(image, 0, self._clock.now())
+
+    def _answers_again(self, build: Build) -> bool:
+        """True for a failure that would come out the same: it is answered again instead of tried again."""
+        if build.state is not State.FAILED or build.finished_at is None or build.error is None:
+            return False
         age = (self._clock.now() - build.finished_at).total_seconds()
-        is_stale = build.error is not None and (build.error.is_system or age >= self._settings.failure_ttl)
-        return None if is_stale else build
+        return not build.error.is_system and age < self._settings.failure_ttl
 
-    async def _platform(self, asked: str) -> str:
-        own = await self._engine.platform()
-        if asked and asked != own:
-            message = f"platform is {asked!r}: this image builder's engine makes images for {own} only; leave it out"
-            raise InvalidArgument(message, reason="PLATFORM_NOT_AVAILABLE", field="platform")
-        return own
+    async def _touch(self, name: str) -> None:
+        now = self._clock.now()
+        if now.timestamp() - self._touched.get(name, 0.0) >= _TOUCH_SECONDS:
+            self._touched[name] = now.timestamp()
+            await asyncio.to_thread(self._store.touch, name, now)
 
-    def _reference(self, name: str) -> str:
-        registry = self._settings.registry
-        return f"{registry}/hangar/{name}" if registry else f"hangar/{name}"
+    async def _resume(self, request: Request) -> None:
+        build = request.build
+        while True:
+            try:
+                maker = self._maker_of(build.image)
+                plan = await maker.plan(request.definition_json, "")
+                await maker.check()
+                break
+            except InvalidArgument as error:
+                await self._fail(build, BuildError(error.reason, error.message))
+                return
+            except HangarError as error:
+                _log.warning("image build waits", image=build.image.name, reason=error.message)
+                build.say(f"waits: {error.message}", None, self._clock.now())
+                await asyncio.sleep(_RETRY_SECONDS)
+        if plan.image.name != build.image.name:
+            message = "the platform has changed since the build began: ask for the image again"
+            await self._fail(build, BuildError("BuildStopped", message, is_system=True))
+            return
+        await self._run(build, plan, {}, fresh=request.fresh)
 
-    async def _find(self, image: Image) -> Build | None:
-        """The image as a build that ended long ago, None when it is not where executors look for it."""
-        stored = await self._engine.image(f"hangar/{image.name}")
-        digest = ""
-        if self._settings.registry:
-            digest = await self._engine.registry_digest(image.reference)
-            if not digest:
-                return None
-        elif stored is None:
-            return None
-        return _ended(image, stored, digest, self._clock)
+    async def _run(self, build: Build, plan: Plan, secrets: Mapping[str, bytes], *, fresh: bool) -> None:
+        if plan.recipe is not None:
+            build.steps = plan.recipe.steps
 
-    async def _run(self, build: Build, recipe: Recipe, *, fresh: bool) -> None:
+        def emit(output: Output) -> None:
+            build.say(output.text, output.step, self._clock.now())
+
         try:
             async with self._places:
                 build.begin(self._clock.now())
                 async with asyncio.timeout(self._settings.timeout):
-                    stored, digest = await self._make(build, recipe, fresh=fresh)
-            build.succeed(stored.size_bytes, digest, self._clock.now())
-            _log.info("image built", image=build.image.name, reference=build.image.reference)
+                    made = await self._maker_of(plan.image).make(plan, secrets, emit, fresh=fresh)
+            await self._succeed(build, plan, made)
         except asyncio.CancelledError:
+            if build.state is State.CANCELLED:
+                await asyncio.to_thread(self._store.end, build)
+                return
+            # It stays on record as it is, and is taken up at the next start.
             message = "the image builder was stopped while it built the image: ask again"
-            self._fail(build, BuildError("BuildStopped", message, is_system=True))
+            build.fail(BuildError("BuildStopped", message, is_system=True), self._clock.now())
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait have to hear of it
-            self._fail(build, self._explained(error))
+            await self._fail(build, self._explained(error))
 
-    async def _make(self, build: Build, recipe: Recipe, *, fresh: bool) -> tuple[StoredImage, str]:
-        host = await asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url)
-        host = host.hiding("\n".join(recipe.files.values()))
-        emit = _Emitter(build, host, self._clock)
-        for note in host.notes:
-            emit(Output(note))
-        tag = f"hangar/{recipe.name}"
-        try:
-            async with self._contexts.make(recipe, host) as (context, secrets):
-                labels = self._labels(build.image)
-                await self._buildkit.build(Job(context, secrets, recipe.steps, tag, labels, fresh), emit)
-            digest = ""
-            if self._settings.registry:
-                await self._engine.tag(tag, build.image.reference)
-                digest = await self._buildkit.push(build.image.reference, emit)
-        except BuildError as error:
-            error.message = host.redact(error.message)
-            raise
-        stored = await self._engine.image(tag)
-        if stored is None:
-            message = f"the builder said that it made {tag}, and the engine does not hold it"
-            raise BuildError("ImageMissing", message, is_system=True)
-        return stored, digest
+    async def _succeed(self, build: Build, plan: Plan, made: Made) -> None:
+        # On record before anybody hears of it: who does may ask for what is in it.
+        done = replace(
+            build, state=State.SUCCEEDED, finished_at=self._clock.now(), step=None, size_bytes=made.size_bytes
+        )
+        done.image_digest = made.image_digest
+        sdk = await asyncio.to_thread(lambda: SdkLayer().digest)
+        provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
+        await asyncio.to_thread(self._store.end, done, made.sbom_json, provenance)
+        build.succeed(made.size_bytes, made.image_digest, done.finished_at or self._clock.now())
+        _log.info("image built", image=build.image.name, reference=build.image.reference)
 
-    def _labels(self, image: Image) -> dict[str, str]:
-        assert self._sdk is not None  # a recipe was made with it
-        return {
-            image_labels.IMAGE: image.name,
-            image_labels.DEFINITION: image.definition_digest,
-            image_labels.SDK: self._sdk.digest,
-        }
-
-    def _fail(self, build: Build, error: BuildError) -> None:
-        build.fail(error, self._clock.now())
+    async def _fail(self, build: Build, error: BuildError) -> None:
         _log.warning("image build failed", image=build.image.name, code=error.code, reason=error.message)
+        failed = replace(build, state=State.FAILED, finished_at=self._clock.now(), error=error)
+        try:
+            await asyncio.to_thread(self._store.end, failed)
+        except HangarError as trouble:  # those who wait hear of the failure; the next start tries it again
+            _log.error("the end of an image build cannot be noted", reason=trouble.message)
+        build.fail(error, self._clock.now())
+
+    async def _look_after(self) -> None:
+        """Removes images that nobody asked for, from time to time."""
+        while True:
+            try:
+                removed, _ = await self.prune(self._settings.keep, build_cache=False)
+                if removed:
+                    _log.info("images removed", images=removed)
+            except HangarError as error:
+                _log.warning("old images cannot be removed", reason=error.message)
+            await asyncio.sleep(_UPKEEP_SECONDS)
+
+    def _ended(self, image: Image, made: Made) -> Build:
+        known = replace(
+            image,
+            definition_digest=image.definition_digest or made.definition_digest,
+            platform=image.platform or made.platform,
+        )
+        build = Build(known, 0, made.made_at, cached=True)
+        build.succeed(made.size_bytes, made.image_digest, made.made_at)
+        return build
 
     def _explained(self, error: Exception) -> BuildError:
         """What to tell people of an error."""
@@ -257,28 +415,9 @@ class ImageBuilds:
         return BuildError("Unexpected", message, is_system=True)
 
 
-class _Emitter:
-    """Writes lines to the log of a build, without passwords."""
-
-    def __init__(self, build: Build, host: HostSettings, clock: Clock) -> None:
-        self._build = build
-        self._host = host
-        self._clock = clock
-
-    def __call__(self, output: Output) -> None:
-        self._build.say(self._host.redact(output.text), output.step, self._clock.now())
-
-
-def _ended(image: Image, stored: StoredImage | None, digest: str, clock: Clock) -> Build:
-    made_at = stored.created_at if stored else clock.now()
-    labels = stored.labels if stored else {}
-    known = Image(
-        image.name,
-        image.reference,
-        image.definition_digest or labels.get(image_labels.DEFINITION, ""),
-        image.base_image,
-        image.platform or (stored.platform if stored else ""),
-    )
-    build = Build(known, 0, made_at, cached=True)
-    build.succeed(stored.size_bytes if stored else 0, digest, made_at)
-    return build
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"name is {name[:80]!r}: use the name of an image build, 32 hexadecimal digits", field="name"
+        )
+    return name

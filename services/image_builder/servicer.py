@@ -20,7 +20,14 @@ class ImageServicer(ImageServiceServicer):
 
     async def BuildImage(self, request: messages.BuildImageRequest, context: Any) -> Any:
         """Asks for an image."""
-        build = await self._builds.build(request.definition_json, request.platform, force=request.force)
+        build = await self._builds.build(
+            request.definition_json,
+            request.platform,
+            force=request.force,
+            dry_run=request.dry_run,
+            secrets=dict(request.secrets),
+            container=request.container,
+        )
         return messages.BuildImageResponse(build=image_build(build))
 
     async def GetImageBuild(self, request: messages.GetImageBuildRequest, context: Any) -> Any:
@@ -31,7 +38,7 @@ class ImageServicer(ImageServiceServicer):
         """Lists builds."""
         size = page_size(request.page_size)
         before = last_entry(request, request.page_token, int)
-        found = self._builds.newest(None if before is None else int(before), size + 1)
+        found = await self._builds.newest(None if before is None else int(before), size + 1)
         more = page_token(request, found[size - 1].number) if len(found) > size else ""
         return messages.ListImageBuildsResponse(builds=map(image_build, found[:size]), next_page_token=more)
 
@@ -46,3 +53,22 @@ class ImageServicer(ImageServiceServicer):
             yield messages.WatchImageBuildResponse(
                 build=image_build(build), lines=map(log_line, lines), next_line=next_line
             )
+
+    async def CancelImageBuild(self, request: messages.CancelImageBuildRequest, context: Any) -> Any:
+        """Ends a build."""
+        return messages.CancelImageBuildResponse(build=image_build(await self._builds.cancel(request.name)))
+
+    async def DeleteImageBuild(self, request: messages.DeleteImageBuildRequest, context: Any) -> Any:
+        """Removes an image."""
+        await self._builds.delete(request.name)
+        return messages.DeleteImageBuildResponse()
+
+    async def PruneImages(self, request: messages.PruneImagesRequest, context: Any) -> Any:
+        """Removes old images."""
+        names, freed = await self._builds.prune(request.max_age_seconds, build_cache=request.build_cache)
+        return messages.PruneImagesResponse(names=names, cache_bytes=freed)
+
+    async def GetImageAttestation(self, request: messages.GetImageAttestationRequest, context: Any) -> Any:
+        """Returns what is known of an image."""
+        sbom, provenance = await self._builds.attestation(request.name)
+        return messages.GetImageAttestationResponse(sbom_json=sbom, provenance_json=provenance)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.common.image_definition import REGISTRY
 from services.common.settings import ServiceSettings
-
-_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 
 
 class Settings(ServiceSettings):
@@ -33,6 +31,18 @@ class Settings(ServiceSettings):
     """Address of the image behind ``Image.from_debian_base``, with ``{python}`` in place of the version."""
     registry: str = ""
     """Registry that images are pushed to, such as ``registry.example:5000``; empty for the engine alone."""
+    registries: tuple[str, ...] = ()
+    """Further registries that authors may name with ``registry=``, as a JSON list of prefixes such as
+    ``["ghcr.io/team"]``. The builder's own credentials are used, so nothing is allowed unless it is named."""
+    allowed_bases: tuple[str, ...] = ()
+    """Base images that authors may use, as a JSON list of patterns such as ``["python:*"]``; empty for all. The one of
+    ``base_image`` always is."""
+    secrets: str = ""
+    """Directory of secrets for builds, a file for each, named by its key; empty for none."""
+    database: str = ""
+    """Path or URL of the record of builds; empty for ``image-builder.db`` in the data directory."""
+    blobs: str = ""
+    """URL of the blob store, which has files of authors; empty for ``blobs`` in the data directory."""
     network: Literal["default", "host", "none"] = "default"
     """Network of build steps. ``host`` where mirrors or proxies listen on this machine's loopback."""
     index_url: str = ""
@@ -45,6 +55,8 @@ class Settings(ServiceSettings):
     """Most lines of a build's log that are kept; the oldest go first."""
     kept_builds: int = Field(200, ge=1)
     """Most finished builds that are kept; the oldest go first. Images are not touched."""
+    keep: float = Field(0, ge=0)
+    """Seconds after which an image that nobody asked for is removed where it was built; 0 for never."""
     failure_ttl: float = Field(30, ge=0)
     """Seconds for which a failed build is answered again instead of tried again."""
 
@@ -59,9 +71,14 @@ class Settings(ServiceSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         value = value.rstrip("/")
-        if value and not _REGISTRY.fullmatch(value):
+        if value and not REGISTRY.fullmatch(value):
             raise ValueError("write host and port without a scheme, such as 'registry.example:5000'")
         return value
+
+    @property
+    def blobs_url(self) -> str:
+        """URL of the blob store."""
+        return self.blobs or (self.data_dir.expanduser().absolute() / "blobs").as_uri()
 
     @property
     def state_dir(self) -> Path:

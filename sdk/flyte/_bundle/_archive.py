@@ -6,7 +6,7 @@ import gzip
 import io
 import stat
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flyte import errors
@@ -16,8 +16,13 @@ MOST_BYTES = 100 * 1024 * 1024
 _SHOWN = 5
 
 
-def make_archive(root: Path, files: Iterable[Path]) -> bytes:
-    """A gzip-compressed tar archive: sorted, without times, owners or the names of this machine.
+def make_archive(root: Path, files: Iterable[Path], made: Mapping[str, bytes] | None = None) -> bytes:
+    """A gzip-compressed tar archive: without times, owners or the names of this machine, in the order given.
+
+    Args:
+        root: Directory that names are relative to.
+        files: Files below it.
+        made: Further files by their names, which are not on disk.
 
     Raises:
         flyte.errors.CodeBundleError: When a file cannot be read.
@@ -36,6 +41,10 @@ def make_archive(root: Path, files: Iterable[Path]) -> bytes:
             entry = tarfile.TarInfo(path.relative_to(root).as_posix())
             entry.size = len(content)
             entry.mode = 0o755 if executable else 0o644
+            archive.addfile(entry, io.BytesIO(content))
+        for name, content in sorted((made or {}).items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 

@@ -12,6 +12,7 @@ from flyte._bundle._root import detect_root
 from flyte._environment import walk
 
 if TYPE_CHECKING:
+    from flyte._environment import TaskEnvironment
     from flyte._task import TaskTemplate
 
 
@@ -38,6 +39,11 @@ def root_of(task: TaskTemplate[..., Any]) -> Path:
         if root.is_relative_to(script_root):
             return script_root
     return root
+
+
+def root_of_environment(environment: TaskEnvironment) -> Path:
+    """The directory that the module which declares an environment is imported from."""
+    return detect_root(Path(environment.declared_in).absolute())
 
 
 def included_paths(task: TaskTemplate[..., Any]) -> list[Path]:

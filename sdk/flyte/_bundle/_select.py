@@ -23,19 +23,22 @@ _ALWAYS_IGNORED = (
 )  # fmt: skip
 
 
-def checked_copy_style(style: str) -> CopyStyle:
-    """A copy style that is built.
+def checked_copy_style(style: str, version: str | None) -> CopyStyle:
+    """A copy style.
+
+    Args:
+        style: Its name.
+        version: Version of the code that was given, if any.
 
     Raises:
-        ValueError: When there is no such style.
-        flyte.errors.FeatureNotAvailableError: For "none".
+        ValueError: When there is no such style, or for "none" without a version.
     """
     if style not in get_args(CopyStyle):
-        raise ValueError(f"copy_style {style!r} does not exist: use loaded_modules or all")
-    if style == "none":
-        raise errors.FeatureNotAvailableError(
-            "copy_style='none' is not available: it needs images with the code in them, which are not built "
-            "yet. Use copy_style='all' to copy everything below the root directory."
+        raise ValueError(f"copy_style {style!r} does not exist: use loaded_modules, all or none")
+    if style == "none" and not version:
+        raise ValueError(
+            "copy_style='none' needs version=…: nothing is sent along that a version could be derived from, the "
+            "code is in the image (Image.with_code_bundle)"
         )
     return style  # type: ignore[return-value]  # it is one of them
 

@@ -21,6 +21,7 @@ from hangar.admin.v1 import (
     run_service_pb2_grpc,
     task_service_pb2_grpc,
 )
+from hangar.image.v1 import image_service_pb2_grpc
 
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -66,6 +67,9 @@ class Client:
         self.tasks = self._follow(task_service_pb2_grpc.TaskServiceStub)
         self.logs = self._follow(log_service_pb2_grpc.LogServiceStub)
         self.data = self._follow(data_service_pb2_grpc.DataServiceStub)
+        self.images = self._follow(image_service_pb2_grpc.ImageServiceStub)
+        self.asked_images: set[str] = set()
+        """Digests of definitions that this process has asked for already."""
         LOOP.on_close(self.close)
 
     async def close(self) -> None:

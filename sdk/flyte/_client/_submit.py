@@ -7,7 +7,7 @@ import hashlib
 import secrets
 import string
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -18,7 +18,10 @@ from flyte._bundle._environments import included_paths, root_of
 from flyte._bundle._modules import main_module, python_path
 from flyte._cache import cache_key
 from flyte._client._client import Client
+from flyte._client._images import images_file, prepare_images, resolve_images, setting_of
 from flyte._client._transfer import upload
+from flyte._environment import walk
+from flyte._image_definition import Resolved
 from flyte._initialize import Session, require_session
 from flyte._types import digest
 from flyte.remote import Run
@@ -50,12 +53,13 @@ async def submit(
     """
     session = require_session()
     document = _inputs_document(task, args, kwargs)
-    bundle, packed = await asyncio.to_thread(_packed, context, session, task)
+    bundle, packed, images = await asyncio.to_thread(_packed, context, session, task)
     key = cache_key(packed, document, digest(document))
     spec = json_format.ParseDict(packed, task_spec_pb2.TaskSpec())
     client = await session.client()
     project, domain = context.project or session.project, context.domain or session.domain
     await _upload_bundle(client, project, domain, bundle)
+    await prepare_images(client, project, domain, images, walk([task.environment]))
     inputs = await _payload(client, project, domain, document)
     message = await _create(client, context, (project, domain), spec, inputs, key)
     return Run(session, message, task.interface)
@@ -74,21 +78,33 @@ def _inputs_document(task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs
 
 def _packed(
     context: RunContext, session: Session, task: TaskTemplate[..., Any]
-) -> tuple[Bundle, dict[str, Any]]:
-    """The code of a task, and what the backend has to know of it: its `TaskSpec` as proto-JSON."""
+) -> tuple[Bundle, dict[str, Any], dict[str, Resolved]]:
+    """The code of a task, its `TaskSpec` as proto-JSON, and the definitions of images by environment."""
     root = session.root_dir or root_of(task)
     directories = python_path(root, mirrored=session.sync_local_sys_paths)
-    bundle = make_bundle(root, context.copy_style, included_paths(task))
+    images = resolve_images(
+        walk([task.environment]),
+        session,
+        setting_of(session, root, bakes_code=context.copy_style == "none"),
+    )
+    bundle = make_bundle(root, context.copy_style, included_paths(task), images_file(images))
     identity = _code.CodeIdentity(
         bundle_digest=bundle.digest,
-        python_path=directories,
-        version=context.version or _version(bundle.digest, directories, task),
+        python_path=directories if context.copy_style != "none" else _baked(task, directories),
+        version=context.version or _version(bundle.digest, directories),
         main_module=main_module(root, directories),
+        images={name: image.definition_json for name, image in images.items()},
     )
     with _code.using(identity):
         spec = task.to_spec()
-    _check_bundled(spec, root, bundle)
-    return bundle, spec
+    if context.copy_style != "none":
+        _check_bundled(spec, root, bundle)
+    return bundle, spec, images
+
+
+def _baked(task: TaskTemplate[..., Any], directories: tuple[str, ...]) -> tuple[str, ...]:
+    """Where the code is in the image of a task: below the destination of its code bundle."""
+    return tuple(str(PurePosixPath(task.image.code_directory, directory)) for directory in directories)
 
 
 def _check_bundled(spec: dict[str, Any], root: Path, bundle: Bundle) -> None:
@@ -104,10 +120,9 @@ def _check_bundled(spec: dict[str, Any], root: Path, bundle: Bundle) -> None:
         )
 
 
-def _version(digest: str, directories: tuple[str, ...], task: TaskTemplate[..., Any]) -> str:
-    """A version that is the same as long as code and image are."""
-    image = task.image.to_spec()
-    identity = "\n".join([digest, *directories, str(image.get("digest", image))])
+def _version(digest: str, directories: tuple[str, ...]) -> str:
+    """A version that is the same as long as code and images are: the bundle has both."""
+    identity = "\n".join([digest, *directories])
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

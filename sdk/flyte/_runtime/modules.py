@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from flyte import _code, _loading, errors
 from flyte._runtime.frames import Header
+from flyte._runtime.order import IMAGE_DIRECTORY
 
 _MAX_LINKS = 1000
 
@@ -47,8 +49,9 @@ class CodeLoader:
         code_dir = str(run["code_dir"])
         python_path = [str(part) for part in run.get("python_path") or ["."]]
         if code_dir:
-            for part in reversed(python_path):
-                sys.path.insert(0, os.path.normpath(Path(code_dir, part)))
+            roots = [code_dir, *filter(None, [os.environ.get(IMAGE_DIRECTORY)])]
+            for place in reversed([(root, part) for root in roots for part in python_path]):
+                sys.path.insert(0, os.path.normpath(Path(*place)))
             importlib.invalidate_caches()
         self._work_in(code_dir)
         _code.set_process(
@@ -57,19 +60,20 @@ class CodeLoader:
                 python_path=tuple(python_path),
                 version=str(run.get("version") or ""),
                 main_module=str(run["module"]),
+                images=_images(code_dir),
             )
         )
         self._code_dir = code_dir
 
     def _work_in(self, code_dir: str) -> None:
-        """Gives the process a working directory of its own, in which the bundle's files appear.
+        """Gives the process a working directory of its own, in which the files of bundle and image appear.
 
-        The bundle is shared between workers: what user code writes must not land in it.
+        Both are shared between workers: what user code writes must not land in them.
         """
         work = self._directory / "work"
         work.mkdir(exist_ok=True)
-        if code_dir:
-            with os.scandir(code_dir) as entries:
+        for directory in filter(None, [code_dir, os.environ.get(IMAGE_DIRECTORY)]):
+            with os.scandir(directory) as entries:
                 for count, entry in enumerate(entries):
                     if count >= _MAX_LINKS:
                         break
@@ -101,3 +105,12 @@ class CodeLoader:
         if not callable(getattr(task, "func", None)):
             raise errors.ModuleLoadError(f"{module_name}.{attribute} is no task but {type(task).__name__!r}")
         return task
+
+
+def _images(code_dir: str) -> dict[str, str]:
+    """Definitions of images by the name of their environment, as they came with the bundle."""
+    path = os.path.join(code_dir, ".flyte", "images.json")
+    if not code_dir or not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return dict(json.load(file))

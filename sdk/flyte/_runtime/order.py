@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
+"""Environment variable: directory that files of the author were copied to when the image was made."""
+
 
 @dataclass(frozen=True)
 class WorkerOrder:

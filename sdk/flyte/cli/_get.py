@@ -14,6 +14,7 @@ _COMMANDS = {
     "io": ("flyte.cli._get_io:io", "Show inputs and outputs of a run or an action."),
     "report": ("flyte.cli._get_report:report", "Write the report of a run or an action to a file."),
     "logs": ("flyte.cli._get_logs:logs", "Show what a run or an action wrote."),
+    "image": ("flyte.cli._images:image", "List images, or show one."),
     "project": ("flyte.cli._get_other:project", "List projects, or show one."),
     "task": ("flyte.cli._get_other:task", "List tasks, or show one."),
     "config": ("flyte.cli._get_other:config", "Show the configuration, and where it comes from."),
@@ -33,4 +34,4 @@ flyte -of json get run RUN             the same as JSON
 
 @click.group(cls=LazyGroup, commands_at=_COMMANDS, epilog=_EXAMPLES, no_args_is_help=True)
 def get() -> Any:
-    """Show runs, actions, inputs and outputs, logs, reports, tasks, projects or the configuration."""
+    """Show runs, actions, inputs and outputs, logs, reports, tasks, images, projects or the configuration."""

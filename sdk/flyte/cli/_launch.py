@@ -41,10 +41,24 @@ def launch(
 
     session = settings.open_session(options.project, options.domain, starts_backend=True)
     session.root_dir = file.root
+    session.own_images = options.images
+    if not options.detach:
+        from flyte._environment import walk
+        from flyte.cli._images import build_with_progress
+
+        build_with_progress(
+            walk([task.environment]),
+            session,
+            file.root,
+            settings,
+            is_run=True,
+            bakes_code=options.copy_style == "none",
+        )
     name = options.name or random_name()
     context = with_runcontext(
         mode="remote",
         name=name,
+        version=options.version,
         copy_style=options.copy_style,  # type: ignore[arg-type]  # checked by the function
         env_vars=options.env,
         labels=options.labels,

@@ -6,6 +6,7 @@ import difflib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +33,7 @@ class LoadedFile:
 
 
 def load_file(name: str, root_dir: str | None) -> LoadedFile:
-    """Imports a file as Python would import it as a module.
+    """Imports a file as Python would import it as a module, and finds its tasks.
 
     Args:
         name: The file.
@@ -41,10 +42,34 @@ def load_file(name: str, root_dir: str | None) -> LoadedFile:
     Raises:
         click.UsageError: When there is no such file, it cannot be imported, or it has no tasks.
     """
+    from flyte._task import TaskTemplate
+
+    module, root = load_module_file(name, root_dir)
+    tasks = {key: value for key, value in vars(module).items() if isinstance(value, TaskTemplate)}
+    if not tasks:
+        raise click.UsageError(
+            f"No tasks found in {name}. A task is a function with @env.task, where "
+            'env = flyte.TaskEnvironment(name="my_env").'
+        )
+    return LoadedFile(_existing(name), root, tasks)
+
+
+def load_module_file(name: str, root_dir: str | None) -> tuple[ModuleType, Path]:
+    """Imports a file as Python would import it as a module.
+
+    Args:
+        name: The file.
+        root_dir: Directory that its code is bundled from; detected unless given.
+
+    Returns:
+        The module, and the directory that its code is bundled from.
+
+    Raises:
+        click.UsageError: When there is no such file, or it cannot be imported.
+    """
     from flyte._bundle._modules import module_name
     from flyte._bundle._root import check_root, detect_root
     from flyte._loading import load_module
-    from flyte._task import TaskTemplate
     from flyte.errors import BaseRuntimeError
 
     path = _existing(name)
@@ -70,13 +95,7 @@ def load_file(name: str, root_dir: str | None) -> LoadedFile:
             f"File {name} cannot be imported as {module_path!r}: that name belongs to "
             f"{getattr(module, '__file__', None) or 'another module'}. Rename the file."
         )
-    tasks = {key: value for key, value in vars(module).items() if isinstance(value, TaskTemplate)}
-    if not tasks:
-        raise click.UsageError(
-            f"No tasks found in {name}. A task is a function with @env.task, where "
-            'env = flyte.TaskEnvironment(name="my_env").'
-        )
-    return LoadedFile(path, root, tasks)
+    return module, root
 
 
 def _existing(name: str) -> Path:

@@ -38,6 +38,8 @@ class RunOptions:
     domain: str | None
     copy_style: str
     root_dir: str | None
+    version: str | None
+    images: dict[str, str]
     env: dict[str, str]
     labels: dict[str, str]
 
@@ -166,7 +168,16 @@ def _first_line(text: str) -> str:
     "--copy-style",
     type=click.Choice(["loaded_modules", "auto", "all", "none"]),
     default="loaded_modules",
-    help="Code to send: the imported modules, or everything below the root.  [default: loaded_modules]",
+    help="Code to send: the imported modules, everything below the root, or none: it is in the image.  "
+    "[default: loaded_modules]",
+)
+@click.option("--version", help="Version of the code.  [default: made of its content]")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="[NAME=]ADDRESS",
+    help="Address of the image that Image.from_ref_name calls NAME; without a name of the default one.",
 )
 @click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="Environment variable of all actions.")
@@ -183,6 +194,8 @@ def run(
     project: str | None,
     domain: str | None,
     copy_style: str,
+    version: str | None,
+    images: tuple[str, ...],
     root_dir: str | None,
     env: tuple[str, ...],
     label: tuple[str, ...],
@@ -199,6 +212,8 @@ def run(
         raise click.UsageError("--detach and --follow exclude each other.")
     if local and detach:
         raise click.UsageError("--local and --detach exclude each other: a local run ends with this process.")
+    from flyte._initialize import checked_images
+
     settings = settings_of(ctx)
     ctx.find_root().obj = replace(settings, verbosity=settings.verbosity + verbose)
     ctx.obj = RunOptions(
@@ -210,6 +225,8 @@ def run(
         domain=domain,
         copy_style="loaded_modules" if copy_style == "auto" else copy_style,
         root_dir=root_dir,
+        version=version,
+        images=checked_images(images),
         env=key_values("--env", env),
         labels=key_values("--label", label),
     )

@@ -13,11 +13,13 @@ from flyte.cli._settings import FORMATS, Settings
 
 _COMMANDS = {
     "run": ("flyte.cli._run_command:run", "Run a task of a Python file."),
+    "build": ("flyte.cli._images:build", "Build the images of an environment."),
     "get": (
         "flyte.cli._get:get",
-        "Show runs, actions, inputs and outputs, logs, tasks, projects, configuration.",
+        "Show runs, actions, inputs and outputs, logs, tasks, images, projects, configuration.",
     ),
     "abort": ("flyte.cli._abort:abort", "Abort a run or an action."),
+    "delete": ("flyte.cli._delete:delete", "Remove an image."),
     "create": ("flyte.cli._create:create", "Create a configuration file or a project."),
     "update": ("flyte.cli._update:update", "Change a project."),
     "start": ("flyte.cli._backend:start", "Start the embedded backend of this machine."),

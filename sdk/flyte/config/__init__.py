@@ -1,7 +1,7 @@
 """The configuration of the SDK: ``config.yaml`` and ``FLYTE_<SECTION>_<KEY>`` variables."""
 
 from flyte.config._load import auto, load
-from flyte.config._model import AdminConfig, Config, LocalConfig, TaskConfig
+from flyte.config._model import AdminConfig, Config, ImageConfig, LocalConfig, TaskConfig
 from flyte.config._search import find_file
 
-__all__ = ["AdminConfig", "Config", "LocalConfig", "TaskConfig", "auto", "find_file", "load"]
+__all__ = ["AdminConfig", "Config", "ImageConfig", "LocalConfig", "TaskConfig", "auto", "find_file", "load"]

@@ -16,6 +16,7 @@ from flyte.config._model import (
     DEFAULT_PROJECT,
     AdminConfig,
     Config,
+    ImageConfig,
     LocalConfig,
     TaskConfig,
 )
@@ -28,7 +29,9 @@ _NOT_YET_AUTH = "only tokens are available yet: remove the key, and set FLYTE_AP
 _NO_TOKENS = (
     "a token does not belong in a file that others read: remove the key, and set FLYTE_API_KEY to the token"
 )
-_NOT_YET_IMAGE = "the backend prepares images by itself: remove the key"
+_NO_REGISTRY = (
+    "the backend has a registry of its own: remove the key, or name one in Image.from_debian_base(registry=…)"
+)
 
 # Section → key → type; a text instead of a type says why the documented key is refused.
 _KEYS: dict[str, dict[str, type | str]] = {
@@ -40,7 +43,7 @@ _KEYS: dict[str, dict[str, type | str]] = {
         "clientId": _NOT_YET_AUTH,
         "apiKey": _NO_TOKENS,
     },
-    "image": {"builder": _NOT_YET_IMAGE, "image_refs": _NOT_YET_IMAGE, "registry": _NOT_YET_IMAGE},
+    "image": {"builder": str, "image_refs": dict, "registry": _NO_REGISTRY},
     "task": {"org": "this platform has no organisations: remove the key", "project": str, "domain": str},
     "local": {"persistence": bool},
 }
@@ -81,7 +84,18 @@ def load(path: Path | None) -> Config:
         local=LocalConfig(found.get(("local", "persistence"), False)),
         source=path,
         overrides=tuple(sorted(value.origin for value in values if value.from_environment)),
+        image=_images(found),
     )
+
+
+def _images(found: Mapping[tuple[str, str], Any]) -> ImageConfig:
+    builder = found.get(("image", "builder"))
+    if builder not in (None, "remote"):
+        raise _error(
+            f"key image.builder = {builder!r}: images are built by the backend, on this machine too when the backend "
+            "runs here; remove the key or set it to remote"
+        )
+    return ImageConfig(found.get(("image", "image_refs")) or {})
 
 
 def checked_auth_type(value: str | None, name: str) -> str | None:
@@ -105,7 +119,7 @@ class _Value:
     origin: str
     from_environment: bool = False
 
-    def checked(self) -> str | bool | None:
+    def checked(self) -> str | bool | dict[str, str] | None:
         """The value in its type."""
         expected = _KEYS[self.section][self.key]
         where = self.origin if self.from_environment else f"{self.origin}: {self.section}.{self.key}"
@@ -113,6 +127,8 @@ class _Value:
             shown = "" if expected is _NO_TOKENS else f" = {self.value!r}"
             raise _error(f"{where}{shown}: {expected}")
         value: Any = self.value
+        if expected is dict and value is not None:
+            return _pairs(where, value)
         if value is None or (isinstance(value, expected) and value != ""):
             return cast("str | bool | None", value)
         if expected is bool and isinstance(self.value, str):
@@ -122,6 +138,20 @@ class _Value:
                 return False
         wanted = "true or false" if expected is bool else "a text that is not empty"
         raise _error(f"{where} = {self.value!r} is not {wanted}")
+
+
+def _pairs(where: str, value: Any) -> dict[str, str]:
+    """Names and addresses; of an environment variable as NAME=ADDRESS,NAME=ADDRESS."""
+    found = value
+    if isinstance(value, str):
+        found = {
+            name.strip(): uri.strip() for name, _, uri in (part.partition("=") for part in value.split(","))
+        }
+    if not isinstance(found, Mapping) or not all(
+        isinstance(part, str) and part for pair in found.items() for part in pair
+    ):
+        raise _error(f"{where} = {value!r} is no list of names and addresses of images: write name: address")
+    return dict(found)
 
 
 def _read(path: Path) -> list[_Value]:

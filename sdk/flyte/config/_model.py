@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,18 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """Images.
+
+    Attributes:
+        image_refs: Addresses of images by the names that `Image.from_ref_name` uses; "default" stands for the image
+            of environments that name none, too.
+    """
+
+    image_refs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LocalConfig:
     """Local mode.
 
@@ -62,6 +75,7 @@ class Config:
         local: Local mode.
         source: File that it was read from, None when there was none.
         overrides: Environment variables that took part, in the order of their names.
+        image: Images.
     """
 
     admin: AdminConfig = field(default_factory=AdminConfig)
@@ -69,3 +83,4 @@ class Config:
     local: LocalConfig = field(default_factory=LocalConfig)
     source: Path | None = None
     overrides: tuple[str, ...] = ()
+    image: ImageConfig = field(default_factory=ImageConfig)

@@ -15,6 +15,7 @@ from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2, task_spec_pb
 
 if TYPE_CHECKING:
     from hangar.admin.v1 import run_pb2
+    from hangar.image.v1 import image_build_pb2
 
 _CACHE_STATUSES: dict[int, str] = {
     task_spec_pb2.CACHE_STATUS_MISS: "miss",
@@ -42,7 +43,9 @@ def phase_values(
     return [phase_pb2.Phase.Value(f"PHASE_{ActionPhase.parse(phase).name}") for phase in several]
 
 
-def time_of(message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt, field: str) -> datetime | None:
+def time_of(
+    message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt | image_build_pb2.ImageBuild, field: str
+) -> datetime | None:
     """A time of a message in UTC, None when it is not set."""
     if not message.HasField(field):
         return None

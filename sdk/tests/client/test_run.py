@@ -86,7 +86,9 @@ def test_the_request_says_what_to_run(admin, tasks):
     assert dict(request.context.labels) == {"team": "data"}
     archive = admin.blobs[f"code/{request.task.code.bundle_digest}.tar.gz"]
     with tarfile.open(fileobj=io.BytesIO(archive)) as code:
-        assert code.getnames() == ["run_tasks.py"]
+        assert code.getnames() == ["run_tasks.py", ".flyte/images.json"]
+        images = json.load(code.extractfile(".flyte/images.json"))
+    assert images == {"my_env": request.task.image.definition_json}
 
 
 def test_unchanged_code_is_uploaded_once(admin, tasks):
@@ -340,11 +342,16 @@ def test_what_is_not_built_is_refused_by_name(refused):
         flyte.with_runcontext(**{refused: True})
 
 
-def test_copy_style_none_is_refused():
-    """copy_style="none" needs images with code in them."""
-    with pytest.raises(flyte.errors.FeatureNotAvailableError, match="copy_style='none'"):
+def test_copy_style_none_sends_no_code(admin, tasks):
+    """The bundle has no code, and Python looks for it where the image has it; a version has to be given."""
+    run = flyte.with_runcontext(copy_style="none", version="1.4").run(tasks.greet, "x")
+    code = admin.runs[run.name].request.task.code
+    assert (code.version, list(code.python_path)) == ("1.4", ["."])
+    with tarfile.open(fileobj=io.BytesIO(admin.blobs[f"code/{code.bundle_digest}.tar.gz"])) as bundle:
+        assert bundle.getnames() == [".flyte/images.json"]
+    with pytest.raises(ValueError, match="needs version="):
         flyte.with_runcontext(copy_style="none")
-    with pytest.raises(ValueError, match="loaded_modules or all"):
+    with pytest.raises(ValueError, match="loaded_modules, all or none"):
         flyte.with_runcontext(copy_style="some")
 
 

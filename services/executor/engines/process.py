@@ -59,6 +59,7 @@ log = structlog.get_logger(__name__)
 
 _KILL_SECONDS = 10.0
 _FREEZE_SECONDS = 2.0
+_UPKEEP_SECONDS = 600.0
 _NO_GROUP = WorkerGroup((), "", "", "", "")
 
 
@@ -73,6 +74,8 @@ class ProcessEngineOptions:
         use_cgroups: False to limit without control groups.
         cgroup_name: Name of the directory of control groups; made from the state directory when empty.
         sdk: The SDK that goes into environments; that of this installation when None.
+        blobs_url: URL of the blob store, which has files of images.
+        keep_environments: Seconds after which an environment that nothing was started in is removed, 0 for never.
     """
 
     state: Path
@@ -81,6 +84,8 @@ class ProcessEngineOptions:
     use_cgroups: bool = True
     cgroup_name: str = ""
     sdk: SdkLayer | None = None
+    blobs_url: str = ""
+    keep_environments: float = 0.0
 
     @property
     def group_name(self) -> str:
@@ -96,7 +101,8 @@ class ProcessEngine:
         self._options = options
         self._workers_directory = options.state / "workers"
         self._host_environ = host_environ()
-        self._environments = Environments(options.state / "environments", options.sdk)
+        self._environments = Environments(options.state / "environments", options.sdk, options.blobs_url)
+        self._upkeep: asyncio.Task[None] | None = None
         self._zygotes = Zygotes(options.state / "zygotes", self._host_environ)
         self._groups: ControlGroups | None = None
         self._workers: dict[int, WorkerProcess] = {}
@@ -132,8 +138,21 @@ class ProcessEngine:
         await self._environments.clear_leftovers()
         await self._await_old_zygotes()
         await asyncio.to_thread(self._clear_groups)
+        if self._options.keep_environments:
+            self._upkeep = asyncio.create_task(self._look_after_environments(), name="environments-upkeep")
         controllers = sorted(self._groups.controllers) if self._groups else []
         log.info("engine.started", engine=self.name, control_groups=controllers)
+
+    async def _look_after_environments(self) -> None:
+        """Removes environments that nothing uses, from time to time."""
+        while True:
+            try:
+                removed = await self._environments.remove_unused(self._options.keep_environments)
+                if removed:
+                    log.info("environments.removed", environments=removed)
+            except OSError as error:
+                log.warning("environments.not_removed", reason=str(error))
+            await asyncio.sleep(_UPKEEP_SECONDS)
 
     async def _await_old_zygotes(self) -> None:
         """Waits until no zygote of an earlier engine can fork any more: every worker is on record then."""
@@ -163,6 +182,9 @@ class ProcessEngine:
     async def close(self) -> None:
         """See `Engine`."""
         await asyncio.gather(*self._launching.values(), return_exceptions=True)
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.wait([self._upkeep])
         await self._environments.close()
         loop = asyncio.get_running_loop()
         for worker in self._workers.values():

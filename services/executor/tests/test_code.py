@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from services.common.archives import extract
 from services.common.blobs import BlobStore, check_sha256
 from services.common.errors import InvalidArgument, NotFound, ResourceExhausted
 from services.common.tests.small_disk import SmallDisk, small_disk
-from services.executor.code import CodeStore, extract
+from services.executor.code import CodeStore
 from services.executor.payloads import Payloads, Waiting, unheard
 
 

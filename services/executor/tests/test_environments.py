@@ -156,7 +156,7 @@ async def test_a_python_that_is_not_there_is_named(
     assert workshop.leftovers() == []
 
 
-@pytest.mark.parametrize("kind", ["apt", "commands", "workdir", "source_file", "source_folder", "uv_project"])
+@pytest.mark.parametrize("kind", ["apt", "commands", "workdir"])
 async def test_layers_that_need_containers_are_refused_by_name(workshop: Workshop, kind: str) -> None:
     """A layer that no Python environment can give is refused by its name."""
     with pytest.raises(ImageFailedError, match=f"layer '{kind}' needs the Docker engine") as caught:

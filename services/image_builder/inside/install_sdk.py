@@ -1,14 +1,16 @@
 """Puts the platform's SDK into an image: the package `flyte`, compiled, in place of one that is there.
 
-Argument: directory of the package.
+Arguments: directory of the package, file that says what is installed in the image.
 """
 
 import compileall
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from importlib import metadata
 from pathlib import Path
 
 _LOOK = """
@@ -18,7 +20,7 @@ print(Path(flyte.__file__).resolve().parent)
 """
 
 
-def main(package: str) -> None:
+def main(package: str, packages: str) -> None:
     """Copies, compiles, and finds out whether this Python imports what was copied."""
     os.umask(0o022)
     target = Path(sysconfig.get_path("purelib"), "flyte")
@@ -41,6 +43,31 @@ def main(package: str) -> None:
             "Remove it from the base image"
         )
     link_python()
+    open_directory(Path.cwd())
+    write_packages(Path(packages))
+
+
+def open_directory(directory: Path) -> None:
+    """Lets tasks, which are no superusers, read the working directory: `/root` is closed in many images."""
+    for path in [directory, *directory.parents]:
+        path.chmod(path.stat().st_mode | 0o055)
+
+
+def write_packages(path: Path) -> None:
+    """Writes what is installed: Python packages, and Debian packages where there are any."""
+    found = {("pypi", each.metadata["Name"], each.version, "") for each in metadata.distributions()}
+    try:
+        status = Path("/var/lib/dpkg/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Debian
+        status = ""
+    for entry in status.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status", "").endswith(" installed"):
+            found.add(("deb", fields["Package"], fields["Version"], fields.get("Architecture", "")))
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    names = ("type", "name", "version", "arch")
+    path.write_text(json.dumps([dict(zip(names, each, strict=True)) for each in sorted(found)]))
+    path.chmod(0o644)
 
 
 def link_python() -> None:
@@ -51,4 +78,4 @@ def link_python() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

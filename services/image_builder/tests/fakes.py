@@ -88,3 +88,20 @@ class FakeEngine(BuilderEngine):
         if not (self._docker.root / "images" / reference.removeprefix("hangar/")).exists():
             return None
         return StoredImage({}, 5, datetime(2026, 1, 1, tzinfo=UTC), "linux/amd64")
+
+    async def read_file(self, reference: str, path: str) -> bytes:
+        """Its images have no files."""
+        return b""
+
+    async def content_digest(self, reference: str) -> str:
+        """It knows no base images."""
+        return ""
+
+    async def labelled(self, label: str) -> list[StoredImage]:
+        """All images."""
+        names = sorted(path.name for path in (self._docker.root / "images").iterdir())
+        return [StoredImage({label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names]
+
+    async def remove(self, reference: str) -> None:
+        """Removes the file."""
+        (self._docker.root / "images" / reference.removeprefix("hangar/")).unlink(missing_ok=True)

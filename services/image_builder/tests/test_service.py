@@ -17,19 +17,24 @@ from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_build_pb2 as states
 from hangar.image.v1 import image_service_pb2 as messages
 from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
+from services.common.blobs import BlobStore
 from services.common.channel import connect
 from services.common.clock import ManualClock
+from services.common.db import migrate, writer_engine
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration, build_server
+from services.image_builder import migrations
 from services.image_builder.app import ImageBuilderApp
 from services.image_builder.buildkit import BuildKit
 from services.image_builder.builds import Build, Image
+from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
 from services.image_builder.dockerfile import Step
 from services.image_builder.service import ImageBuilds
 from services.image_builder.servicer import ImageServicer
 from services.image_builder.settings import Settings
+from services.image_builder.store import Store
 from services.image_builder.tests.fakes import FakeDocker, FakeEngine
 
 QUEUED, BUILDING = states.IMAGE_BUILD_STATE_QUEUED, states.IMAGE_BUILD_STATE_BUILDING
@@ -53,14 +58,22 @@ class World:
         package = root / "sdk" / "flyte"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("")
-        self.builds = ImageBuilds(
-            self.settings,
-            FakeEngine(docker),
-            BuildKit(str(docker.cli), "", "default"),
-            Contexts(self.settings.state_dir, SdkLayer(package)),
-            self.clock,
-        )
+        self.sdk = SdkLayer(package)
+        self.database = writer_engine(root / "builds.db")
+        migrate(self.database, migrations)
+        self.builds = self.another()
         self.stub: Any = None
+
+    def another(self) -> ImageBuilds:
+        """The image builder of another process, on the same record."""
+        blobs = BlobStore(self.settings.blobs_url)
+        maker = ContainerMaker(
+            self.settings,
+            FakeEngine(self.docker),
+            BuildKit(str(self.docker.cli), "", "default"),
+            Contexts(self.settings.state_dir, self.sdk, "", blobs),
+        )
+        return ImageBuilds(self.settings, maker, Store(self.database, self.settings.log_lines), self.clock)
 
     async def ask(self, number: int = 0, **more: Any) -> states.ImageBuild:
         request = messages.BuildImageRequest(definition_json=definition(number), **more)
@@ -106,6 +119,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await server.start()
         stack.push_async_callback(world.builds.stop)
         stack.push_async_callback(server.stop, 0)
+        stack.callback(world.database.dispose)
         world.stub = ImageServiceStub(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
         yield world
 
@@ -265,10 +279,10 @@ async def test_wrong_requests_are_refused(world: World) -> None:
     for request, words in (
         (
             messages.BuildImageRequest(definition_json='{"layers": [{"kind": "uv_project"}]}'),
-            r"layers\[0\]\.kind",
+            r"layers\[0\]\.pyproject",
         ),
         (messages.BuildImageRequest(platform="linux/s390x"), "makes images for linux/amd64 only"),
-        (messages.BuildImageRequest(definition_json=" " * 1_100_000), "up to 1048576 are allowed"),
+        (messages.BuildImageRequest(definition_json=" " * 4_130_000), "up to 4128768 bytes"),
     ):
         with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
             await world.stub.BuildImage(request)
@@ -340,7 +354,7 @@ async def test_the_service_says_at_its_start_what_is_missing(tmp_path: Path) -> 
         ("REGISTRY", "https://registry.example", "without a scheme"),
         ("NETWORK", "bridge", "'default', 'host' or 'none'"),
         ("CONCURRENCY", "0", "greater than or equal to 1"),
-        ("REGISTRI", "x", "did you mean HANGAR_IMAGE_BUILDER_REGISTRY"),
+        ("REGISTRYY", "x", "did you mean HANGAR_IMAGE_BUILDER_REGISTRY"),
     ],
 )
 def test_wrong_settings_are_refused(

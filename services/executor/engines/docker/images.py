@@ -30,7 +30,13 @@ _ANSWER_SECONDS = 20.0
 _ATTEMPTS = 3
 """How often a build is asked for again that was lost with its builder."""
 _LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
-_ENDED = frozenset({image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED, image_build_pb2.IMAGE_BUILD_STATE_FAILED})
+_ENDED = frozenset(
+    {
+        image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED,
+        image_build_pb2.IMAGE_BUILD_STATE_FAILED,
+        image_build_pb2.IMAGE_BUILD_STATE_CANCELLED,
+    }
+)
 
 
 class DockerImages:
@@ -132,7 +138,7 @@ class DockerImages:
 
     async def _follow(self, stub: Any, text: str, say: Progress) -> image_build_pb2.ImageBuild:
         try:
-            request = image_service_pb2.BuildImageRequest(definition_json=text)
+            request = image_service_pb2.BuildImageRequest(definition_json=text, container=True)
             answer = await stub.BuildImage(request, timeout=_ANSWER_SECONDS, wait_for_ready=True)
             build: image_build_pb2.ImageBuild = answer.build
             if build.state in _ENDED:
@@ -196,7 +202,10 @@ class DockerImages:
         say(f"pulling {reference}")
 
         def pull() -> str:
-            for event in self._api.pull(reference, tag="latest", stream=True, decode=True):
+            repository, _, tag = reference.rpartition(":")
+            if not repository or "/" in tag:
+                repository, tag = reference, "latest"
+            for event in self._api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in event:
                     return str(event["error"])
                 if not event.get("progressDetail"):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/data_service.proto\x12\x0fhangar.admin.v1\"X\n\rUploadRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.hangar.admin.v1.UploadKind\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"h\n\x14\x43reateUploadsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12/\n\x07uploads\x18\x03 \x03(\x0b\x32\x1e.hangar.admin.v1.UploadRequest\"2\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\x12\x0b\n\x03url\x18\x03 \x01(\t\"A\n\x15\x43reateUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.hangar.admin.v1.Upload*^\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPLOAD_KIND_CODE_BUNDLE\x10\x01\x12\x16\n\x12UPLOAD_KIND_INPUTS\x10\x02\x32m\n\x0b\x44\x61taService\x12^\n\rCreateUploads\x12%.hangar.admin.v1.CreateUploadsRequest\x1a&.hangar.admin.v1.CreateUploadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/data_service.proto\x12\x0fhangar.admin.v1\"X\n\rUploadRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.hangar.admin.v1.UploadKind\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"h\n\x14\x43reateUploadsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12/\n\x07uploads\x18\x03 \x03(\x0b\x32\x1e.hangar.admin.v1.UploadRequest\"2\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\x12\x0b\n\x03url\x18\x03 \x01(\t\"A\n\x15\x43reateUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.hangar.admin.v1.Upload*}\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPLOAD_KIND_CODE_BUNDLE\x10\x01\x12\x16\n\x12UPLOAD_KIND_INPUTS\x10\x02\x12\x1d\n\x19UPLOAD_KIND_BUILD_CONTEXT\x10\x08\x32m\n\x0b\x44\x61taService\x12^\n\rCreateUploads\x12%.hangar.admin.v1.CreateUploadsRequest\x1a&.hangar.admin.v1.CreateUploadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar.admin.v1.data_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_UPLOADKIND']._serialized_start=370
-  _globals['_UPLOADKIND']._serialized_end=464
+  _globals['_UPLOADKIND']._serialized_end=495
   _globals['_UPLOADREQUEST']._serialized_start=55
   _globals['_UPLOADREQUEST']._serialized_end=143
   _globals['_CREATEUPLOADSREQUEST']._serialized_start=145
@@ -41,6 +41,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOAD']._serialized_end=301
   _globals['_CREATEUPLOADSRESPONSE']._serialized_start=303
   _globals['_CREATEUPLOADSRESPONSE']._serialized_end=368
-  _globals['_DATASERVICE']._serialized_start=466
-  _globals['_DATASERVICE']._serialized_end=575
+  _globals['_DATASERVICE']._serialized_start=497
+  _globals['_DATASERVICE']._serialized_end=606
 # @@protoc_insertion_point(module_scope)

@@ -12,9 +12,11 @@ class UploadKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPLOAD_KIND_UNSPECIFIED: _ClassVar[UploadKind]
     UPLOAD_KIND_CODE_BUNDLE: _ClassVar[UploadKind]
     UPLOAD_KIND_INPUTS: _ClassVar[UploadKind]
+    UPLOAD_KIND_BUILD_CONTEXT: _ClassVar[UploadKind]
 UPLOAD_KIND_UNSPECIFIED: UploadKind
 UPLOAD_KIND_CODE_BUNDLE: UploadKind
 UPLOAD_KIND_INPUTS: UploadKind
+UPLOAD_KIND_BUILD_CONTEXT: UploadKind
 
 class UploadRequest(_message.Message):
     __slots__ = ("kind", "sha256", "size")

@@ -8,14 +8,27 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BuildImageRequest(_message.Message):
-    __slots__ = ("definition_json", "platform", "force")
+    __slots__ = ("definition_json", "platform", "force", "dry_run", "secrets", "container")
+    class SecretsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     DEFINITION_JSON_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
     definition_json: str
     platform: str
     force: bool
-    def __init__(self, definition_json: _Optional[str] = ..., platform: _Optional[str] = ..., force: _Optional[bool] = ...) -> None: ...
+    dry_run: bool
+    secrets: _containers.ScalarMap[str, bytes]
+    container: bool
+    def __init__(self, definition_json: _Optional[str] = ..., platform: _Optional[str] = ..., force: _Optional[bool] = ..., dry_run: _Optional[bool] = ..., secrets: _Optional[_Mapping[str, bytes]] = ..., container: _Optional[bool] = ...) -> None: ...
 
 class BuildImageResponse(_message.Message):
     __slots__ = ("build",)
@@ -68,3 +81,55 @@ class WatchImageBuildResponse(_message.Message):
     lines: _containers.RepeatedCompositeFieldContainer[_image_build_pb2.ImageBuildLogLine]
     next_line: int
     def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ..., lines: _Optional[_Iterable[_Union[_image_build_pb2.ImageBuildLogLine, _Mapping]]] = ..., next_line: _Optional[int] = ...) -> None: ...
+
+class CancelImageBuildRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CancelImageBuildResponse(_message.Message):
+    __slots__ = ("build",)
+    BUILD_FIELD_NUMBER: _ClassVar[int]
+    build: _image_build_pb2.ImageBuild
+    def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ...) -> None: ...
+
+class DeleteImageBuildRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteImageBuildResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PruneImagesRequest(_message.Message):
+    __slots__ = ("max_age_seconds", "build_cache")
+    MAX_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BUILD_CACHE_FIELD_NUMBER: _ClassVar[int]
+    max_age_seconds: int
+    build_cache: bool
+    def __init__(self, max_age_seconds: _Optional[int] = ..., build_cache: _Optional[bool] = ...) -> None: ...
+
+class PruneImagesResponse(_message.Message):
+    __slots__ = ("names", "cache_bytes")
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    cache_bytes: int
+    def __init__(self, names: _Optional[_Iterable[str]] = ..., cache_bytes: _Optional[int] = ...) -> None: ...
+
+class GetImageAttestationRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetImageAttestationResponse(_message.Message):
+    __slots__ = ("sbom_json", "provenance_json")
+    SBOM_JSON_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_JSON_FIELD_NUMBER: _ClassVar[int]
+    sbom_json: str
+    provenance_json: str
+    def __init__(self, sbom_json: _Optional[str] = ..., provenance_json: _Optional[str] = ...) -> None: ...

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class ImageServiceStub:
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     def __init__(self, channel):
@@ -56,11 +56,31 @@ class ImageServiceStub:
                 request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildRequest.SerializeToString,
                 response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildResponse.FromString,
                 _registered_method=True)
+        self.CancelImageBuild = channel.unary_unary(
+                '/hangar.image.v1.ImageService/CancelImageBuild',
+                request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildRequest.SerializeToString,
+                response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildResponse.FromString,
+                _registered_method=True)
+        self.DeleteImageBuild = channel.unary_unary(
+                '/hangar.image.v1.ImageService/DeleteImageBuild',
+                request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildRequest.SerializeToString,
+                response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildResponse.FromString,
+                _registered_method=True)
+        self.PruneImages = channel.unary_unary(
+                '/hangar.image.v1.ImageService/PruneImages',
+                request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesRequest.SerializeToString,
+                response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesResponse.FromString,
+                _registered_method=True)
+        self.GetImageAttestation = channel.unary_unary(
+                '/hangar.image.v1.ImageService/GetImageAttestation',
+                request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.SerializeToString,
+                response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     def BuildImage(self, request, context):
@@ -80,7 +100,7 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListImageBuilds(self, request, context):
-        """Lists the builds of this service since its start, newest first. Has no Watch twin: a build is followed by name.
+        """Lists the builds on record, newest first. Has no Watch twin: a build is followed by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +109,35 @@ class ImageServiceServicer:
     def WatchImageBuild(self, request, context):
         """Streams a build: its state at once and whenever it changes, and its log from any line on. Ends after the
         terminal state. NOT_FOUND when there is no such build.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelImageBuild(self, request, context):
+        """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteImageBuild(self, request, context):
+        """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
+        What a registry holds stays there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneImages(self, request, context):
+        """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImageAttestation(self, request, context):
+        """Returns what is in an image and how it was made. NOT_FOUND when that is not on record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +166,26 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildRequest.FromString,
                     response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildResponse.SerializeToString,
             ),
+            'CancelImageBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelImageBuild,
+                    request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildRequest.FromString,
+                    response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildResponse.SerializeToString,
+            ),
+            'DeleteImageBuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteImageBuild,
+                    request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildRequest.FromString,
+                    response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildResponse.SerializeToString,
+            ),
+            'PruneImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneImages,
+                    request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesRequest.FromString,
+                    response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesResponse.SerializeToString,
+            ),
+            'GetImageAttestation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImageAttestation,
+                    request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.FromString,
+                    response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hangar.image.v1.ImageService', rpc_method_handlers)
@@ -127,7 +196,7 @@ def add_ImageServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ImageService:
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     @staticmethod
@@ -228,6 +297,114 @@ class ImageService:
             '/hangar.image.v1.ImageService/WatchImageBuild',
             hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildRequest.SerializeToString,
             hangar_dot_image_dot_v1_dot_image__service__pb2.WatchImageBuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelImageBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.image.v1.ImageService/CancelImageBuild',
+            hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildRequest.SerializeToString,
+            hangar_dot_image_dot_v1_dot_image__service__pb2.CancelImageBuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteImageBuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.image.v1.ImageService/DeleteImageBuild',
+            hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildRequest.SerializeToString,
+            hangar_dot_image_dot_v1_dot_image__service__pb2.DeleteImageBuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.image.v1.ImageService/PruneImages',
+            hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesRequest.SerializeToString,
+            hangar_dot_image_dot_v1_dot_image__service__pb2.PruneImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImageAttestation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.image.v1.ImageService/GetImageAttestation',
+            hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.SerializeToString,
+            hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.FromString,
             options,
             channel_credentials,
             insecure,

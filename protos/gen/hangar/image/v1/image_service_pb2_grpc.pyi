@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class ImageServiceStub:
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     @_typing.overload
@@ -43,16 +43,26 @@ class ImageServiceStub:
     GetImageBuild: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetImageBuildRequest, _image_service_pb2.GetImageBuildResponse]
     """Returns a build, or the image when only that is left. NOT_FOUND when there is neither."""
     ListImageBuilds: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.ListImageBuildsRequest, _image_service_pb2.ListImageBuildsResponse]
-    """Lists the builds of this service since its start, newest first. Has no Watch twin: a build is followed by name."""
+    """Lists the builds on record, newest first. Has no Watch twin: a build is followed by name."""
     WatchImageBuild: _grpc.UnaryStreamMultiCallable[_image_service_pb2.WatchImageBuildRequest, _image_service_pb2.WatchImageBuildResponse]
     """Streams a build: its state at once and whenever it changes, and its log from any line on. Ends after the
     terminal state. NOT_FOUND when there is no such build.
     """
+    CancelImageBuild: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.CancelImageBuildRequest, _image_service_pb2.CancelImageBuildResponse]
+    """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+    DeleteImageBuild: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.DeleteImageBuildRequest, _image_service_pb2.DeleteImageBuildResponse]
+    """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
+    What a registry holds stays there.
+    """
+    PruneImages: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.PruneImagesRequest, _image_service_pb2.PruneImagesResponse]
+    """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay."""
+    GetImageAttestation: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetImageAttestationRequest, _image_service_pb2.GetImageAttestationResponse]
+    """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -64,15 +74,25 @@ class ImageServiceAsyncStub(ImageServiceStub):
     GetImageBuild: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetImageBuildRequest, _image_service_pb2.GetImageBuildResponse]  # type: ignore[assignment]
     """Returns a build, or the image when only that is left. NOT_FOUND when there is neither."""
     ListImageBuilds: _aio.UnaryUnaryMultiCallable[_image_service_pb2.ListImageBuildsRequest, _image_service_pb2.ListImageBuildsResponse]  # type: ignore[assignment]
-    """Lists the builds of this service since its start, newest first. Has no Watch twin: a build is followed by name."""
+    """Lists the builds on record, newest first. Has no Watch twin: a build is followed by name."""
     WatchImageBuild: _aio.UnaryStreamMultiCallable[_image_service_pb2.WatchImageBuildRequest, _image_service_pb2.WatchImageBuildResponse]  # type: ignore[assignment]
     """Streams a build: its state at once and whenever it changes, and its log from any line on. Ends after the
     terminal state. NOT_FOUND when there is no such build.
     """
+    CancelImageBuild: _aio.UnaryUnaryMultiCallable[_image_service_pb2.CancelImageBuildRequest, _image_service_pb2.CancelImageBuildResponse]  # type: ignore[assignment]
+    """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+    DeleteImageBuild: _aio.UnaryUnaryMultiCallable[_image_service_pb2.DeleteImageBuildRequest, _image_service_pb2.DeleteImageBuildResponse]  # type: ignore[assignment]
+    """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
+    What a registry holds stays there.
+    """
+    PruneImages: _aio.UnaryUnaryMultiCallable[_image_service_pb2.PruneImagesRequest, _image_service_pb2.PruneImagesResponse]  # type: ignore[assignment]
+    """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay."""
+    GetImageAttestation: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetImageAttestationRequest, _image_service_pb2.GetImageAttestationResponse]  # type: ignore[assignment]
+    """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
-    Builds that run and logs are forgotten when the service restarts; images are not.
+    Builds are on record: one that was running when the service ended is taken up when it starts again.
     """
 
     @_abc_1.abstractmethod
@@ -100,7 +120,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _image_service_pb2.ListImageBuildsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.ListImageBuildsResponse, _abc.Awaitable[_image_service_pb2.ListImageBuildsResponse]]:
-        """Lists the builds of this service since its start, newest first. Has no Watch twin: a build is followed by name."""
+        """Lists the builds on record, newest first. Has no Watch twin: a build is followed by name."""
 
     @_abc_1.abstractmethod
     def WatchImageBuild(
@@ -111,5 +131,39 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams a build: its state at once and whenever it changes, and its log from any line on. Ends after the
         terminal state. NOT_FOUND when there is no such build.
         """
+
+    @_abc_1.abstractmethod
+    def CancelImageBuild(
+        self,
+        request: _image_service_pb2.CancelImageBuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.CancelImageBuildResponse, _abc.Awaitable[_image_service_pb2.CancelImageBuildResponse]]:
+        """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+
+    @_abc_1.abstractmethod
+    def DeleteImageBuild(
+        self,
+        request: _image_service_pb2.DeleteImageBuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.DeleteImageBuildResponse, _abc.Awaitable[_image_service_pb2.DeleteImageBuildResponse]]:
+        """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
+        What a registry holds stays there.
+        """
+
+    @_abc_1.abstractmethod
+    def PruneImages(
+        self,
+        request: _image_service_pb2.PruneImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.PruneImagesResponse, _abc.Awaitable[_image_service_pb2.PruneImagesResponse]]:
+        """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay."""
+
+    @_abc_1.abstractmethod
+    def GetImageAttestation(
+        self,
+        request: _image_service_pb2.GetImageAttestationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.GetImageAttestationResponse, _abc.Awaitable[_image_service_pb2.GetImageAttestationResponse]]:
+        """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

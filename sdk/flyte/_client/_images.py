@@ -1,0 +1,280 @@
+"""Images on their way to the backend: local files uploaded, builds asked for and followed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flyte import errors
+from flyte._client._client import Client
+from flyte._client._transfer import upload
+from flyte._image import Image
+from flyte._image_definition import Resolved
+from flyte._image_layers import Setting
+from hangar.admin.v1 import data_service_pb2
+from hangar.image.v1 import image_build_pb2, image_service_pb2
+
+if TYPE_CHECKING:
+    from flyte._environment import TaskEnvironment
+    from flyte._initialize import Session
+    from flyte.remote import ImageBuild
+
+_log = logging.getLogger("flyte")
+
+IMAGES_FILE = ".flyte/images.json"
+"""File of code bundles that has the definitions of environments, for workers that call their tasks."""
+_NO_BUILDER = frozenset({"ImageLayerNotAvailableError", "BuildkitMissingError"})
+"""Reasons for which a run goes ahead: a host may make the image by itself, or else says why not."""
+_LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
+_ATTEMPTS = 3
+_ENDED = frozenset(
+    {
+        image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED,
+        image_build_pb2.IMAGE_BUILD_STATE_FAILED,
+        image_build_pb2.IMAGE_BUILD_STATE_CANCELLED,
+    }
+)
+
+Watcher = Callable[[image_build_pb2.ImageBuild, "list[str]"], None]
+"""Takes a build as it is now, and new lines of its log."""
+
+
+def setting_of(session: Session, root: Path | None, *, bakes_code: bool = False) -> Setting:
+    """What the definitions of images depend on here.
+
+    Args:
+        session: The session, whose configuration names images.
+        root: Directory that holds the code.
+        bakes_code: True when the code is not sent along, but is in the images.
+    """
+    return Setting(session.images, root, bakes_code)
+
+
+def image_of(environment: TaskEnvironment, session: Session) -> Image:
+    """The image of an environment; the configuration may name the default one."""
+    if environment.has_default_image and "default" in session.images:
+        return Image.from_ref_name("default")
+    return environment.image
+
+
+def resolve_images(
+    environments: Iterable[TaskEnvironment], session: Session, setting: Setting
+) -> dict[str, Resolved]:
+    """The definitions of environments, by their names.
+
+    Raises:
+        ValueError: A local file cannot be read, or a name is not in the configuration.
+    """
+    return {each.name: image_of(each, session).resolve(setting) for each in environments}
+
+
+def images_file(resolved: Mapping[str, Resolved]) -> dict[str, bytes]:
+    """The file of a code bundle that has the definitions."""
+    content = {name: each.definition_json for name, each in resolved.items()}
+    return {IMAGES_FILE: json.dumps(content, sort_keys=True, ensure_ascii=False).encode()}
+
+
+def given_secrets(images: Iterable[Image]) -> dict[str, bytes]:
+    """Values of secrets that layers ask for, as far as this process has them in its environment."""
+    mounts = {mount for image in images for mount in image.secrets}
+    return {mount.key: os.environ[mount.source].encode() for mount in mounts if os.environ.get(mount.source)}
+
+
+async def upload_archives(client: Client, project: str, domain: str, resolved: Iterable[Resolved]) -> None:
+    """Uploads the local files of images, unless the backend has them already.
+
+    Raises:
+        ValueError: A file has changed since the definition was made.
+        flyte.errors.RuntimeSystemError: They cannot be stored.
+    """
+    archives = {archive.identity[0]: archive for each in resolved for archive in each.archives}
+    for sha256, archive in archives.items():
+        kind = data_service_pb2.UPLOAD_KIND_BUILD_CONTEXT
+        wanted = data_service_pb2.UploadRequest(kind=kind, sha256=sha256, size=archive.identity[1])
+        request = data_service_pb2.CreateUploadsRequest(project=project, domain=domain, uploads=[wanted])
+        [place] = (await client.call(client.data.CreateUploads, request)).uploads
+        if place.exists:
+            continue
+        with tempfile.NamedTemporaryFile(prefix="flyte-image-", suffix=".tar") as file:
+            await asyncio.to_thread(archive.write, file)
+            file.flush()
+            key = await upload(client, project, domain, kind, Path(file.name))
+        if sha256 not in key:
+            raise ValueError("image: local files of the image changed while they were read: try again")
+
+
+async def ask(
+    client: Client,
+    resolved: Resolved,
+    secrets: Mapping[str, bytes],
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+) -> image_build_pb2.ImageBuild:
+    """Asks for an image, and does not wait for it.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: The definition is refused, or nothing builds images.
+    """
+    request = image_service_pb2.BuildImageRequest(
+        definition_json=resolved.definition_json, secrets=dict(secrets), force=force, dry_run=dry_run
+    )
+    return (await client.call(client.images.BuildImage, request, retried=False)).build
+
+
+async def follow(
+    client: Client,
+    build: image_build_pb2.ImageBuild,
+    watcher: Watcher,
+    again: Callable[[], Awaitable[image_build_pb2.ImageBuild]],
+) -> image_build_pb2.ImageBuild:
+    """Follows a build to its end; one that was lost with its builder is asked for again.
+
+    Args:
+        client: The backend.
+        build: The build.
+        watcher: Is told what happens.
+        again: Asks for the image once more.
+    """
+    for _ in range(_ATTEMPTS):
+        watcher(build, [])
+        if build.state not in _ENDED:
+            build = await _watch(client, build, watcher)
+        if build.failure.code not in _LOST:
+            break
+        build = await again()
+    return build
+
+
+async def _watch(
+    client: Client, build: image_build_pb2.ImageBuild, watcher: Watcher
+) -> image_build_pb2.ImageBuild:
+    name = build.name
+
+    def request(last: Any) -> image_service_pb2.WatchImageBuildRequest:
+        return image_service_pb2.WatchImageBuildRequest(
+            name=name, from_line=last.next_line if last is not None else 0
+        )
+
+    async for update in client.stream(client.images.WatchImageBuild, request):
+        build = update.build
+        watcher(build, [line.text for line in update.lines])
+    return build
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How images are built.
+
+    Attributes:
+        force: True to build what exists, every layer anew.
+        dry_run: True to find out only what they are called and whether they exist.
+        wait: True to wait for them.
+        is_run: True to leave out what hosts make by themselves.
+        watcher: Is told what happens, with the environments that an image is for.
+    """
+
+    force: bool = False
+    dry_run: bool = False
+    wait: bool = True
+    is_run: bool = False
+    watcher: Callable[[str, image_build_pb2.ImageBuild, list[str]], None] = lambda names, build, lines: None
+
+
+async def build_all(
+    session: Session, images: Mapping[str, Image], setting: Setting, wanted: Wanted
+) -> dict[str, ImageBuild]:
+    """Builds images, each once.
+
+    Args:
+        session: The session.
+        images: The images by the name of their environment.
+        setting: What their definitions depend on.
+        wanted: How they are built.
+
+    Returns:
+        The builds by environment.
+
+    Raises:
+        ValueError: A definition cannot be made.
+        flyte.errors.ImageBuildError: A build failed.
+        flyte.errors.BaseRuntimeError: The backend refuses one, or does not answer.
+    """
+    from flyte.remote import ImageBuild
+
+    resolved = {name: await asyncio.to_thread(each.resolve, setting) for name, each in images.items()}
+    client = await session.client()
+    if not wanted.dry_run:
+        await upload_archives(client, session.project, session.domain, resolved.values())
+    secrets = given_secrets(images.values())
+    names: dict[str, list[str]] = {}
+    for name, each in resolved.items():
+        names.setdefault(each.digest, []).append(name)
+
+    async def one(digest: str) -> ImageBuild | None:
+        async def again() -> image_build_pb2.ImageBuild:
+            definition = resolved[names[digest][0]]
+            return await ask(client, definition, secrets, force=wanted.force, dry_run=wanted.dry_run)
+
+        try:
+            pb = await again()
+        except errors.BaseRuntimeError as error:
+            if wanted.is_run and is_left_to_hosts(error):
+                return None
+            raise
+        client.asked_images.add(digest)
+        if wanted.wait and not wanted.dry_run:
+            shown = ", ".join(names[digest])
+            pb = await follow(client, pb, lambda build, lines: wanted.watcher(shown, build, lines), again)
+        built = ImageBuild(session, pb)
+        if built.error is not None:
+            raise built.error
+        return built
+
+    builds = dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
+    found = {name: builds[each.digest] for name, each in resolved.items()}
+    return {name: build for name, build in found.items() if build is not None}
+
+
+async def prepare_images(
+    client: Client,
+    project: str,
+    domain: str,
+    resolved: Mapping[str, Resolved],
+    environments: Iterable[TaskEnvironment],
+) -> None:
+    """Uploads the local files of a run's images, and begins to build them, so that they are there sooner.
+
+    Builds that cannot begin are no error: hosts make what they need. In one process each image is asked for once.
+
+    Raises:
+        flyte.errors.RuntimeUserError: A definition is wrong.
+    """
+    await upload_archives(client, project, domain, resolved.values())
+    secrets = given_secrets(environment.image for environment in environments)
+    wanted = {each.digest: each for each in resolved.values() if each.digest not in client.asked_images}
+    await asyncio.gather(*(_begin(client, each, secrets) for each in wanted.values()))
+    client.asked_images.update(wanted)
+
+
+async def _begin(client: Client, resolved: Resolved, secrets: Mapping[str, bytes]) -> None:
+    try:
+        await ask(client, resolved, secrets)
+    except errors.RuntimeUserError as error:
+        if not is_left_to_hosts(error):
+            raise
+        _log.debug("the image is left to the host that runs the task: %s", error)
+    except errors.RuntimeSystemError as error:
+        _log.debug("the image is left to the host that runs the task: %s", error)
+
+
+def is_left_to_hosts(error: errors.BaseRuntimeError) -> bool:
+    """True when hosts may make an image by themselves although nothing else does."""
+    return isinstance(error, errors.RuntimeSystemError) or error.code in _NO_BUILDER

@@ -1,0 +1,123 @@
+"""Checks of what authors pass to methods of `flyte.Image`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flyte._availability import refuse
+from flyte._image_layers import SecretMount, string_list
+
+_NO_CREDENTIALS = "leave it out: the image builder has credentials of its own (its operator's docker login)"
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
+_REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
+_SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def named(
+    where: str,
+    name: str | None,
+    registry: str | None = None,
+    registry_secret: Any = None,
+    platform: Any = None,
+) -> dict[str, Any]:
+    """The fields of a base that say how the image is called, where it goes, and for which machines it is.
+
+    Raises:
+        TypeError: One of them has a wrong type.
+        ValueError: One of them cannot be read.
+        FeatureNotAvailableError: A secret of a registry is named.
+    """
+    if registry_secret is not None:
+        raise refuse(f"{where}(registry_secret={registry_secret!r})", _NO_CREDENTIALS)
+    found: dict[str, Any] = {}
+    if name is not None:
+        found["name"] = string_list(f"{where}(name=…)", [name])[0]
+    if registry is not None:
+        address = string_list(f"{where}(registry=…)", [registry])[0].rstrip("/")
+        if not _REGISTRY.fullmatch(address):
+            raise ValueError(
+                f"{where}: registry={registry!r} cannot be read: write a host and a path, such as 'ghcr.io/team'"
+            )
+        if name is not None and not _REPOSITORY.fullmatch(found["name"]):
+            raise ValueError(
+                f"{where}: name={name!r} cannot be a name in a registry: use small letters, digits and '-'"
+            )
+        found["registry"] = address
+    if platform is not None:
+        platforms = [platform] if isinstance(platform, str) else list(platform)
+        for each in string_list(f"{where}(platform=…)", platforms):
+            if not _PLATFORM.fullmatch(each):
+                raise ValueError(
+                    f"{where}: platform {each!r} cannot be read: write one such as 'linux/amd64'"
+                )
+        found["platform"] = tuple(platforms)
+    return found
+
+
+def address(where: str, uri: object) -> str:
+    """The address of an image.
+
+    Raises:
+        TypeError: It is no string.
+        ValueError: It is empty or has spaces.
+    """
+    if not isinstance(uri, str):
+        raise TypeError(f"{where} takes the address of an image, not {uri!r}")
+    if not uri or any(character.isspace() for character in uri):
+        raise ValueError(f'{where}: {uri!r} is no address of an image: write one such as "python:3.12-slim"')
+    return uri
+
+
+def installer(
+    where: str,
+    index_url: str | None,
+    extra_index_urls: Sequence[str] | str | None,
+    pre: bool,
+    extra_args: str | None,
+) -> dict[str, Any]:
+    """The fields of a layer that say how packages are installed."""
+    extra = [extra_index_urls] if isinstance(extra_index_urls, str) else list(extra_index_urls or ())
+    return {
+        "index_url": None if index_url is None else string_list(where, [index_url])[0],
+        "extra_index_urls": string_list(where, extra) if extra else [],
+        "pre": bool(pre),
+        "extra_args": None if extra_args is None else string_list(where, [extra_args])[0],
+    }
+
+
+def secrets(where: str, mounts: Any) -> dict[str, Any]:
+    """The field of a layer that names secrets, none when there are none.
+
+    Args:
+        where: What was called, for messages.
+        mounts: A key, a `flyte.Secret`, or a list of those.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: A key cannot be one.
+    """
+    if mounts is None or mounts == []:
+        return {}
+    several = isinstance(mounts, Iterable) and not isinstance(mounts, (str, Mapping))
+    return {"secret_mounts": tuple(_secret(where, each) for each in (mounts if several else [mounts]))}
+
+
+def _secret(where: str, value: Any) -> SecretMount:
+    key = value if isinstance(value, str) else getattr(value, "key", None)
+    if not isinstance(key, str):
+        raise TypeError(f"{where}: secret_mounts takes keys and flyte.Secret objects, not {value!r}")
+    group = getattr(value, "group", None)
+    full = f"{group}_{key}" if group else key
+    if not _SECRET.fullmatch(full):
+        raise ValueError(f"{where}: secret_mounts: {full!r} is no key of a secret")
+    variable = getattr(value, "as_env_var", None) or re.sub(r"[-.]", "_", full).upper()
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise ValueError(
+            f"{where}: secret_mounts: {full!r} makes no name of an environment variable: use "
+            "flyte.Secret(key, as_env_var=…)"
+        )
+    is_file = getattr(value, "mount", None) is not None
+    return SecretMount(full, None if is_file else variable, variable)

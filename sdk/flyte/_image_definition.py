@@ -1,0 +1,89 @@
+"""From an image to its definition: canonical JSON, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flyte._image_files import Archive
+from flyte._image_layers import Layer, Setting, read
+from flyte._python_version import allowed_python, python_text
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A definition, and what has to be sent with it.
+
+    Attributes:
+        definition_json: The definition as canonical JSON.
+        archives: Archives of local files that it names.
+    """
+
+    definition_json: str
+    archives: tuple[Archive, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hex BLAKE2b-128 of the definition."""
+        import hashlib
+
+        return hashlib.blake2b(self.definition_json.encode(), digest_size=16).hexdigest()
+
+    def to_spec(self) -> dict[str, str]:
+        """The `Image` of the task spec."""
+        return {"digest": self.digest, "definition_json": self.definition_json}
+
+
+def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk: bool = True) -> Resolved:
+    """The definition of a base and layers. Local files are read now.
+
+    Args:
+        base: The base.
+        layers: The layers.
+        setting: What it depends on beside them.
+        has_sdk: False for an image without this SDK.
+
+    Raises:
+        ValueError: A local file cannot be read, or a name is not in the configuration.
+    """
+    patterns = [line for layer in layers if layer.kind == "dockerignore" for line in _patterns(layer)]
+    setting = replace(setting, dockerignore=tuple(patterns), archives=[])
+    start = _named(base, setting) if base.kind == "ref" else base.definition(setting)
+    found: list[dict[str, Any]] = []
+    for layer in layers:
+        if layer.kind == "dockerignore" or (layer.kind == "code_bundle" and not setting.bakes_code):
+            continue
+        definition = layer.definition(setting)
+        required = definition.pop("requires_python", "")
+        if definition["kind"] == "pip" and "name" in definition:
+            name = definition.pop("name")
+            if start["python"] is None and required:
+                start["python"] = allowed_python(name, required)
+        if definition["kind"] != "pip" or definition["packages"]:
+            found.append(definition)
+    if start["kind"] == "debian" and start["python"] is None:
+        start["python"] = python_text(None)
+    content: dict[str, Any] = {"base": start, "layers": found}
+    if not has_sdk:
+        content["sdk"] = False
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Resolved(text, tuple(setting.archives))
+
+
+def _patterns(layer: Layer) -> list[str]:
+    return read(layer.get("file").path).splitlines()
+
+
+def _named(base: Layer, setting: Setting) -> dict[str, Any]:
+    """The base that stands for a name of the configuration."""
+    name = base.get("ref")
+    uri = setting.refs.get(name)
+    if uri is None:
+        known = f"it has {', '.join(sorted(setting.refs))}" if setting.refs else "it names no images"
+        raise ValueError(
+            f"Image name {name!r} not found in config ({known}): add it below image.image_refs of the "
+            f"configuration, or give --image {name}=ADDRESS (flyte.init(images=…) in Python)"
+        )
+    fields = {key: value for key, value in base.definition(setting).items() if key not in {"kind", "ref"}}
+    return {"kind": "image", "uri": uri, **fields}

@@ -1,0 +1,284 @@
+"""`flyte build`, `flyte get image`, `flyte delete image`, and the images of a run on their way."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flyte.cli._groups import Command, unknown
+from flyte.cli._settings import format_option, scope_options, settings_of
+from flyte.cli._table import write_done, write_record, write_rows
+
+if TYPE_CHECKING:
+    from flyte._environment import TaskEnvironment
+    from flyte._initialize import Session
+    from flyte.cli._settings import Settings
+    from flyte.remote import ImageBuild
+    from hangar.image.v1 import image_build_pb2
+
+_SHORT = 12
+
+
+class ImageProgress:
+    """Shows builds as they go: lines, and on a terminal one that tells what each is doing.
+
+    Args:
+        settings: Options of the command line.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._is_quiet = settings.as_json
+        self._is_verbose = settings.verbosity > 0
+        self._steps: dict[str, str] = {}
+        self._lock = threading.Lock()
+        live = sys.stderr.isatty() and not self._is_quiet
+        self._status: Any = None
+        if live:
+            from rich.console import Console
+            from rich.status import Status
+
+            self._status = Status("", console=Console(stderr=True, highlight=False))
+
+    def see(self, names: str, build: image_build_pb2.ImageBuild, lines: list[str]) -> None:
+        """Takes a build as it is now, and new lines of its log.
+
+        Args:
+            names: The environments that it is for.
+            build: The build.
+            lines: New lines.
+        """
+        from hangar.image.v1 import image_build_pb2
+
+        if self._is_quiet:
+            return
+        with self._lock:
+            for line in lines if self._is_verbose else []:
+                self._say(f"  {line}")
+            if build.state in (
+                image_build_pb2.IMAGE_BUILD_STATE_QUEUED,
+                image_build_pb2.IMAGE_BUILD_STATE_BUILDING,
+            ):
+                self._show(names, build)
+            elif build.state == image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED:
+                self._say(f"image of {names}: {_outcome(build)}")
+
+    def _show(self, names: str, build: image_build_pb2.ImageBuild) -> None:
+        number = f"[{build.step_number}/{build.steps}] " if build.step_number else ""
+        text = f"image of {names}: {number}{build.step or 'waits for its turn'}"
+        if self._status is not None:
+            self._status.start()
+            self._status.update(text.replace("[", r"\["))
+        elif self._steps.get(build.name) != text:
+            self._say(text)
+        self._steps[build.name] = text
+
+    def _say(self, text: str) -> None:
+        if self._status is not None:
+            self._status.console.print(text, markup=False, soft_wrap=True)
+        else:
+            click.echo(text, err=True)
+
+    def close(self) -> None:
+        """Shows nothing more."""
+        if self._status is not None:
+            self._status.stop()
+
+
+def _outcome(build: image_build_pb2.ImageBuild) -> str:
+    if build.cached:
+        return "cached"
+    seconds = (build.finished_at.ToMilliseconds() - build.started_at.ToMilliseconds()) / 1000
+    size = f", {build.size_bytes / 1e6:.0f} MB" if build.size_bytes else ""
+    return f"built in {seconds:.1f} s{size}"
+
+
+def build_with_progress(
+    environments: list[TaskEnvironment],
+    session: Session,
+    root: Path,
+    settings: Settings,
+    *,
+    is_run: bool = False,
+    bakes_code: bool = False,
+    force: bool = False,
+) -> dict[str, ImageBuild]:
+    """Builds the images of environments, each once, and shows that.
+
+    Args:
+        environments: The environments.
+        session: The session.
+        root: Directory that holds the code.
+        settings: Options of the command line.
+        is_run: True to leave out what hosts make by themselves.
+        bakes_code: True to put the code into images that ask for it.
+        force: True to build what exists.
+
+    Returns:
+        The builds by environment.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: As `flyte.build`.
+    """
+    from flyte._client._images import Wanted, build_all, image_of, setting_of
+    from flyte._client._loop import LOOP
+
+    progress = ImageProgress(settings)
+    setting = setting_of(session, session.root_dir or root, bakes_code=bakes_code)
+    images = {each.name: image_of(each, session) for each in environments}
+    wanted = Wanted(force=force, is_run=is_run, watcher=progress.see)
+    try:
+        return LOOP.run(build_all(session, images, setting, wanted))
+    finally:
+        progress.close()
+
+
+@click.command(
+    name="build",
+    cls=Command,
+    epilog="""
+flyte build train.py env                 build the image of env, and those of what it depends on
+flyte build --force train.py env         build it anew, every layer
+""",
+)
+@click.option("--force", is_flag=True, help="Build what exists, every layer anew.")
+@click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
+@click.option("--image", "images", multiple=True, metavar="[NAME=]ADDRESS", help="Address of a named image.")
+@scope_options
+@click.option("-v", "--verbose", count=True, help="Show the whole log.")
+@format_option
+@click.argument("file")
+@click.argument("environment")
+@click.pass_context
+def build(
+    ctx: click.Context,
+    force: bool,
+    root_dir: str | None,
+    images: tuple[str, ...],
+    project: str | None,
+    domain: str | None,
+    verbose: int,
+    file: str,
+    environment: str,
+) -> None:
+    """Build the image of ENVIRONMENT, a variable of FILE, and those of the environments that it depends on.
+
+    Code that images ask for (with_code_bundle) is put into them.
+    """
+    from dataclasses import replace
+
+    from flyte._environment import TaskEnvironment, walk
+    from flyte._initialize import checked_images
+    from flyte.cli._load import load_module_file
+
+    module, root = load_module_file(file, root_dir)
+    found = {name: value for name, value in vars(module).items() if isinstance(value, TaskEnvironment)}
+    chosen = found.get(environment) or next((e for e in found.values() if e.name == environment), None)
+    if chosen is None:
+        raise click.UsageError(unknown(f"environment in {Path(file).name} named", environment, list(found)))
+    settings = settings_of(ctx)
+    settings = replace(settings, verbosity=settings.verbosity + verbose)
+    session = settings.open_session(project, domain, starts_backend=True)
+    session.root_dir = root
+    session.own_images = checked_images(images)
+    built = build_with_progress(walk([chosen]), session, root, settings, bakes_code=True, force=force)
+    rows = [{"environment": name, **image_record(each)} for name, each in built.items()]
+    write_rows(settings, ("environment", "image", "state", "seconds"), rows, "There is nothing to build.")
+
+
+def image_record(build: ImageBuild) -> dict[str, Any]:
+    """What is shown of an image."""
+    return {
+        "name": build.name,
+        "image": build.uri,
+        "state": "cached" if build.cached else build.state,
+        "kind": "environment" if build.is_environment else "container",
+        "base": build.pb.base_image,
+        "size": build.size_bytes,
+        "created": build.created_at,
+        "seconds": build.seconds,
+        "step": build.step,
+        "error": str(build.error) if build.error is not None else None,
+    }
+
+
+@click.command(
+    cls=Command,
+    epilog="""
+flyte get image                          list images, newest first
+flyte get image NAME                     show one
+flyte get image NAME --log               show how it was built
+flyte get image NAME --sbom              print what is in it (CycloneDX)
+""",
+)
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most images.")
+@click.option("--log", is_flag=True, help="Show the log of its build, and follow it to the end.")
+@click.option("--sbom", is_flag=True, help="Print what is in it, as CycloneDX JSON.")
+@click.option("--provenance", is_flag=True, help="Print how it was made, as an in-toto statement.")
+@format_option
+@click.pass_context
+def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: bool, provenance: bool) -> None:
+    """List the images that were asked for, or show the image NAME (or what its name begins with)."""
+    settings = settings_of(ctx)
+    settings.open_session()
+    if name is None:
+        if log or sbom or provenance:
+            raise click.UsageError("--log, --sbom and --provenance need the NAME of an image.")
+        from flyte.remote import ImageBuild
+
+        rows = [{**image_record(each), "name": each.name[:_SHORT]} for each in ImageBuild.listall(limit)]
+        write_rows(
+            settings, ("name", "kind", "state", "base", "size", "created"), rows, "No image was built yet."
+        )
+        return
+    found = find_image(name)
+    if log:
+        for line in found.log():
+            click.echo(line)
+    elif sbom or provenance:
+        click.echo(found.attestation()[0 if sbom else 1])
+    else:
+        write_record(settings, image_record(found))
+
+
+def find_image(name: str) -> ImageBuild:
+    """The image of a name, or of the only name that begins so.
+
+    Raises:
+        flyte.errors.RuntimeUserError: There is none.
+        click.UsageError: Several names begin so.
+    """
+    from flyte.remote import ImageBuild
+
+    name = name.removeprefix("hangar/")
+    if len(name) < 32:
+        found = [each for each in ImageBuild.listall(1000) if each.name.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise click.UsageError(
+                f"{len(found)} images have names that begin with {name!r}: write more of it."
+            )
+        from flyte.errors import RuntimeUserError
+
+        raise RuntimeUserError(
+            "ImageBuildNotFoundError", f"no image has a name that begins with {name!r} (flyte get image)"
+        )
+    return ImageBuild.get(name)
+
+
+@click.command(name="image", cls=Command, epilog="flyte delete image 3f2a9c4e5d6b")
+@click.argument("name")
+@format_option
+@click.pass_context
+def delete_image(ctx: click.Context, name: str) -> None:
+    """Remove the image NAME where it was built. It is built again when it is needed."""
+    settings = settings_of(ctx)
+    settings.open_session()
+    found = find_image(name)
+    found.delete()
+    write_done(settings, f"Successfully deleted image {found.name}.", {"name": found.name})

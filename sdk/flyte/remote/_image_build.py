@@ -1,0 +1,168 @@
+"""Images on the backend, and the builds that make them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+from flyte import errors
+from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
+from flyte._initialize import Session, require_session
+from flyte.remote._convert import time_of
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_build_pb2, image_service_pb2
+
+_PAGE = 100
+
+
+class ImageBuild:
+    """An image, and how it was or is being built.
+
+    Attributes:
+        pb: The message as the backend sent it.
+    """
+
+    def __init__(self, session: Session, pb: image_build_pb2.ImageBuild) -> None:
+        self._session = session
+        self.pb = pb
+
+    @property
+    def name(self) -> str:
+        """Identity of the image: digest of all that it is made of."""
+        return self.pb.name
+
+    @property
+    def uri(self) -> str:
+        """Address of the image; of a Python environment its name in place of an address."""
+        return f"{self.pb.reference}@{self.pb.image_digest}" if self.pb.image_digest else self.pb.reference
+
+    @property
+    def state(self) -> str:
+        """How far it is: "queued", "building", "succeeded", "failed" or "cancelled"."""
+        return image_build_pb2.ImageBuildState.Name(self.pb.state).removeprefix("IMAGE_BUILD_STATE_").lower()
+
+    @property
+    def cached(self) -> bool:
+        """True when the image was there and nothing was built."""
+        return self.pb.cached
+
+    @property
+    def is_environment(self) -> bool:
+        """True for a Python environment of the host instead of a container image."""
+        return self.pb.environment
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the image, 0 when it is not known."""
+        return self.pb.size_bytes
+
+    @property
+    def step(self) -> str:
+        """What it is doing, or what failed."""
+        return self.pb.step
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was asked for."""
+        return time_of(self.pb, "created_at")
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it was or has been built; None when nothing was built."""
+        started, finished = time_of(self.pb, "started_at"), time_of(self.pb, "finished_at")
+        if started is None or finished is None:
+            return None
+        return (finished - started).total_seconds()
+
+    @property
+    def error(self) -> errors.ImageBuildError | errors.RuntimeSystemError | None:
+        """Why there is no image, None when there is, or will be."""
+        if not self.pb.HasField("failure"):
+            return None
+        failure = self.pb.failure
+        if failure.kind == failure_pb2.FAILURE_KIND_IMAGE:
+            return errors.ImageBuildError(failure.message)
+        return errors.RuntimeSystemError(failure.code, failure.message)
+
+    @twin
+    @staticmethod
+    async def get(name: str) -> ImageBuild:
+        """An image by its name.
+
+        Raises:
+            flyte.errors.RuntimeUserError: There is none (code "ImageBuildNotFoundError").
+        """
+        session = require_session()
+        client = await session.client()
+        request = image_service_pb2.GetImageBuildRequest(name=name)
+        return ImageBuild(session, (await client.call(client.images.GetImageBuild, request)).build)
+
+    @twin_iterator
+    @staticmethod
+    async def listall(limit: int = 100) -> AsyncGenerator[ImageBuild, None]:
+        """Images that were asked for, newest first.
+
+        Args:
+            limit: Most images.
+        """
+        session = require_session()
+        client = await session.client()
+        token = ""
+        while limit > 0:
+            request = image_service_pb2.ListImageBuildsRequest(page_size=min(limit, _PAGE), page_token=token)
+            answer: Any = await client.call(client.images.ListImageBuilds, request)
+            for pb in answer.builds:
+                yield ImageBuild(session, pb)
+            limit -= len(answer.builds)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    @twin_iterator_method
+    async def log(self) -> AsyncGenerator[str, None]:
+        """Lines of the build's log, until it has ended."""
+        client = await self._session.client()
+
+        def request(last: Any) -> image_service_pb2.WatchImageBuildRequest:
+            return image_service_pb2.WatchImageBuildRequest(
+                name=self.name, from_line=last.next_line if last is not None else 0
+            )
+
+        async for update in client.stream(client.images.WatchImageBuild, request):
+            self.pb = update.build
+            for line in update.lines:
+                yield line.text
+
+    @twin_method
+    async def cancel(self) -> None:
+        """Ends the build, for all who wait for it."""
+        client = await self._session.client()
+        request = image_service_pb2.CancelImageBuildRequest(name=self.name)
+        self.pb = (await client.call(client.images.CancelImageBuild, request)).build
+
+    @twin_method
+    async def delete(self) -> None:
+        """Removes the image where it was built.
+
+        Raises:
+            flyte.errors.RuntimeUserError: It is being built, or in use.
+        """
+        client = await self._session.client()
+        request = image_service_pb2.DeleteImageBuildRequest(name=self.name)
+        await client.call(client.images.DeleteImageBuild, request)
+
+    @twin_method
+    async def attestation(self) -> tuple[str, str]:
+        """What is in the image (CycloneDX) and how it was made (in-toto, SLSA provenance), as JSON.
+
+        Raises:
+            flyte.errors.RuntimeUserError: That is not on record.
+        """
+        client = await self._session.client()
+        request = image_service_pb2.GetImageAttestationRequest(name=self.name)
+        answer = await client.call(client.images.GetImageAttestation, request)
+        return answer.sbom_json, answer.provenance_json
+
+    def __repr__(self) -> str:
+        return f"ImageBuild(name={self.name!r}, state={self.state!r}, uri={self.uri!r})"

@@ -1,0 +1,264 @@
+"""Bases and layers of images, typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+OWN_PACKAGES = frozenset({"flyte", "hangar-sdk"})
+"""Requirements of these names stand for the SDK that every image and environment gets from its platform."""
+
+
+@dataclass(frozen=True, slots=True)
+class DebianBase:
+    """Debian with a Python version.
+
+    Attributes:
+        python: Version, such as "3.12" or "3.12.4".
+    """
+
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBase:
+    """An existing container image.
+
+    Attributes:
+        uri: Its address.
+    """
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Local files of the author: a tar archive in the blob store, named by its content.
+
+    Attributes:
+        sha256: Hex SHA-256 of the archive.
+        size: Its size in bytes.
+    """
+
+    sha256: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Its key in the blob store."""
+        return f"contexts/{self.sha256}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class DockerfileBase:
+    """What a Dockerfile of the author makes.
+
+    Attributes:
+        text: The Dockerfile.
+        context: Files that it copies; None when it copies none.
+    """
+
+    text: str
+    context: Archive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSecret:
+    """A secret that a layer sees while it is made, and that is in no layer.
+
+    Attributes:
+        key: Its name where it is kept.
+        variable: Environment variable that holds it; empty when it is a file.
+    """
+
+    key: str
+    variable: str = ""
+
+    @property
+    def file(self) -> str:
+        """Path that it has when it is a file."""
+        return f"/etc/flyte/secrets/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallLayer:
+    """Python packages, of kind "pip" or "requirements".
+
+    Attributes:
+        requirements: What to install, in the form of a requirements file, without the platform's SDK.
+        index_url: Package index in place of the default one; may be empty.
+        extra_index_urls: Further package indexes.
+        pre: True to allow pre-releases.
+        extra_args: Further arguments of the installer, by the author.
+        exclude_newer: Date after which nothing counts that was published; empty for none.
+        secrets: Secrets that the installer sees.
+    """
+
+    requirements: tuple[str, ...]
+    index_url: str = ""
+    extra_index_urls: tuple[str, ...] = ()
+    pre: bool = False
+    extra_args: tuple[str, ...] = ()
+    exclude_newer: str = ""
+    secrets: tuple[BuildSecret, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Arguments of `uv pip install` beside the requirements."""
+        arguments = ["--default-index", self.index_url] if self.index_url else []
+        for url in self.extra_index_urls:
+            arguments += ["--index", url]
+        if self.pre:
+            arguments += ["--prerelease", "allow"]
+        if self.exclude_newer:
+            arguments += ["--exclude-newer", self.exclude_newer]
+        return (*arguments, *self.extra_args)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Normalised names of the packages that are asked for; lines without a name are left out."""
+        found = (requirement_name(line) for line in self.requirements)
+        return tuple(name for name in found if name)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectLayer:
+    """The locked packages of a project, of kind "uv_project" or "poetry_project".
+
+    Attributes:
+        tool: "uv" or "poetry".
+        pyproject: Text of its `pyproject.toml`.
+        lock: Text of its lock file.
+        install: How packages are installed; its requirements come from the lock file.
+        export_args: Further arguments of the tool's export, by the author.
+        source: The project's files, when the project itself is installed too.
+    """
+
+    tool: str
+    pyproject: str
+    lock: str
+    install: InstallLayer
+    export_args: tuple[str, ...] = ()
+    source: Archive | None = None
+
+    @property
+    def lock_name(self) -> str:
+        """Name of the lock file."""
+        return f"{self.tool}.lock"
+
+    def export(self, uv: str, project: str, output: str, python: str) -> tuple[str, ...]:
+        """Returns the command that writes what is locked as a requirements file.
+
+        Args:
+            uv: Path of `uv`.
+            project: Directory with `pyproject.toml` and the lock file.
+            output: File to write.
+            python: Interpreter to run the tool with.
+        """
+        if self.tool == "uv":
+            options = "--frozen --no-dev --no-emit-local --no-hashes --no-header --no-annotate --quiet"
+            command = [uv, "export", "--project", project, "--python", python, *options.split()]
+            return (*command, "--output-file", output, *self.export_args)
+        tool = [uv, "tool", "run", "--quiet", "--python", python, "--from", "poetry>=2,<3"]
+        command = [*tool, "--with", "poetry-plugin-export", "poetry", "export", "--no-interaction", "--quiet"]
+        return (*command, "--directory", project, "--without-hashes", "--output", output, *self.export_args)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLayer:
+    """Files of the author, of kind "source_file", "source_folder" or "code_bundle".
+
+    Attributes:
+        archive: The files, with the paths that they get below the destination.
+        destination: Directory, absolute or relative to the working directory.
+        what: What is copied, for people.
+    """
+
+    archive: Archive
+    destination: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvLayer:
+    """Environment variables.
+
+    Attributes:
+        variables: Names and values.
+    """
+
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AptLayer:
+    """Debian packages.
+
+    Attributes:
+        packages: Their names.
+        secrets: Secrets that the installer sees.
+    """
+
+    packages: tuple[str, ...]
+    secrets: tuple[BuildSecret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsLayer:
+    """Shell commands.
+
+    Attributes:
+        commands: The commands.
+        secrets: Secrets that they see.
+    """
+
+    commands: tuple[str, ...]
+    secrets: tuple[BuildSecret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkdirLayer:
+    """The working directory.
+
+    Attributes:
+        path: Absolute path.
+    """
+
+    path: str
+
+
+Base: TypeAlias = DebianBase | ImageBase | DockerfileBase
+Layer: TypeAlias = (
+    InstallLayer | ProjectLayer | CopyLayer | EnvLayer | AptLayer | CommandsLayer | WorkdirLayer
+)
+
+
+def archives_of(base: Base, layers: tuple[Layer, ...]) -> tuple[Archive, ...]:
+    """Returns the archives that a base and layers are made of."""
+    found = [base.context] if isinstance(base, DockerfileBase) else []
+    for layer in layers:
+        if isinstance(layer, CopyLayer):
+            found.append(layer.archive)
+        elif isinstance(layer, ProjectLayer):
+            found.append(layer.source)
+    return tuple(archive for archive in found if archive is not None)
+
+
+def secrets_of(layers: tuple[Layer, ...]) -> tuple[BuildSecret, ...]:
+    """Returns the secrets that layers see while they are made."""
+    found: list[BuildSecret] = []
+    for layer in layers:
+        if isinstance(layer, ProjectLayer):
+            found += layer.install.secrets
+        elif isinstance(layer, InstallLayer | AptLayer | CommandsLayer):
+            found += layer.secrets
+    return tuple(dict.fromkeys(found))
+
+
+def requirement_name(line: str) -> str:
+    """Returns the normalised name of the package that a requirement asks for, empty when it has none."""
+    match = _NAME.match(line)
+    return re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""

@@ -1,0 +1,133 @@
+"""Images of a backend that runs tasks as processes: Python environments of this host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.common.errors import FailedPrecondition, InvalidArgument
+from services.common.image_definition import definition_digest
+from services.executor.engines.base import ImageFailedError
+from services.executor.environments import Environment, Environments
+from services.image_builder import attestations
+from services.image_builder.buildkit import BuildError
+from services.image_builder.builds import Image
+from services.image_builder.makers import Emit, Made, Plan
+from services.image_builder.progress import Output
+
+_LOOK = """
+import json
+from importlib import metadata
+found = {(each.metadata["Name"], each.version) for each in metadata.distributions()}
+print(json.dumps([{"type": "pypi", "name": name, "version": version} for name, version in sorted(found)]))
+"""
+
+
+class EnvironmentMaker:
+    """See `services.image_builder.makers.Maker`.
+
+    Args:
+        environments: The environments of this host, which its engine uses too.
+    """
+
+    def __init__(self, environments: Environments) -> None:
+        self._environments = environments
+
+    async def check(self) -> None:
+        """See `Maker`. What it needs is part of this installation."""
+
+    async def plan(self, definition_json: str, platform: str) -> Plan:
+        """See `Maker`."""
+        if platform and platform != _platform():
+            message = f"platform is {platform!r}: this host has {_platform()}; leave it out"
+            raise InvalidArgument(message, reason="PLATFORM_NOT_AVAILABLE", field="platform")
+        try:
+            environment, wanted = await self._environments.described(definition_json)
+        except ImageFailedError as error:
+            missing = error.code == "UnsupportedLayer"
+            reason = "IMAGE_LAYER_NOT_AVAILABLE" if missing else "IMAGE_DEFINITION_INVALID"
+            raise InvalidArgument(error.message, reason=reason, field="definition_json") from error
+        image = Image(
+            environment.key,
+            environment.key,
+            definition_digest(definition_json),
+            f"Python {wanted.python}",
+            _platform(),
+            is_environment=True,
+        )
+        return Plan(image, definition_json)
+
+    async def find(self, image: Image) -> Made | None:
+        """See `Maker`."""
+        path = self._environments.find(image.name)
+        return None if path is None else Made(0, _made_at(path))
+
+    async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
+        """See `Maker`. Secrets are variables of this process."""
+        if fresh and not await self._environments.remove(plan.image.name):
+            message = f"environment {plan.image.name} is in use: build it again when no worker runs in it"
+            raise BuildError("ImageInUse", message)
+        try:
+            environment = await self._environments.ensure(
+                plan.definition_json, lambda line: emit(Output(line))
+            )
+        except ImageFailedError as error:
+            raise BuildError(error.code, error.message, is_system=error.code == "DiskFull") from error
+        size = await asyncio.to_thread(_size, environment.path)
+        packages = await _packages(environment)
+        sbom = attestations.sbom(plan.image.reference, packages)
+        return Made(size, _made_at(environment.path), platform=_platform(), sbom_json=sbom)
+
+    async def remove(self, image: Image) -> None:
+        """See `Maker`."""
+        if not await self._environments.remove(image.name):
+            message = f"environment {image.name} is in use: a worker runs in it"
+            raise FailedPrecondition(message, reason="IMAGE_IN_USE")
+
+    async def list_made(self) -> list[tuple[str, Made]]:
+        """See `Maker`."""
+        keys = await asyncio.to_thread(self._environments.ready)
+        found = [(key, self._environments.find(key)) for key in keys]
+        return [(key, Made(0, _made_at(path))) for key, path in found if path is not None]
+
+    async def prune_cache(self, max_age_seconds: float) -> int:
+        """See `Maker`. The cache of `uv` is its user's."""
+        return 0
+
+    async def clear(self) -> None:
+        """See `Maker`. The engine does it."""
+
+    async def close(self) -> None:
+        """See `Maker`."""
+        await self._environments.close()
+
+
+async def _packages(environment: Environment) -> list[dict[str, str]]:
+    process = await asyncio.create_subprocess_exec(
+        str(environment.python),
+        "-I",
+        "-c",
+        _LOOK,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    found: list[dict[str, str]] = json.loads(output)
+    return found
+
+
+def _platform() -> str:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return f"{platform.system().lower()}/{machine}"
+
+
+def _made_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _size(path: Path) -> int:
+    return sum(file.lstat().st_size for file in path.rglob("*"))

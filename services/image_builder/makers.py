@@ -1,0 +1,112 @@
+"""What makes images: containers from BuildKit, or Python environments of a host without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from services.image_builder.builds import Image
+from services.image_builder.dockerfile import Recipe
+from services.image_builder.progress import Output
+
+Emit = Callable[[Output], None]
+"""Takes lines for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to make of a definition.
+
+    Attributes:
+        image: What it will be.
+        definition_json: The definition.
+        recipe: How to make it; None for an environment.
+    """
+
+    image: Image
+    definition_json: str
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image that is there.
+
+    Attributes:
+        size_bytes: Its size, 0 when it is not known.
+        made_at: When it was made.
+        image_digest: Its digest in the registry, empty without one.
+        definition_digest: Identity of the definition that it was made of, empty when it is not known.
+        platform: Its platform, empty when it is not known.
+        sbom_json: What is in it (CycloneDX), empty when it was not looked at.
+        materials: Digests of what it was made of, by what it is: base image, archives.
+    """
+
+    size_bytes: int
+    made_at: datetime
+    image_digest: str = ""
+    definition_digest: str = ""
+    platform: str = ""
+    sbom_json: str = ""
+    materials: Mapping[str, str] = field(default_factory=dict)
+
+
+class Maker(Protocol):
+    """Makes images of one kind."""
+
+    async def check(self) -> None:
+        """Finds out whether it can make anything.
+
+        Raises:
+            HangarError: It cannot; says what is missing.
+        """
+
+    async def plan(self, definition_json: str, platform: str) -> Plan:
+        """Reads a definition.
+
+        Raises:
+            InvalidArgument: It is wrong, or not possible here.
+            Unavailable: What has to be asked for that does not answer.
+        """
+
+    async def find(self, image: Image) -> Made | None:
+        """Returns an image that is where those who run it look for it, None when it is not.
+
+        Raises:
+            Unavailable: What has to be asked for that does not answer.
+        """
+
+    async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
+        """Makes an image.
+
+        Args:
+            plan: What to make.
+            secrets: Secrets that the caller has given, by key.
+            emit: Takes lines for people.
+            fresh: True to use nothing of earlier builds.
+
+        Raises:
+            BuildError: It cannot be made.
+            HangarError: The platform cannot make it now.
+        """
+
+    async def remove(self, image: Image) -> None:
+        """Removes an image; what is not there is no error.
+
+        Raises:
+            FailedPrecondition: It is in use.
+        """
+
+    async def list_made(self) -> list[tuple[str, Made]]:
+        """Returns the images that are here, by name."""
+
+    async def prune_cache(self, max_age_seconds: float) -> int:
+        """Removes what is kept for later builds and was not used for so long. Returns the bytes that it took."""
+
+    async def clear(self) -> None:
+        """Removes what an earlier process left behind, and ends what it still builds."""
+
+    async def close(self) -> None:
+        """Closes connections."""
