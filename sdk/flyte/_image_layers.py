@@ -276,6 +276,7 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        found: dict[str, Any] = tomllib.loads(text)
+        return found
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"image: {path}: the script's header is no valid TOML: {error}") from None
