@@ -22,7 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flyte import errors, models, remote, report
+    from flyte import errors, io, models, remote, report, storage, types
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
     from flyte._build import build, build_images
     from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from flyte._task import TaskTemplate
     from flyte._timeout import Timeout
     from flyte._version import __version__
+    from flyte.io import Dir as Directory
+    from flyte.io import File
 
 __all__ = [
     "AMD_GPU",
@@ -50,7 +52,9 @@ __all__ = [
     "Cache",
     "CachePolicy",
     "Device",
+    "Directory",
     "Documentation",
+    "File",
     "FunctionBodyPolicy",
     "GPUAccelerator",
     "Image",
@@ -74,12 +78,15 @@ __all__ = [
     "init",
     "init_from_api_key",
     "init_from_config",
+    "io",
     "logger",
     "map",
     "models",
     "remote",
     "report",
     "run",
+    "storage",
+    "types",
     "with_runcontext",
 ]
 
@@ -92,7 +99,9 @@ _OWNERS: dict[str, str] = {
     "Cache": "_cache",
     "CachePolicy": "_cache",
     "Device": "_accelerators",
+    "Directory": "io",
     "Documentation": "_docs",
+    "File": "io",
     "FunctionBodyPolicy": "_cache",
     "GPUAccelerator": "_accelerators",
     "Image": "_image",
@@ -120,13 +129,14 @@ _OWNERS: dict[str, str] = {
     "run": "_run",
     "with_runcontext": "_run",
 }
-_MODULES = ("errors", "models", "remote", "report")
+_ALIASES = {"Directory": "Dir"}
+_MODULES = ("errors", "io", "models", "remote", "report", "storage", "types")
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used; refuse those of later versions by name."""
     if name in _OWNERS:
-        value = getattr(importlib.import_module(f"flyte.{_OWNERS[name]}"), name)
+        value = getattr(importlib.import_module(f"flyte.{_OWNERS[name]}"), _ALIASES.get(name, name))
         globals()[name] = value
         return value
     if name in _MODULES:

@@ -21,8 +21,6 @@ _PARAMETERS: dict[str, str] = {
 NAMES: dict[str, str] = {
     "AppEnvironment": "apps are not built yet; run the server outside of the platform",
     "Cron": _PARAMETERS["triggers"],
-    "Directory": "pass a pathlib.Path below a directory that all hosts share, or bytes",
-    "File": "pass a pathlib.Path on storage that all hosts share, or bytes",
     "FixedRate": _PARAMETERS["triggers"],
     "Link": _PARAMETERS["links"],
     "PodTemplate": _PARAMETERS["pod_template"],
@@ -37,10 +35,8 @@ NAMES: dict[str, str] = {
     "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
-    "io": "pass small data by value, or a pathlib.Path on storage that all hosts share",
     "run_python_script": "put the script's code into a function and decorate it with @env.task",
     "serve": "apps are not built yet; run the server outside of the platform",
-    "storage": "return values from tasks; they are stored for you",
     "trace": "make the step a task with @env.task, or leave it a plain function",
 }
 

@@ -135,6 +135,13 @@ def uninstall() -> None:
     _session = None
 
 
+def _use_storage(storage: Any | None) -> None:
+    if storage is not None:
+        from flyte.storage._settings import use
+
+        use(storage)
+
+
 def refuse(**parameters: tuple[Any, str]) -> None:
     """Refuses documented parameters that are not built: ``refuse(storage=(value, "what to do"))``.
 
@@ -201,7 +208,8 @@ async def init(
         auth_client_config: Refused, as `command`.
         rpc_retries: Refused: calls are tried again for a fixed time.
         http_proxy_url: Refused.
-        storage: Refused: the backend's storage is used.
+        storage: How object stores outside of the platform are reached: a `flyte.storage.S3`, `GCS` or `ABFS`.
+            Holds in workers as well.
         batch_size: Refused.
         image_builder: Only "remote": the backend builds images.
         images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
@@ -220,6 +228,7 @@ async def init(
         flyte.init(endpoint="localhost:8090", insecure=True, project="demo")
         ```
     """
+    _use_storage(storage)
     if in_worker():
         return
     refuse(
@@ -233,7 +242,6 @@ async def init(
         auth_client_config=(auth_client_config, _NO_AUTH),
         rpc_retries=(rpc_retries, "calls are tried again until the backend is back, for up to a minute"),
         http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
-        storage=(storage, _NO_STORAGE),
         batch_size=(batch_size, _NO_STORAGE),
         image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),
@@ -339,7 +347,8 @@ async def init_from_config(
         log_format: Only "console".
         project: Project of new runs, over the file's.
         domain: Domain of new runs, over the file's.
-        storage: Refused: the backend's storage is used.
+        storage: How object stores outside of the platform are reached: a `flyte.storage.S3`, `GCS` or `ABFS`.
+            Holds in workers as well.
         batch_size: Refused.
         image_builder: Only "remote": the backend builds images.
         images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
@@ -357,10 +366,10 @@ async def init_from_config(
         run = flyte.run(greet, name="World")
         ```
     """
+    _use_storage(storage)
     if in_worker():
         return
     refuse(
-        storage=(storage, _NO_STORAGE),
         batch_size=(batch_size, _NO_STORAGE),
         image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
         log_format=(None if log_format == "console" else log_format, 'only "console" is'),

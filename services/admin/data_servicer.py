@@ -10,7 +10,7 @@ from services.admin.data import Data
 
 
 class DataServicer(DataServiceServicer):
-    """Uploads over gRPC."""
+    """Uploads and downloads over gRPC."""
 
     def __init__(self, data: Data) -> None:
         self._data = data
@@ -18,3 +18,11 @@ class DataServicer(DataServiceServicer):
     async def CreateUploads(self, request: messages.CreateUploadsRequest, context: Any) -> Any:
         """Says what is stored already, and where to PUT the rest."""
         return messages.CreateUploadsResponse(uploads=await self._data.create_uploads(request))
+
+    async def CreateDownloads(self, request: messages.CreateDownloadsRequest, context: Any) -> Any:
+        """Says where to GET objects."""
+        return messages.CreateDownloadsResponse(downloads=await self._data.create_downloads(request))
+
+    async def ListObjects(self, request: messages.ListObjectsRequest, context: Any) -> Any:
+        """Lists the objects of a directory."""
+        return await self._data.list_objects(request)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
@@ -11,7 +13,7 @@ import structlog
 from services.common import disk
 from services.common.blobs import check_key
 from services.common.errors import HangarError, InvalidArgument, NotFound
-from services.executor.descriptors import opened
+from services.executor.descriptors import all_opened, opened
 from services.executor.drafts import Drafts
 from services.executor.frames import Frame, FrameError
 from services.executor.holdings import Holdings
@@ -29,7 +31,9 @@ QUOTA_SECONDS = 1.0
 _LONGEST_FIELD = 1024
 LARGEST_REPORT = 65 * 1024 * 1024
 """Most bytes of a report: what `flyte.report` allows, and the document around it."""
-METHODS = frozenset({"get", "put", "store", "discard"})
+METHODS = frozenset({"get", "head", "list", "put", "store", "discard"})
+MOST_OBJECTS = 64
+"""Of one request."""
 
 
 class _Refused(Exception):
@@ -111,12 +115,17 @@ class BlobAccess:
             FrameError: It asks for a second one over the same connection, or the frame is wrong.
         """
         header = frame.header
-        fields = [header.get("id"), header.get("method"), header.get("key")]
-        if header["type"] != "blob" or not all(map(_is_text, fields)):
-            raise FrameError("a connection of role blob sends one frame of type blob with id, method and key")
+        objects = [(header.get("id"), header.get("key")), *_more(header)]
+        fields = [header.get("method"), *(field for each in objects for field in each)]
+        if header["type"] != "blob" or not all(map(_is_text, fields)) or len(objects) > MOST_OBJECTS:
+            raise FrameError(
+                "a connection of role blob sends one frame of type blob with id, method and key, and up to "
+                f"{MOST_OBJECTS - 1} pairs of id and key more"
+            )
         if connection in self._answering:
             raise FrameError("a connection of role blob sends one request only")
-        answering = self._answer(worker_id, connection, int(header["lease"]), *map(str, fields))
+        named = {str(draft_id): str(key) for draft_id, key in objects}
+        answering = self._answer(worker_id, connection, int(header["lease"]), str(header["method"]), named)
         task = self._answering[connection] = asyncio.create_task(answering, name="blob")
         task.add_done_callback(lambda _: self._answering.pop(connection, None))
 
@@ -130,26 +139,27 @@ class BlobAccess:
         worker_id: int,
         connection: WorkerConnection,
         lease_id: int,
-        draft_id: str,
         method: str,
-        key: str,
+        objects: dict[str, str],
     ) -> None:
-        answer: dict[str, object] = {"type": "blob", "id": draft_id}
-        descriptor = -1
+        answer: dict[str, object] = {"type": "blob", "id": next(iter(objects))}
+        descriptors: list[int] = []
         try:
             try:
                 lease = self._lease(worker_id, lease_id)
-                descriptor = await self._do(lease, draft_id, method, key)
+                await self._do(lease, method, objects, answer, descriptors)
             except _Refused as error:
                 answer["error"] = {"code": error.code, "message": error.message}
             except NotInReachError as error:
-                log.warning("blob.not_in_reach", lease=lease_id, worker=worker_id, method=method, key=key)
+                log.warning(
+                    "blob.not_in_reach", lease=lease_id, worker=worker_id, method=method, error=error.message
+                )
                 answer["error"] = {"code": CODE, "message": error.message}
             except (HangarError, OSError, ValueError) as error:
                 answer["error"] = _as_answer(error)
-            connection.send_descriptor(answer, descriptor)
+            connection.send_descriptors(answer, [] if "error" in answer else descriptors)
         finally:
-            if descriptor >= 0:
+            for descriptor in descriptors:
                 os.close(descriptor)
             connection.close()
 
@@ -159,35 +169,65 @@ class BlobAccess:
             raise _Refused(CODE, f"lease {lease_id} is not one that this worker has")
         return lease
 
-    async def _do(self, lease: Lease, draft_id: str, method: str, key: str) -> int:
-        """Does what is asked and returns a descriptor to hand over, -1 for none."""
-        reach = self._reaches.of(lease)
-        if method == "get":
-            reach.check_get(key)
-            waiting = self._outgoing.explains(lease.lease_id, "a file cannot be fetched yet")
-            return await self._objects.open(key, waiting)
+    async def _do(
+        self,
+        lease: Lease,
+        method: str,
+        objects: dict[str, str],
+        answer: dict[str, object],
+        descriptors: list[int],
+    ) -> None:
+        """Does what is asked: adds to the answer, and to the descriptors that go with it."""
         if method not in METHODS:
-            raise _Refused("InvalidArgument", f"there is no method {method!r} of blob frames: use {METHODS}")
-        reach.check_put(key)
-        check_key(key)
-        path = self._drafts.path(lease.lease_id, draft_id)
-        # A file that is on its way into the store must not be opened for writing at the same time.
-        if path in self._opening or (path in self._storing and method != "store"):
-            raise _Refused("InvalidArgument", f"file {draft_id} is busy: make one request for it at a time")
-        if method == "put":
-            return await self._open(path, lease.lease_id, draft_id)
-        if method == "discard":
-            self._over_quota.discard(path)
-            await asyncio.to_thread(self._drafts.discard, lease.lease_id, draft_id)
-            return -1
-        if path not in self._storing:
-            most = LARGEST_REPORT if key == reach.report_key else 0
-            storing = self._storing[path] = asyncio.create_task(
-                self._store(lease, path, key, most), name="store"
+            raise _Refused(
+                "InvalidArgument", f"there is no method {method!r} of blob frames: use {sorted(METHODS)}"
             )
-            storing.add_done_callback(lambda stored: self._stored(path, stored))
-        await asyncio.shield(self._storing[path])
-        return -1
+        reach = self._reaches.of(lease)
+        if method in {"get", "head", "list"}:
+            waiting = self._outgoing.explains(lease.lease_id, "a file cannot be fetched yet")
+            for key in objects.values():
+                reach.check_get(key)
+            first = next(iter(objects.values()))
+            if method == "head":
+                answer["size"] = await self._objects.size(first, waiting)
+            elif method == "list":
+                descriptors.append(await self._objects.listing(first, waiting))
+            else:
+                opening = [self._objects.open(key, waiting) for key in objects.values()]
+                descriptors += await all_opened(opening)
+            return
+        drafts: dict[str, Path] = {}
+        for draft_id, key in objects.items():
+            reach.check_put(key)
+            check_key(key)
+            path = drafts[key] = self._drafts.path(lease.lease_id, draft_id)
+            # A file that is on its way into the store must not be opened for writing at the same time.
+            if path in self._opening or (path in self._storing and method != "store"):
+                raise _Refused(
+                    "InvalidArgument", f"file {draft_id} is busy: make one request for it at a time"
+                )
+        if method == "put":
+            for draft_id, path in zip(objects, drafts.values(), strict=True):
+                descriptors.append(await self._open(path, lease.lease_id, draft_id))
+        elif method == "discard":
+            for draft_id, path in zip(objects, drafts.values(), strict=True):
+                self._over_quota.discard(path)
+                await asyncio.to_thread(self._drafts.discard, lease.lease_id, draft_id)
+        else:
+            await self._store_all(lease, drafts, LARGEST_REPORT if reach.report_key in drafts else 0)
+
+    async def _store_all(self, lease: Lease, drafts: dict[str, Path], most: int) -> None:
+        """Stores files together. A request that is repeated meanwhile waits for the first one."""
+        storing = {self._storing[path] for path in drafts.values() if path in self._storing}
+        left = {key: path for key, path in drafts.items() if path not in self._storing}
+        if left:
+            task = asyncio.create_task(self._store(lease, left, most), name="store")
+            storing.add(task)
+            for path in left.values():
+                self._storing[path] = task
+            task.add_done_callback(lambda stored: self._stored(left, stored))
+        for task in storing:
+            await asyncio.shield(task)
 
     async def _open(self, path: Path, lease_id: int, draft_id: str) -> int:
         self._opening.add(path)
@@ -198,29 +238,36 @@ class BlobAccess:
         self._look_at_sizes()
         return descriptor
 
-    def _stored(self, path: Path, stored: asyncio.Task[None]) -> None:
-        self._storing.pop(path, None)
+    def _stored(self, drafts: dict[str, Path], stored: asyncio.Task[None]) -> None:
+        for path in drafts.values():
+            self._storing.pop(path, None)
         if not stored.cancelled():
             stored.exception()  # whoever asked for it was told, or has gone
 
-    async def _store(self, lease: Lease, path: Path, key: str, most: int) -> None:
+    async def _store(self, lease: Lease, drafts: dict[str, Path], most: int) -> None:
         limit = _disk_limit(lease)
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            size = 0  # stored before
-        if path in self._over_quota or 0 < limit < size:
-            self._over_quota.discard(path)
-            path.unlink(missing_ok=True)
+        size = 0
+        for path in drafts.values():
+            with contextlib.suppress(FileNotFoundError):  # stored before
+                size += path.stat().st_size
+        if 0 < limit < size or not self._over_quota.isdisjoint(drafts.values()):
+            for path in drafts.values():
+                self._over_quota.discard(path)
+                path.unlink(missing_ok=True)
             message = (
-                f"object {key} is refused: the task wrote more than its disk limit of {limit} bytes at once"
+                f"object {next(iter(drafts))} is refused: the task wrote more than its disk limit of {limit} bytes "
+                "at once"
             )
             raise _Refused("DiskLimitExceeded", message)
         if 0 < most < size:
             path.unlink(missing_ok=True)
             raise _Refused("ReportTooLarge", f"a report has up to {most} bytes, not {size}: write less")
+        if 0 < most < size:
+            for path in drafts.values():
+                path.unlink(missing_ok=True)
+            raise _Refused("ReportTooLarge", f"a report has up to {most} bytes, not {size}: write less")
         waiting = self._outgoing.explains(lease.lease_id, "a file cannot be stored yet")
-        await self._objects.store(key, path, waiting)
+        await self._objects.store(drafts, waiting)
 
     # -- the disk limit
 
@@ -246,6 +293,18 @@ class BlobAccess:
                         "blob.over_quota", worker=of_worker[0].worker_id, limit=limit, files=len(emptied)
                     )
                     self._over_quota.update(emptied)
+
+
+def _more(header: Mapping[str, object]) -> list[list[object]]:
+    """Returns the objects of a request besides the first one.
+
+    Raises:
+        FrameError: They are no pairs.
+    """
+    more = header.get("more", [])
+    if not isinstance(more, list) or not all(isinstance(each, list) and len(each) == 2 for each in more):
+        raise FrameError("more, in a frame of type blob, is an array of pairs of id and key")
+    return more
 
 
 def _is_text(field: object) -> bool:

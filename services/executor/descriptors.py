@@ -7,10 +7,10 @@ import fcntl
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 P = ParamSpec("P")
 
@@ -21,11 +21,25 @@ async def opened(function: Callable[P, int], *args: P.args, **kwargs: P.kwargs) 
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(_close)
+        opening.add_done_callback(close_result)
         raise
 
 
-def _close(opening: asyncio.Future[int]) -> None:
+async def all_opened(openings: Sequence[Coroutine[Any, Any, int]]) -> list[int]:
+    """Returns what coroutines that return a descriptor gave, in order. When one fails the others are closed."""
+    tasks = [asyncio.ensure_future(opening) for opening in openings]
+    try:
+        await asyncio.wait(tasks)
+        return [task.result() for task in tasks]
+    except BaseException:
+        for task in tasks:
+            task.add_done_callback(close_result)
+            task.cancel()
+        raise
+
+
+def close_result(opening: asyncio.Future[int]) -> None:
+    """Closes the descriptor that nobody waits for any more."""
     if not opening.cancelled() and opening.exception() is None and opening.result() >= 0:
         os.close(opening.result())
 
@@ -82,13 +96,18 @@ def is_open_elsewhere(descriptor: int, *, writing: bool) -> bool:
     return False
 
 
-def sync_directories(path: Path, root: Path) -> None:
-    """Puts the entries that lead from `root` to a file on the disk."""
-    for parent in path.parents:
-        descriptor = os.open(parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if parent == root:
-            return
+def sync_directories(paths: Iterable[Path], root: Path) -> None:
+    """Puts the entries that lead from `root` to files on the disk."""
+    synced: set[Path] = set()
+    for path in paths:
+        for parent in path.parents:
+            if parent in synced:
+                break
+            synced.add(parent)
+            descriptor = os.open(parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if parent == root:
+                break

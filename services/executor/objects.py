@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.common.blobs import check_key, sha256_of_key
@@ -15,6 +18,8 @@ from services.executor.object_cache import ObjectCache
 from services.executor.payloads import Payloads
 
 Waiting = Callable[[str], None]
+_AT_ONCE = 8
+"""Files that are stored at the same time for one request."""
 
 
 class Objects:
@@ -65,48 +70,95 @@ class Objects:
             message = f"object {key} does not exist in the blob store"
             raise NotFound(message, reason="BLOB_NOT_FOUND", key=key) from None
 
-    async def store(self, key: str, draft: Path, waiting: Waiting) -> None:
-        """Stores a file under a key and removes it. What was stored before under that key is replaced.
+    async def size(self, key: str, waiting: Waiting) -> int:
+        """Returns the bytes of an object without fetching it.
 
-        Doing that again after it was cut off is harmless. The object never changes afterwards, even when the file is
+        Raises:
+            HangarError: There is no such object (`NotFound`), or the store cannot be asked.
+        """
+        return (await self._payloads.head(check_key(key), waiting)).size
+
+    async def listing(self, prefix: str, waiting: Waiting) -> int:
+        """Returns a descriptor of a new file with the objects below a prefix, as a JSON array of key and size in order.
+
+        Raises:
+            HangarError: The prefix is none, or the store cannot be asked.
+        """
+        check_key(prefix.removesuffix("/"))
+        found = await self._payloads.list(prefix, waiting)
+        entries = sorted((blob.key, blob.size) for blob in found)
+        return await opened(_written, json.dumps(entries).encode())
+
+    async def store(self, drafts: Mapping[str, Path], waiting: Waiting) -> None:
+        """Stores files under keys and removes them. What was stored before under such a key is replaced.
+
+        Doing that again after it was cut off is harmless. The objects never change afterwards, even when a file is
         still open for writing somewhere: then a copy of what it is now is stored.
 
         Args:
-            key: The object.
-            draft: The file, of this executor.
+            drafts: The files, of this executor, by key.
             waiting: Told why it takes long; told "" when that is over.
 
         Raises:
-            NotFound: The file is gone and there is no such object.
+            NotFound: A file is gone and there is no such object.
             InvalidArgument: In a local store another object is where a directory has to be, or the other way round.
             HangarError: It cannot be stored.
-            OSError: The file cannot be read.
+            OSError: A file cannot be read.
         """
-        check_key(key)
-        if not draft.exists():
-            descriptor = await self.open(key, waiting)  # it was stored, and the answer got lost
-            os.close(descriptor)
-            return
-        if self._root is None or not await asyncio.to_thread(_move, draft, self._root, key):
-            await self._payloads.put_file(key, draft, waiting)
+        for key, draft in drafts.items():
+            check_key(key)
+            if not draft.exists():
+                await self.size(key, waiting)  # it was stored, and the answer got lost
+        left = {key: draft for key, draft in drafts.items() if draft.exists()}
+        if self._root is not None:
+            moved = await asyncio.to_thread(_move, left, self._root)
+            left = {key: draft for key, draft in left.items() if key not in moved}
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def put(key: str, draft: Path) -> None:
+            async with gate:
+                await self._payloads.put_file(key, draft, waiting)
             self._cache.drop(key)
             draft.unlink(missing_ok=True)
+
+        await asyncio.gather(*(put(key, draft) for key, draft in left.items()))
 
     async def _fetch(self, key: str, path: Path, waiting: Waiting) -> None:
         await self._payloads.get_file(key, path, sha256_of_key(key), waiting)
 
 
-def _move(draft: Path, root: Path, key: str) -> bool:
-    """Moves a file into a local store. False when it has to be copied: it is being written, or on another disk."""
-    place = root / key
+def _move(drafts: Mapping[str, Path], root: Path) -> set[str]:
+    """Moves files into a local store and returns the keys of those that were.
+
+    The others have to be copied: they are being written, or on another disk.
+    """
+    fit = {key: draft for key, draft in drafts.items() if _is_finished(draft)}
+    with ThreadPoolExecutor(min(_AT_ONCE, len(fit) or 1)) as threads:  # the disk takes many of them at once
+        list(threads.map(_sync, fit.values()))
+    moved = {key for key, draft in fit.items() if _placed(draft, root, key)}
+    sync_directories((root / key for key in moved), root)
+    return moved
+
+
+def _is_finished(draft: Path) -> bool:
     descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if is_open_elsewhere(descriptor, writing=True):
-            return False
+        return not is_open_elsewhere(descriptor, writing=True)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(draft: Path) -> None:
+    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
         os.fchmod(descriptor, 0o644)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _placed(draft: Path, root: Path, key: str) -> bool:
+    place = root / key
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(place)
@@ -117,5 +169,11 @@ def _move(draft: Path, root: Path, key: str) -> bool:
         if error.errno == errno.EXDEV:
             return False
         raise
-    sync_directories(place, root)
     return True
+
+
+def _written(content: bytes) -> int:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return os.dup(file.fileno())

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from hangar.core.v1.payload_pb2 import BlobReference, Payload
-from services.common.blobs import BlobStore, check_sha256, sha256_of_key
+from services.common.blobs import Blob, BlobStore, check_sha256, sha256_of_key
 from services.common.errors import HangarError, InvalidArgument, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -112,6 +112,22 @@ class Payloads:
             NotFound: There is none.
         """
         return await self._until_it_works(lambda: self._blobs.get(key), waiting)
+
+    async def head(self, key: str, waiting: Waiting = unheard) -> Blob:
+        """Returns what is known of an object, however long it takes until the store works.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return await self._until_it_works(lambda: self._blobs.head(key), waiting)
+
+    async def list(self, prefix: str, waiting: Waiting = unheard) -> list[Blob]:
+        """Returns the objects below a prefix, in no order, however long it takes until the store works."""
+
+        async def found() -> list[Blob]:
+            return [blob async for blob in self._blobs.list(prefix)]
+
+        return await self._until_it_works(found, waiting)
 
     async def get_file(self, key: str, path: Path, sha256: str, waiting: Waiting = unheard) -> int:
         """Writes an object to a new file and returns its size, however long it takes until the store works.

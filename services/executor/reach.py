@@ -2,7 +2,8 @@
 
 It may read what documents that it was given refer to, and what is below its own prefix; it may write below `data/`
 of its own prefix, and its report. What it hands on, in inputs of children or in outputs, may refer to what it can
-read and to nothing else: otherwise a task could name any object there and have it opened for the next one.
+read and to nothing else: otherwise a task could name any object there and have it opened for the next one. A key
+that ends with a slash stands for everything below it: a directory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Reach:
 
     Attributes:
         prefix: Prefix of the attempt's keys, without a slash at the end.
-        granted: Keys that documents given to it refer to.
+        granted: Keys that documents given to it refer to; those with a slash at the end grant what is below.
     """
 
     prefix: str
@@ -47,8 +48,11 @@ class Reach:
         return f"{self.prefix}/report.html"
 
     def can_read(self, key: str) -> bool:
-        """Says whether the attempt may read an object."""
-        return key in self.granted or key.startswith(f"{self.prefix}/")
+        """Says whether the attempt may read an object, or for a key with a slash at the end all that is below."""
+        return key in self.granted or key.startswith(f"{self.prefix}/") or any(map(self._grants, _above(key)))
+
+    def _grants(self, prefix: str) -> bool:
+        return prefix in self.granted
 
     def check_get(self, key: str) -> None:
         """Accepts a key that the attempt may read.
@@ -89,6 +93,14 @@ class Reach:
                     f"{what} refer to object {key!r}, which is not in reach of this task: it can hand on what its "
                     "inputs and the results of its children refer to, and what it wrote itself"
                 )
+
+
+def _above(key: str) -> Iterator[str]:
+    """Yields the prefixes of a key that end with a slash, without the key itself."""
+    end = key.find("/")
+    while 0 <= end < len(key) - 1:
+        yield key[: end + 1]
+        end = key.find("/", end + 1)
 
 
 def references(document: bytes) -> frozenset[str]:

@@ -101,9 +101,10 @@ class Reaches:
 
 
 def _keys(document: bytes) -> set[str]:
-    """Returns what a document refers to, as far as it can be the key of an object; that is one line of text."""
+    """Returns what a document refers to, as far as it can be a key or a prefix; that is one line of text."""
     keys: set[str] = set()
     for key in references(document):
         with contextlib.suppress(InvalidArgument):
-            keys.add(check_key(key))
+            check_key(key.removesuffix("/"))
+            keys.add(key)
     return keys

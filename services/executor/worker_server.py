@@ -8,6 +8,7 @@ import asyncio
 import hmac
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,17 +145,16 @@ class WorkerConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(outgoing))
 
-    def send_descriptor(self, header: dict[str, Any], descriptor: int) -> None:
-        """Sends a frame together with an open file, at once: the first and only one of its connection.
+    def send_descriptors(self, header: dict[str, Any], descriptors: Sequence[int]) -> None:
+        """Sends a frame together with open files, at once: the first and only one of its connection.
 
         Args:
             header: The frame; it is short.
-            descriptor: The file, which the caller keeps and closes; -1 for none.
+            descriptors: The files, which the caller keeps and closes.
         """
         if self._transport is None or self._transport.is_closing():
             return
         data = frames.encode(header)
-        descriptors = [descriptor] if descriptor >= 0 else []
         # The transport cannot send descriptors; it has sent nothing yet, so that nothing is out of order.
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as connection:
             try:

@@ -18,12 +18,15 @@ from flyte._bundle._environments import included_paths, root_of
 from flyte._bundle._modules import main_module, python_path
 from flyte._cache import cache_key
 from flyte._client._client import Client
+from flyte._client._data import ClientPlace
 from flyte._client._images import images_file, prepare_images, resolve_images, setting_of
 from flyte._client._transfer import upload
 from flyte._environment import walk
 from flyte._image_definition import Resolved
 from flyte._initialize import Session, require_session
 from flyte._types import digest
+from flyte._types._moves import off_loop
+from flyte.io._places import at_home
 from flyte.remote import Run
 from flyte.remote._convert import run_identifier
 from hangar.admin.v1 import data_service_pb2, run_pb2, run_service_pb2
@@ -52,7 +55,7 @@ async def submit(
         flyte.errors.BaseRuntimeError: As `RunContext.run`.
     """
     session = require_session()
-    document = _inputs_document(task, args, kwargs)
+    document = await _inputs_document(context, session, task, args, kwargs)
     bundle, packed, images = await asyncio.to_thread(_packed, context, session, task)
     key = cache_key(packed, document, digest(document))
     spec = json_format.ParseDict(packed, task_spec_pb2.TaskSpec())
@@ -65,9 +68,17 @@ async def submit(
     return Run(session, message, task.interface)
 
 
-def _inputs_document(task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+async def _inputs_document(
+    context: RunContext,
+    session: Session,
+    task: TaskTemplate[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> bytes:
+    """The inputs of a run. Files of this machine that they refer to are uploaded."""
     interface = task.interface
-    document = interface.dump_inputs(interface.bind(args, kwargs))
+    with at_home(ClientPlace(session, context.project, context.domain)):
+        document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
     if len(document) > task.max_inline_io_bytes:
         raise errors.InlineIOMaxBytesBreached(
             f"The inputs of {task.name} are {len(document):,} bytes, more than its max_inline_io_bytes of "

@@ -9,7 +9,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,7 +54,7 @@ async def upload(
     Raises:
         flyte.errors.RuntimeSystemError: When it cannot be stored.
     """
-    size, sha256 = await asyncio.to_thread(_identity, content)
+    size, sha256 = await asyncio.to_thread(identity_of, content)
     wanted = data_service_pb2.UploadRequest(kind=kind, sha256=sha256, size=size)
     request = data_service_pb2.CreateUploadsRequest(project=project, domain=domain, uploads=[wanted])
 
@@ -64,23 +64,28 @@ async def upload(
 
     first = await place()
     if not first.exists:
-        await _try_again("PUT", first.url, content, lambda: _url_of(place))
+        await put(first.url, content, lambda: url_of(place))
     return first.key
 
 
-async def _url_of(place: Callable[[], Awaitable[_Place]]) -> str:
+async def url_of(place: Callable[[], Awaitable[_Place]]) -> str:
     """A new URL, empty when the content is stored already: an answer was lost on its way."""
     found = await place()
     return "" if found.exists else found.url
 
 
-async def put(url: str, content: bytes | Path) -> None:
+async def put(url: str, content: bytes | Path, renew: Callable[[], Awaitable[str]] | None = None) -> None:
     """Sends content to a signed URL.
+
+    Args:
+        url: The URL.
+        content: The bytes, or a file, which is read piece by piece.
+        renew: Returns a new URL for the next try, empty when the content is there. None: the same one again.
 
     Raises:
         flyte.errors.RuntimeSystemError: When it is refused, or nothing answers.
     """
-    await _try_again("PUT", url, content, None)
+    await _try_again("PUT", url, lambda url: _request("PUT", url, content), renew)
 
 
 async def get(url: str, renew: Callable[[], Awaitable[str]] | None = None) -> bytes:
@@ -93,18 +98,37 @@ async def get(url: str, renew: Callable[[], Awaitable[str]] | None = None) -> by
     Raises:
         flyte.errors.RuntimeSystemError: When it is refused, or nothing answers.
     """
-    return await _try_again("GET", url, None, renew)
+    return await _try_again("GET", url, lambda url: _request("GET", url, None), renew)
+
+
+async def get_range(url: str, start: int, end: int, renew: Callable[[], Awaitable[str]]) -> bytes:
+    """As `get`, for the bytes from `start` up to but without `end`, of which there is at least one."""
+    headers = {"Range": f"bytes={start}-{end - 1}"}
+    return await _try_again("GET", url, lambda url: _request("GET", url, None, headers), renew)
+
+
+async def get_file(url: str, path: Path, size: int, renew: Callable[[], Awaitable[str]]) -> None:
+    """As `get`, into a file, which is not held in memory. A try that broke off goes on where it was.
+
+    Raises:
+        flyte.errors.RuntimeSystemError: As `get`.
+        OSError: The file cannot be written.
+    """
+    with path.open("wb"):
+        pass
+    if size:
+        await _try_again("GET", url, lambda url: _request_into(url, path, size), renew)
 
 
 async def _try_again(
-    method: str, url: str, content: bytes | Path | None, renew: Callable[[], Awaitable[str]] | None
+    method: str, url: str, make: Callable[[str], bytes], renew: Callable[[], Awaitable[str]] | None
 ) -> bytes:
     """Makes a request until it succeeds, is refused for good, or its time is over."""
     backoff = Backoff(_PATIENCE_SECONDS)
     renewals = _RENEWALS if renew is not None else 0
     while True:
         try:
-            return await asyncio.to_thread(_request, method, url, content)
+            return await asyncio.to_thread(make, url)
         except urllib.error.HTTPError as error:
             with error:
                 detail = error.read(500).decode("utf-8", errors="replace").strip()
@@ -136,7 +160,7 @@ def _failure(method: str, url: str, what: str) -> errors.RuntimeSystemError:
     )
 
 
-def _identity(content: bytes | Path) -> tuple[int, str]:
+def identity_of(content: bytes | Path) -> tuple[int, str]:
     """Size and hex SHA-256."""
     digest = hashlib.sha256()
     size = 0
@@ -179,11 +203,37 @@ class _Progress:
             self.add(len(piece))
 
 
-def _request(method: str, url: str, content: bytes | Path | None) -> bytes:
+def _request(
+    method: str, url: str, content: bytes | Path | None, headers: Mapping[str, str] | None = None
+) -> bytes:
+    with _answer(method, url, content, headers or {}) as answer:
+        return _read(answer, int(answer.headers.get("Content-Length") or 0))
+
+
+def _request_into(url: str, path: Path, size: int) -> bytes:
+    """Appends what a file has not got yet."""
+    begin = path.stat().st_size
+    with (
+        _answer("GET", url, None, {"Range": f"bytes={begin}-{size - 1}"}) as answer,
+        path.open("r+b") as file,
+    ):
+        file.seek(begin if answer.status == http.client.PARTIAL_CONTENT else 0)
+        progress = _Progress("Downloading", size)
+        while piece := answer.read(_PIECE_BYTES):
+            file.write(piece)
+            progress.add(len(piece))
+        if file.tell() != size:
+            raise http.client.IncompleteRead(b"", size - file.tell())
+    return b""
+
+
+def _answer(
+    method: str, url: str, content: bytes | Path | None, headers: Mapping[str, str]
+) -> http.client.HTTPResponse:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise errors.RuntimeSystemError("BlobTransferError", f"{parts.scheme}:// is no HTTP address")
-    request = urllib.request.Request(url, method=method)  # noqa: S310 - http and https only
+    request = urllib.request.Request(url, method=method, headers=dict(headers))  # noqa: S310 - http and https only
     if content is not None:
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         request.data = _Progress("Uploading", size).through(_pieces(content)) if size else b""
@@ -191,8 +241,7 @@ def _request(method: str, url: str, content: bytes | Path | None) -> bytes:
         request.add_header("Content-Type", "application/octet-stream")
     handlers = [urllib.request.ProxyHandler({})] if parts.hostname in _LOOPBACK else []
     opener = urllib.request.build_opener(*handlers)
-    with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-        return _read(answer, int(answer.headers.get("Content-Length") or 0))
+    return opener.open(request, timeout=_TIMEOUT_SECONDS)  # type: ignore[no-any-return]
 
 
 def _read(answer: http.client.HTTPResponse, size: int) -> bytes:

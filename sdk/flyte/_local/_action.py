@@ -15,6 +15,7 @@ from flyte._local._logs import print_lines, stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
+from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class LocalAction:
     @twin_method
     async def inputs(self) -> ActionInputs:
         """Its inputs by name."""
-        return ActionInputs(self.task.interface.load_inputs(self.inputs_document))
+        return ActionInputs(await off_loop(self.task.interface.load_inputs, self.inputs_document))
 
     @twin_method
     async def outputs(self) -> ActionOutputs:
@@ -185,7 +186,7 @@ class LocalAction:
         Raises:
             flyte.errors.BaseRuntimeError: It did not succeed, or has not ended.
         """
-        return ActionOutputs.of(self.task.interface, self._document())
+        return await off_loop(ActionOutputs.of, self.task.interface, self._document())
 
     @twin_method
     async def result(self) -> Any:
@@ -194,7 +195,7 @@ class LocalAction:
         Raises:
             flyte.errors.BaseRuntimeError: It did not succeed, or has not ended.
         """
-        return self.task.interface.load_outputs(self._document())
+        return await off_loop(self.task.interface.load_outputs, self._document())
 
     def report_path(self, attempt: int | None = None) -> Path | None:
         """File of its report, None when there is none.

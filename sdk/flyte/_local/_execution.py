@@ -20,6 +20,7 @@ from flyte._local._threads import TaskThread
 from flyte._local._variables import variables
 from flyte._runtime.controller import check_size, child_key
 from flyte._types import digest
+from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class LocalController:
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run a child and give its result. Cancelling the awaiting asyncio task aborts the child."""
-        child = self._child(task, args, kwargs)
+        child = await off_loop(self._child, task, args, kwargs)
         caller = asyncio.current_task()
         if caller is not None:
             self._callers.add(caller)
@@ -55,7 +56,7 @@ class LocalController:
         finally:
             if caller is not None:
                 self._callers.discard(caller)
-        return task.interface.load_outputs(document)
+        return await off_loop(task.interface.load_outputs, document)
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a child in the calling thread."""
@@ -274,7 +275,9 @@ def _call(action: LocalAction) -> bytes:
 async def _call_async(action: LocalAction) -> bytes:
     with _attempt(action):
         task = action.task
-        return _outputs(action, await task.func(**task.interface.load_inputs(action.inputs_document)))
+        values = await off_loop(task.interface.load_inputs, action.inputs_document)
+        value = await task.func(**values)
+        return await off_loop(_outputs, action, value)
 
 
 def _outputs(action: LocalAction, value: Any) -> bytes:

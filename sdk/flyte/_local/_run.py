@@ -26,6 +26,7 @@ from flyte._local._state import RunState
 from flyte._logging import logger
 from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte._runtime.controller import check_size
+from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 
 if TYPE_CHECKING:  # SQLite takes its time to import
@@ -423,10 +424,13 @@ async def start_local_run(
         RuntimeSystemError: The store cannot be used (code "LocalStoreError").
     """
     from flyte._environment import walk
+    from flyte.io._local_place import LocalPlace
+    from flyte.io._places import at_home
 
     walk([task.environment])
     interface = task.interface
-    document = interface.dump_inputs(interface.bind(args, kwargs))
+    with at_home(LocalPlace()):
+        document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
     check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
     state = RunState.create(_run_name(name), env_vars or {})
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache

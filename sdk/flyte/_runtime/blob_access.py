@@ -10,19 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from flyte import errors
 from flyte._runtime.frames import Decoder, Frame, FrameError, Header, encode
 from flyte._runtime.sockets import connect
 
 _ANSWER_BYTES = 1 << 16
+_MOST_DESCRIPTORS = 128
+BATCH = 64
+"""Most objects of one request."""
+_BATCH_BYTES = 40 * 1024
+"""Most bytes of their keys: a request is short."""
 _FIRST_PAUSE_SECONDS = 0.01
 _LAST_PAUSE_SECONDS = 1.0
 _POLL_SECONDS = 1.0
@@ -54,7 +60,17 @@ class BlobAccess:
             RuntimeUserError: The object is out of reach or does not exist.
             RuntimeSystemError: The executor could not do it.
         """
-        data = self._data(lease, method, key, draft)
+        return self.ask_many(lease, method, [(draft, key)]).descriptor
+
+    def ask_many(self, lease: int, method: str, objects: Sequence[tuple[str, str]]) -> Reply:
+        """As `ask`, for up to `BATCH` objects at once: either all of it is done or an error says what was not.
+
+        Args:
+            lease: The lease.
+            method: What to do.
+            objects: Identity of the file and key of each.
+        """
+        data = self._data(lease, method, objects)
         for pause in _pauses():
             try:
                 return self._ask_once(data)
@@ -64,12 +80,12 @@ class BlobAccess:
 
     async def ask_async(self, lease: int, method: str, key: str, draft: str) -> int:
         """As `ask`, on any event loop. When it is cancelled nothing stays open."""
-        data = self._data(lease, method, key, draft)
+        data = self._data(lease, method, [(draft, key)])
         for pause in _pauses():
             try:
                 with connect(self._path) as connection:
                     await asyncio.get_running_loop().sock_sendall(connection, data)
-                    return await _receive_async(connection)
+                    return (await _receive_async(connection)).descriptor
             except OSError:
                 await asyncio.sleep(pause)
         raise AssertionError  # it goes on for ever
@@ -77,13 +93,16 @@ class BlobAccess:
     def try_once(self, lease: int, method: str, key: str, draft: str) -> None:
         """Makes a request whose outcome does not matter: one that fails is not made again."""
         with contextlib.suppress(OSError, errors.BaseRuntimeError):
-            self._ask_once(self._data(lease, method, key, draft), _POLL_SECONDS)
+            self._ask_once(self._data(lease, method, [(draft, key)]), _POLL_SECONDS)
 
-    def _data(self, lease: int, method: str, key: str, draft: str) -> bytes:
-        request = {"type": "blob", "id": draft, "lease": lease, "method": method, "key": key}
+    def _data(self, lease: int, method: str, objects: Sequence[tuple[str, str]]) -> bytes:
+        (draft, key), *more = objects
+        request: Header = {"type": "blob", "id": draft, "lease": lease, "method": method, "key": key}
+        if more:
+            request["more"] = more
         return encode(self._hello) + encode(request)
 
-    def _ask_once(self, data: bytes, patience: float = float("inf")) -> int:
+    def _ask_once(self, data: bytes, patience: float = float("inf")) -> Reply:
         with connect(self._path) as connection:
             # Now and then this runs Python code, in which a sync task can be stopped.
             connection.settimeout(min(_POLL_SECONDS, patience))
@@ -100,6 +119,19 @@ class BlobAccess:
                 answer.close()
                 raise
         return answer.take()
+
+
+class Reply(NamedTuple):
+    """What the executor answered."""
+
+    header: Header
+    descriptors: list[int]
+    """Open files, which the caller closes."""
+
+    @property
+    def descriptor(self) -> int:
+        """The first one, -1 for none."""
+        return self.descriptors[0] if self.descriptors else -1
 
 
 class _Answer:
@@ -121,7 +153,7 @@ class _Answer:
         Raises:
             OSError: The connection has ended, or is not ready.
         """
-        data, descriptors, _, _ = socket.recv_fds(connection, _ANSWER_BYTES, 1)
+        data, descriptors, _, _ = socket.recv_fds(connection, _ANSWER_BYTES, _MOST_DESCRIPTORS)
         self._descriptors += descriptors
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
@@ -132,15 +164,15 @@ class _Answer:
         except FrameError as error:
             raise ConnectionResetError(f"the executor sent what is no answer: {error}") from error
 
-    def take(self) -> int:
-        """The descriptor, -1 for none.
+    def take(self) -> Reply:
+        """All of it.
 
         Raises:
             BaseRuntimeError: The executor refused.
         """
         error: dict[str, Any] | None = self._frames[0][0].get("error")
         if error is None:
-            return self._descriptors[0] if self._descriptors else -1
+            return Reply(self._frames[0][0], self._descriptors)
         self.close()
         code, message = str(error.get("code")), str(error.get("message"))
         if code in _USER_CODES:
@@ -154,7 +186,7 @@ class _Answer:
         self._descriptors.clear()
 
 
-async def _receive_async(connection: socket.socket) -> int:
+async def _receive_async(connection: socket.socket) -> Reply:
     loop = asyncio.get_running_loop()
     answer = _Answer()
     try:
@@ -203,6 +235,87 @@ class LeaseObjects:
         """Where the attempt may create objects: keys begin with this and a slash."""
         self.report_key = f"{own}/report.html"
         """The one other object that it may create, again and again: its report."""
+        self._kept: list[int] = []
+        self.frames: dict[int, Any] = {}
+        """Data frames that were read, by identity: what they are and where they came from."""
+
+    def close(self) -> None:
+        """Closes the files that were opened for the time of the attempt."""
+        kept, self._kept = self._kept, []
+        for descriptor in kept:
+            os.close(descriptor)
+
+    def keep_open(self, key: str) -> str:
+        """A path under which libraries can read an object until the attempt ends.
+
+        Raises:
+            BaseRuntimeError: As `open_object`.
+        """
+        descriptor = self._access.ask(self._lease, "get", key, uuid.uuid4().hex)
+        self._kept.append(descriptor)
+        return f"/proc/self/fd/{descriptor}"
+
+    def size_of(self, key: str) -> int | None:
+        """Bytes of an object, None when there is none. It is not fetched.
+
+        Raises:
+            BaseRuntimeError: It is out of reach ("NotInReach"), or the store cannot be asked.
+        """
+        try:
+            reply = self._access.ask_many(self._lease, "head", [(uuid.uuid4().hex, key)])
+        except errors.RuntimeUserError as error:
+            if error.code == "ObjectNotFound":
+                return None
+            raise
+        return int(reply.header["size"])
+
+    def list_objects(self, prefix: str) -> list[tuple[str, int]]:
+        """Keys and sizes of the objects below a prefix that ends with a slash, in the order of their keys.
+
+        Raises:
+            BaseRuntimeError: It is out of reach ("NotInReach"), or the store cannot be asked.
+        """
+        descriptor = self._access.ask(self._lease, "list", prefix, uuid.uuid4().hex)
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(0)
+            return [(str(key), int(size)) for key, size in json.load(file)]
+
+    def open_objects(self, keys: Sequence[str]) -> Iterator[io.BufferedReader]:
+        """Opens objects in the order of their keys, many to a request. Each is closed when the next one is asked for.
+
+        Raises:
+            BaseRuntimeError: As `open_object`.
+        """
+        for batch in _batches(keys):
+            objects = [(uuid.uuid4().hex, key) for key in batch]
+            descriptors = self._access.ask_many(self._lease, "get", objects).descriptors
+            try:
+                while descriptors:
+                    with os.fdopen(descriptors.pop(0), "rb") as file:
+                        yield file
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+
+    def create_objects(self, keys: Sequence[str]) -> Iterator[io.FileIO]:
+        """Opens new objects for writing, many to a request, and stores those of a request once all were asked for.
+
+        What was asked for before an error may be stored or not.
+
+        Raises:
+            BaseRuntimeError: As `create_object`.
+        """
+        for batch in _batches(keys):
+            objects = [(uuid.uuid4().hex, key) for key in batch]
+            descriptors = self._access.ask_many(self._lease, "put", objects).descriptors
+            try:
+                while descriptors:
+                    with os.fdopen(descriptors.pop(0), "r+b", buffering=0) as file:
+                        yield file
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self._access.ask_many(self._lease, "store", objects)
 
     def open_object(self, key: str) -> io.BufferedReader:
         """Opens an object for reading. Blocks until it is on this host.
@@ -237,6 +350,20 @@ class LeaseObjects:
         draft = uuid.uuid4().hex
         descriptor = await self._access.ask_async(self._lease, "put", key, draft)
         return ObjectWriter(descriptor, self._access, self._lease, key, draft)
+
+
+def _batches(keys: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for key in keys:
+        length = len(key.encode())
+        if batch and (len(batch) == BATCH or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += length
+    if batch:
+        yield batch
 
 
 class ObjectWriter(io.BufferedRandom):

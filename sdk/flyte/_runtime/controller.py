@@ -20,6 +20,7 @@ from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
 from flyte._runtime.lineage import Lineage
 from flyte._runtime.own_loop import OwnLoop
 from flyte._types import digest
+from flyte._types._moves import off_loop
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -99,12 +100,12 @@ class LeaseController:
             RuntimeDataValidationError: The inputs do not fit the task.
             NotInTaskContextError: The attempt has ended already.
         """
-        child = self._child(task, args, kwargs)
+        child = await off_loop(self._child, task, args, kwargs)
         if asyncio.get_running_loop() is self._courier.loop:
             outcome = await self._on_main_loop(child)
         else:
             outcome = await self._on_other_loop(child)
-        return self._result(task, child, outcome)
+        return await off_loop(self._result, task, child, outcome)
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a child and blocks the calling thread until its result is there.

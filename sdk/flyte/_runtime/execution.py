@@ -12,6 +12,7 @@ from flyte._runtime.controller import LeaseController, check_size
 from flyte._runtime.frames import Header
 from flyte._runtime.lease import Lease
 from flyte._runtime.reports import keep_report
+from flyte._types._moves import off_loop
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -47,8 +48,9 @@ async def run_async(
     """Runs an async task on the worker's event loop."""
     try:
         with running(task_context(lease.header), controller):
-            values = task.interface.load_inputs(lease.document)
-            ended = Ended(_outputs(task, await task.func(**values), limit))
+            values = await off_loop(task.interface.load_inputs, lease.document)
+            value = await task.func(**values)
+            ended = Ended(await off_loop(_outputs, task, value, limit))
     except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
         ended = failed(lease, error)
     if controller.report is None:

@@ -290,7 +290,9 @@ class Worker:
         for task in lease.tasks - lease.others:
             task.cancel()
         del self._leases[lease.id]
-        self._scopes.pop(lease.id, None)
+        scope = self._scopes.pop(lease.id, None)
+        if scope is not None:
+            scope.controller.objects.close()  # type: ignore[attr-defined]  # a LeaseController, made by `_start`
         try:
             self._capture.end(lease)
         except OSError as error:

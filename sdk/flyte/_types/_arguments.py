@@ -31,6 +31,8 @@ _BOOLEANS = {
     "0": False,
     "off": False,
 }
+_REFERENCES = frozenset({"FILE", "DIRECTORY", "DATAFRAME"})
+"""Labels of what is referred to."""
 _DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml")
 _EXAMPLES = {
     "DURATION": "1h30m",
@@ -94,7 +96,36 @@ def _parsed(text: str, codec: Codec) -> Any:
             return parse(text, codec)
     if isinstance(codec, OpaqueCodec):
         raise Mismatch(codec.name, text)
+    if codec.label in _REFERENCES:
+        return _of_reference(text, codec)
     return _of_document(text, codec)
+
+
+def _of_reference(text: str, codec: Codec) -> Any:
+    """A file, directory or data frame: a path of this machine, a URL, or a reference as JSON."""
+    if text.startswith("{"):
+        return codec.decode(loads(text))
+    if "://" not in text:
+        path = Path(text).expanduser()
+        if not (
+            path.is_dir()
+            if codec.label == "DIRECTORY"
+            else path.exists()
+            if codec.label == "DATAFRAME"
+            else path.is_file()
+        ):
+            what = (
+                "is not a directory"
+                if path.is_file()
+                else "is a directory"
+                if path.is_dir()
+                else "does not exist"
+            )
+            raise _FileError(f"{text} {what}")
+        text = str(path.absolute())
+    from flyte.io._codecs import handle_of  # only where a task has bulk data
+
+    return handle_of(codec, text)
 
 
 def _of_bool(text: str, codec: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 MAX_DEPTH = 200
@@ -108,15 +109,36 @@ def sort_key(obj: Any) -> str:
 
 
 def _settled(obj: Any) -> Any:
-    """The object with the items of tagged dicts in canonical order."""
+    """The object with the items of tagged dicts in canonical order, and references by what they are known by."""
     if isinstance(obj, list):
         return [_settled(item) for item in obj]
     if not isinstance(obj, dict):
         return obj
+    if obj.get(TAG) == "ref":
+        return identity(obj)
     settled = {key: _settled(value) for key, value in obj.items()}
     if settled.get(TAG) == "dict" and isinstance(settled.get("items"), list):
         settled["items"] = sorted(settled["items"], key=sort_key)
     return settled
+
+
+def identity(reference: dict[str, Any]) -> dict[str, Any]:
+    """What a reference to bulk data is known by: its content hash where there is one, else where it is."""
+    names = ("kind", "hash") if reference.get("hash") else ("kind", "key", "uri")
+    return {TAG: "ref", **{name: reference[name] for name in names if name in reference}}
+
+
+def references(obj: Any) -> Iterator[dict[str, Any]]:
+    """The references to bulk data in a JSON-ready object, wherever they stand."""
+    pending = [obj]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            if item.get(TAG) == "ref":
+                yield item
+            pending.extend(item.values())
 
 
 def _canonical(obj: Any, tagged: bool) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from flyte._types._canonical import TAG, sort_key
 from flyte._types._codec import RANK_CHOICE, Codec, Definitions
 from flyte._types._mismatch import Mismatch
+from flyte._types._moves import probing
 
 _PLAIN = (str, int, bool, type(None))
 
@@ -187,8 +188,11 @@ class UnionCodec(Codec):
 
 
 def _accepts(codec: Codec, form: Any) -> bool:
+    token = probing.set(True)
     try:
         codec.decode(form)
     except Mismatch:
         return False
+    finally:
+        probing.reset(token)
     return True

@@ -29,7 +29,7 @@ from flyte._types._hints import LOCAL, has_unpacked, substituted, variable_stand
 from flyte._types._mismatch import Mismatch, type_name
 from flyte._types._scalars import PRIMITIVES
 from flyte._types._structures import DataclassCodec, NamedTupleCodec, StructureCodec, TypedDictCodec
-from flyte._types._tags import UntypedCodec
+from flyte._types._tags import FRAME_LIBRARIES, UntypedCodec
 from flyte._types._texts import TEXTS, TextCodec
 
 _ADDRESSES = (
@@ -182,6 +182,8 @@ def _of_generic(annotation: Any, origin: Any, args: tuple[Any, ...]) -> Codec:
 
 def _of_annotated(annotation: Any, args: tuple[Any, ...]) -> Codec:
     inner = codec_for(args[0])
+    if hasattr(inner, "annotated"):
+        inner = inner.annotated(args[1:])
     if "pydantic" in sys.modules or any(type(m).__module__.startswith("annotated_types") for m in args[1:]):
         from flyte._types import _rules  # only where Pydantic is used anyway: it takes time to load
 
@@ -234,6 +236,8 @@ def _of_class(cls: Any, args: tuple[Any, ...]) -> Codec:
         return TextCodec(cls, "ADDRESS", str, cls, "10.0.0.1")
     if not isinstance(cls, type):
         return OpaqueCodec(cls, UNTYPED)
+    if (data := data_codec(cls, args)) is not None:
+        return data
     if issubclass(cls, enum.Enum):
         return EnumCodec(cls)
     if hasattr(cls, "__pydantic_decorators__") or hasattr(cls, "__get_pydantic_core_schema__"):
@@ -251,7 +255,29 @@ def _of_class(cls: Any, args: tuple[Any, ...]) -> Codec:
         return TypedDictCodec(cls, args, codec_for, UNTYPED)
     if cls.__module__ == "collections.abc" and (bare := _of_container(cls, (Any, Any))):
         return bare
-    return OpaqueCodec(cls, UNTYPED)
+    return _of_plugin(cls) or OpaqueCodec(cls, UNTYPED)
+
+
+def _of_plugin(cls: type) -> Codec | None:
+    """The codec that an installed package has for a class without a form. Looked for once per process."""
+    from flyte.types._engine import TypeEngine
+
+    if not TypeEngine.load_plugins():
+        return None
+    return next((codec for base, codec in _registered if issubclass(cls, base)), None)
+
+
+def data_codec(cls: type, args: tuple[Any, ...] = ()) -> Codec | None:
+    """The codec of a file, directory or data frame, None for other classes. Imports nothing for those."""
+    if cls.__module__.partition(".")[0] not in FRAME_LIBRARIES and not _is_data(cls):
+        return None
+    from flyte.io import _codecs  # only where a task has bulk data
+
+    return _codecs.data_codec(cls, args)
+
+
+def _is_data(cls: type) -> bool:
+    return any(base.__module__.startswith("flyte.io") for base in cls.__mro__)
 
 
 class _LateCodec(Codec):

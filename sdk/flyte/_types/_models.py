@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from flyte._types._canonical import TAG, sort_key
 from flyte._types._codec import Compile, Definitions
 from flyte._types._mismatch import Mismatch
+from flyte._types._moves import moved, remembering
 from flyte._types._rules import REFERENCES, Schemas, decoded_or_raw, problems
 from flyte._types._structures import MISSING, Field, StructureCodec, object_schema
 from flyte._types._tags import UntypedCodec
@@ -88,6 +89,9 @@ class ModelCodec(StructureCodec):
     def encode(self, value: Any, exact: bool = False) -> Any:
         if type(value) is not self.cls:
             return self.foreign(value, exact)
+        if self._has_hooks and moved.get() is None:
+            with remembering():
+                return self.encode(value, exact)
         form = self._plain(value)
         if form is not None and not self._has_hooks:
             return form

@@ -12,6 +12,7 @@ from flyte._types._canonical import TAG, sort_key
 from flyte._types._codec import RANK_STRUCTURE, Codec, Compile, Definitions
 from flyte._types._hints import class_hints, substituted, type_arguments
 from flyte._types._mismatch import Mismatch
+from flyte._types._moves import describing, moved, remembering
 from flyte._types._tags import UntypedCodec
 
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
@@ -34,7 +35,10 @@ def object_schema(title: str, fields: list[Field], definitions: Definitions) -> 
     for field in fields:
         schema = field.codec.schema(definitions)
         if field.default is not MISSING:
-            with contextlib.suppress(Mismatch):  # a default of another type stays out of the form
+            with (
+                contextlib.suppress(Mismatch),
+                describing(),
+            ):  # a default of another type stays out of the form
                 schema = {**schema, "default": field.codec.encode(field.default)}
         properties[field.name] = schema
     required = [field.name for field in fields if field.required]
@@ -165,6 +169,9 @@ class DataclassCodec(StructureCodec):
     def encode(self, value: Any, exact: bool = False) -> Any:
         if type(value) is not self.cls:
             return self.foreign(value, exact)
+        if self._has_hooks and moved.get() is None:
+            with remembering():
+                return self.encode(value, exact)
         form = {
             field.name: self.encoded(field, getattr(value, field.name))
             for field in self.fields

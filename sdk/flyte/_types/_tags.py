@@ -7,9 +7,11 @@ written as a tagged list of pairs, so nothing a user writes can be mistaken for 
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 import io
 import sys
+import types
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -18,11 +20,18 @@ from flyte._types._codec import RANK_ANY, Codec, Compile, Definitions
 from flyte._types._containers import decode_items, encode_items, object_of, pairs_of, sorted_forms
 from flyte._types._hints import LOCAL
 from flyte._types._mismatch import Mismatch, type_name
+from flyte._types._moves import probing
 from flyte._types._scalars import FLOAT, INT
 from flyte._types._texts import TEXTS, bytes_from_text, bytes_to_text
 from flyte._types._times import moment_from_tag
 
 PICKLE_PROTOCOL = 5
+INLINE_PICKLE_BYTES = 10 * 1024
+"""Longest pickle that stands in a document; others are files."""
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, type)
+_warned: set[type] = set()
+FRAME_LIBRARIES = frozenset({"pandas", "polars", "pyarrow"})
+"""Libraries whose frames are bulk data."""
 
 _SCALARS: dict[type, tuple[str, Codec]] = {
     **{cls: (cls.__name__, codec) for cls, codec in TEXTS.items() if not issubclass(cls, PurePath)},
@@ -86,6 +95,13 @@ class UntypedCodec(Codec):
     def instance(self, value: Any) -> dict[str, Any]:
         """A class's instance by the class's name where that can be imported and has fields, else pickled."""
         cls = type(value)
+        if cls.__module__.startswith("flyte.io._"):
+            return self._compile(cls).encode(value)  # type: ignore[no-any-return]
+        if cls.__module__.partition(".")[0] in FRAME_LIBRARIES:
+            from flyte.io._frames import library_of
+
+            if (library := library_of(cls)) is not None:
+                return {TAG: "frame", "library": library.title, "value": self._compile(cls).encode(value)}
         if has_form(cls) and _importable(cls):
             try:
                 form = self._compile(cls).encode(value, True)
@@ -116,6 +132,14 @@ class UntypedCodec(Codec):
             return self._compile(_class_of(obj)).decode(obj.get("value"))
         if tag == "pickle":
             return unpickled(obj)
+        if tag == "ref":
+            from flyte.io._codecs import value_of  # only where a document has bulk data
+
+            return value_of(obj)
+        if tag == "frame":
+            from flyte.io._codecs import frame_of
+
+            return frame_of(obj)
         return self._decoded_dict(obj)
 
     def _decoded_dict(self, obj: dict[str, Any]) -> dict[Any, Any]:
@@ -196,7 +220,26 @@ def pickled(value: Any) -> dict[str, Any]:
             f"{str(error)[:150] or type(error).__name__}; pass what the task needs to make its own {name}"
         )
         raise Mismatch("a value that can be serialised", value, reason) from error
-    return {TAG: "pickle", "name": name, "data": bytes_to_text(data)}
+    _warn(type(value), name)
+    if len(data) <= INLINE_PICKLE_BYTES:
+        return {TAG: "pickle", "name": name, "data": bytes_to_text(data)}
+    from flyte.io._pickles import stored_pickle  # long pickles are rare
+
+    return {TAG: "pickle", "name": name, "file": stored_pickle(value, data, name)}
+
+
+def _warn(cls: type, name: str) -> None:
+    """Says once per type that it is pickled. Functions have no other form, and everybody knows."""
+    if cls in _warned or issubclass(cls, _FUNCTIONS):
+        return
+    _warned.add(cls)
+    from flyte._logging import logger
+
+    logger.warning(
+        "values of type %s are pickled, which ties them to this version of Python and of their library, and nobody can "
+        "read them: use a dataclass, a Pydantic model or a file, or give the type a flyte.types.TypeTransformer",
+        name,
+    )
 
 
 def unpickled(obj: dict[str, Any]) -> Any:
@@ -207,8 +250,16 @@ def unpickled(obj: dict[str, Any]) -> Any:
     """
     import cloudpickle  # pickles by value need it to be importable
 
+    if "file" in obj:
+        if probing.get():
+            return None
+        from flyte.io._pickles import fetched_pickle  # long pickles are rare
+
+        data = fetched_pickle(obj["file"])
+    else:
+        data = bytes_from_text(str(obj.get("data")))
     try:
-        return cloudpickle.loads(bytes_from_text(str(obj.get("data"))))
+        return cloudpickle.loads(data)
     except Exception as error:  # unpickling runs the user's own __setstate__
         reason = f"cannot be unpickled here: {type(error).__name__}: {error}"
         raise Mismatch(f"a pickled {obj.get('name')}", f"<{obj.get('name')}>", reason) from error

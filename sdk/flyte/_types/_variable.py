@@ -11,6 +11,7 @@ from flyte._types._codec import Codec
 from flyte._types._compile import codec_for
 from flyte._types._describe import json_schema, label_of
 from flyte._types._mismatch import Mismatch
+from flyte._types._moves import describing
 
 NO_DEFAULT = inspect.Parameter.empty
 
@@ -64,7 +65,8 @@ class Variable:
         if self.required:
             return None
         try:
-            return dumps(self.codec.encode(self.default)).decode()
+            with describing():
+                return dumps(self.codec.encode(self.default)).decode()
         except (Mismatch, DocumentError):
             return None
 

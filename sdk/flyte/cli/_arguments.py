@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flyte._types import Variable
 
 _SHOWN = 60
+_KINDS = {"file": "File", "dir": "Dir", "dataframe": "DataFrame"}
 
 
 class ArgumentType(click.ParamType[Any]):
@@ -121,5 +122,29 @@ def key_values(what: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def shown_value(value: Any) -> str:
-    """An output as people read it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """An output as people read it: text as it is, references by where they lead, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    reference = value._form() if hasattr(value, "_form") else value
+    if isinstance(reference, dict) and reference.get("$type") == "ref" and reference.get("kind") in _KINDS:
+        return _shown_reference(reference)
+    return json.dumps(value, ensure_ascii=False, default=shown_value) if _is_json(value) else str(value)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is plain, or refers to bulk data."""
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, (str, int, float)) or hasattr(value, "_form")
+
+
+def _shown_reference(reference: dict[str, Any]) -> str:
+    """A reference in a line: what it is, where, and the columns of a data frame. Never the data."""
+    kind = _KINDS[reference["kind"]]
+    place = f"hangar://{reference['key']}" if "key" in reference else str(reference.get("uri") or "(empty)")
+    columns = ", ".join(f"{column['name']}: {column['type']}" for column in reference.get("columns") or ())
+    more = [str(reference["format"])] if reference.get("format") else []
+    more += [columns] if columns else []
+    return f"{kind} {place}" + (f" ({'; '.join(more)})" if more else "")

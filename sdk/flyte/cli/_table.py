@@ -75,7 +75,7 @@ def write_json(settings: Settings, value: Any) -> None:
 def _jsonable(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value)
+    return value._form() if hasattr(value, "_form") else str(value)  # a file, directory or data frame
 
 
 def _cell(value: Any) -> str:

@@ -98,7 +98,20 @@ def _plain(document: bytes) -> dict[str, Any]:
         raise errors.RuntimeSystemError(
             "DocumentError", "The backend sent a document that is no JSON object."
         )
-    return values
+    return values if b'"ref"' not in document else {name: _opened(value) for name, value in values.items()}
+
+
+def _opened(value: Any) -> Any:
+    """The value with files, directories and data frames in place of references."""
+    if isinstance(value, list):
+        return [_opened(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("$type") == "ref":
+        from flyte.io._codecs import value_of  # only where there is bulk data
+
+        return value_of(value)
+    return {name: _opened(item) for name, item in value.items()}
 
 
 def _output_index(name: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
 from flyte._details import LogLine
 from flyte._outcome import ActionInputs, ActionOutputs
+from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 from flyte.remote._convert import end_line, phase_of, time_of
 from flyte.remote._data import ActionData
@@ -112,7 +113,7 @@ class Execution:
     @twin_method
     async def inputs(self) -> ActionInputs:
         """Its inputs by name."""
-        return (await self._data()).input_values(self._interface)
+        return await off_loop((await self._data()).input_values, self._interface)
 
     @twin_method
     async def outputs(self) -> ActionOutputs:
@@ -123,7 +124,7 @@ class Execution:
                 `flyte.errors.RuntimeUserError` with the exception's class name as its code.
         """
         await self._succeeded()
-        return (await self._data()).output_values(self._interface)
+        return await off_loop((await self._data()).output_values, self._interface)
 
     @twin_method
     async def result(self) -> Any:
@@ -133,7 +134,7 @@ class Execution:
             flyte.errors.BaseRuntimeError: As `outputs`.
         """
         await self._succeeded()
-        return (await self._data()).result(self._interface)
+        return await off_loop((await self._data()).result, self._interface)
 
     @twin_method
     async def get_report(self, attempt: int | None = None) -> str:

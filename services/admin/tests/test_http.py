@@ -234,3 +234,67 @@ async def test_watches_end_when_admin_stops(world):
         await asyncio.sleep(0.01)
     await asyncio.wait_for(world.app.stop(), 30)
     assert "STOPPING" in (await asyncio.wait_for(streaming, 30)).body.decode()
+
+
+async def test_data_is_uploaded_and_read_again(world):
+    """A file has a key by its content, a directory one by its collection; both are listed and downloaded."""
+    content = b"a,b"
+    single = messages.UploadRequest(
+        kind=messages.UPLOAD_KIND_DATA, sha256=hashlib.sha256(content).hexdigest(), size=3, name="x y.csv"
+    )
+    inside = [
+        messages.UploadRequest(kind=messages.UPLOAD_KIND_DATA, size=3, name=name, collection="0" * 32)
+        for name in ("d/1", "d/sub/%2Ehidden")
+    ]
+    create = messages.CreateUploadsRequest(project="default", domain="development", uploads=[single, *inside])
+    uploads = (await world.data.CreateUploads(create)).uploads
+    assert [each.key for each in uploads] == [
+        f"data/{single.sha256}/x y.csv", f"data/{'0' * 32}/d/1", f"data/{'0' * 32}/d/sub/%2Ehidden",
+    ]  # fmt: skip
+    for each in uploads:
+        assert (await world.http("PUT", each.url, content)).status == 201
+    wrong = await world.http("PUT", uploads[0].url, b"c,d")
+    assert wrong.json["reason"] == "DIGEST_MISMATCH"
+    keys = [*(each.key for each in uploads), "data/x/none"]
+    ask = messages.CreateDownloadsRequest(project="default", domain="development", keys=keys)
+    found = (await world.data.CreateDownloads(ask)).downloads
+    assert [(each.exists, each.size) for each in found] == [(True, 3)] * 3 + [(False, 0)]
+    for each in found[:3]:
+        assert (await world.http("GET", each.url)).body == content
+    listing = messages.ListObjectsRequest(
+        project="default", domain="development", prefix=f"data/{'0' * 32}/d/", page_size=1
+    )
+    first = await world.data.ListObjects(listing)
+    listing.page_token = first.next_page_token
+    second = await world.data.ListObjects(listing)
+    assert [each.key for each in (*first.objects, *second.objects)] == [each.key for each in uploads[1:]]
+    assert first.next_page_token
+    assert not second.next_page_token
+
+
+async def test_what_is_no_data_cannot_be_read(world):
+    """Code, inputs, logs and what runs of another project wrote are out of reach, as are uploads with wrong names."""
+    await world.blobs.put("runs/default/development/r/a0/0/data/x", b"1")
+    await world.blobs.put("runs/other/development/r/a0/0/data/x", b"1")
+
+    def ask(key):
+        return world.data.CreateDownloads(
+            messages.CreateDownloadsRequest(project="default", domain="development", keys=[key])
+        )
+
+    assert (await ask("runs/default/development/r/a0/0/data/x")).downloads[0].exists
+    for key in (
+        "runs/other/development/r/a0/0/data/x", "runs/default/development/r/a0/0/outputs.json",
+        f"code/{'0' * 64}.tar.gz", "inputs/x.json", "data/x",
+    ):  # fmt: skip
+        error = await refused(ask(key))
+        assert isinstance(error, errors.PermissionDenied), key
+    listing = messages.ListObjectsRequest(project="default", domain="development", prefix="runs/default/")
+    assert isinstance(await refused(world.data.ListObjects(listing)), errors.PermissionDenied)
+    for change in (
+        {"name": "a/b", "sha256": "0" * 64}, {"name": "../x", "collection": "0" * 32}, {"name": "x"},
+        {"name": "x", "collection": "short"}, {"name": ".x", "collection": "0" * 32},
+    ):  # fmt: skip
+        wanted = messages.UploadRequest(kind=messages.UPLOAD_KIND_DATA, size=1, **change)
+        create = messages.CreateUploadsRequest(project="default", domain="development", uploads=[wanted])
+        assert isinstance(await refused(world.data.CreateUploads(create)), errors.InvalidArgument), change

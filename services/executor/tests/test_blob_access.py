@@ -150,6 +150,53 @@ async def test_the_report_of_an_attempt(bench: Bench, monkeypatch: pytest.Monkey
     assert task.drafts() == []
 
 
+async def test_directories(bench: Bench) -> None:
+    """All below a directory of the inputs is listed and read, many objects to a request; nothing beside it is."""
+    names = [f"data/c/d/{number:03}" for number in range(150)]
+    for name in (*names, "data/c/d/sub/x", "data/c/beside"):
+        put(bench, name, name.encode())
+    task = await task_of(bench, ref("data/c/d/"))
+    listed = await asyncio.to_thread(task.objects.list_objects, "data/c/d/")
+    assert listed == [(name, len(name)) for name in (*names, "data/c/d/sub/x")]
+    assert await asyncio.to_thread(task.objects.list_objects, "data/c/d/sub/") == [("data/c/d/sub/x", 14)]
+
+    def read() -> list[bytes]:
+        return [file.read() for file in task.objects.open_objects(names)]
+
+    assert await asyncio.to_thread(read) == [name.encode() for name in names]
+    for prefix in ("data/c/", "data/", f"{OWN[:-2]}/"):
+        with pytest.raises(errors.RuntimeUserError) as caught:
+            await asyncio.to_thread(task.objects.list_objects, prefix)
+        assert caught.value.code == "NotInReach"
+    before = open_files()
+    with pytest.raises(errors.RuntimeUserError, match="beside"):
+        await asyncio.to_thread(lambda: list(task.objects.open_objects([*names[:3], "data/c/beside"])))
+    with pytest.raises(errors.RuntimeUserError) as caught:
+        await asyncio.to_thread(lambda: list(task.objects.open_objects([*names[:3], "data/c/d/none"])))
+    assert caught.value.code == "ObjectNotFound"
+    await until(lambda: open_files() <= before, "descriptors to be closed")
+
+
+async def test_many_objects_are_stored_together(bench: Bench) -> None:
+    """Files of one request are objects once it is answered, and a key of another attempt refuses all of them."""
+    task = await task_of(bench)
+    keys = [f"{OWN}/data/d/{number}/x" for number in range(100)]
+
+    def write(keys: list[str]) -> None:
+        for number, file in enumerate(task.objects.create_objects(keys)):
+            file.write(str(number).encode())
+
+    await asyncio.to_thread(write, keys)
+    assert [bench.blob(key) for key in keys] == [str(number).encode() for number in range(100)]
+    assert await asyncio.to_thread(task.objects.size_of, keys[10]) == 2
+    assert await asyncio.to_thread(task.objects.size_of, f"{OWN}/data/none") is None
+    with pytest.raises(errors.RuntimeUserError) as caught:
+        await asyncio.to_thread(write, [f"{OWN}/data/y", "runs/default/development/r1/a7/1/data/y"])
+    assert caught.value.code == "NotInReach"
+    assert not (bench.directory / "blobs" / OWN / "data" / "y").exists()
+    assert task.drafts() == []
+
+
 async def test_keys_that_are_none_are_refused(bench: Bench) -> None:
     """A key with a way up inside is refused when it is stored, and nothing is left of it."""
     task = await task_of(bench)

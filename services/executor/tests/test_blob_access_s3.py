@@ -29,7 +29,7 @@ async def remote(s3_own: SeaweedFs, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_objects_of_an_object_store(remote: Bench, s3_own: SeaweedFs) -> None:
-    """Objects are read from a file of the host, written through one, and both work once a store is back."""
+    """Objects are read and written through files of the host, alone or many at once, also once a store is back."""
     store = BlobStore(str(remote.options["blobs"]))
     content = bytes(range(256)) * 40_000  # more than one part of an upload
     await store.put("inputs/big", content)
@@ -60,4 +60,19 @@ async def test_objects_of_an_object_store(remote: Bench, s3_own: SeaweedFs) -> N
     assert await store.get(f"{OWN}/data/late") == b"late"
     cache = remote.directory / "executor/objects/cache"
     assert sum(path.stat().st_size for path in cache.iterdir()) <= max(len(content), 1 << 20)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in cache.iterdir())
+    assert cache.stat().st_mode & 0o077 == 0
+
+    def directory() -> list[tuple[str, bytes]]:
+        keys = [f"{OWN}/data/d/{number}" for number in range(70)]
+        for file in task.objects.create_objects(keys):
+            file.write(b"small")
+        listed = [key for key, _ in task.objects.list_objects(f"{OWN}/data/d/")]
+        return [
+            (key, file.read()) for key, file in zip(listed, task.objects.open_objects(listed), strict=True)
+        ]
+
+    found = await asyncio.to_thread(directory)
+    assert len(found) == 70
+    assert {content for _, content in found} == {b"small"}
+    assert await asyncio.to_thread(task.objects.size_of, "inputs/big") == len(content)
+    assert await asyncio.to_thread(task.objects.size_of, "inputs/none") is None

@@ -89,3 +89,16 @@ def test_what_is_handed_on() -> None:
     reach.check_document(document([ref("inputs/a.csv"), ref(f"{OWN}/data/x")]), "the outputs")
     with pytest.raises(NotInReachError, match=r"the outputs refer to object 'inputs/b\.csv'"):
         reach.check_document(document([ref("inputs/a.csv"), ref("inputs/b.csv")]), "the outputs")
+
+
+def test_a_directory_grants_what_is_below_it() -> None:
+    """A key with a slash at the end grants the objects and directories below, and nothing beside it."""
+    reach = Reach(OWN, {"data/c1/d/"})
+    for key in ("data/c1/d/f", "data/c1/d/sub/f", "data/c1/d/sub/", "data/c1/d/"):
+        assert reach.can_read(key)
+    for key in ("data/c1/d", "data/c1/dd/f", "data/c1/", "data/", "/", "", "data/c1/other"):
+        assert not reach.can_read(key)
+    reach.check_document(document({"o0": ref("data/c1/d/sub/f"), "o1": ref("data/c1/d/sub/")}), "the outputs")
+    with pytest.raises(NotInReachError, match="data/c1/"):
+        reach.check_document(document({"o0": ref("data/c1/")}), "the outputs")
+    assert not Reach(OWN, {"data/c1/d"}).can_read("data/c1/d/f")

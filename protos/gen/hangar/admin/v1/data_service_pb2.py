@@ -24,23 +24,35 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/data_service.proto\x12\x0fhangar.admin.v1\"X\n\rUploadRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.hangar.admin.v1.UploadKind\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\"h\n\x14\x43reateUploadsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12/\n\x07uploads\x18\x03 \x03(\x0b\x32\x1e.hangar.admin.v1.UploadRequest\"2\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\x12\x0b\n\x03url\x18\x03 \x01(\t\"A\n\x15\x43reateUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.hangar.admin.v1.Upload*}\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPLOAD_KIND_CODE_BUNDLE\x10\x01\x12\x16\n\x12UPLOAD_KIND_INPUTS\x10\x02\x12\x1d\n\x19UPLOAD_KIND_BUILD_CONTEXT\x10\x08\x32m\n\x0b\x44\x61taService\x12^\n\rCreateUploads\x12%.hangar.admin.v1.CreateUploadsRequest\x1a&.hangar.admin.v1.CreateUploadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hangar/admin/v1/data_service.proto\x12\x0fhangar.admin.v1\"z\n\rUploadRequest\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.hangar.admin.v1.UploadKind\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\ncollection\x18\x05 \x01(\t\"h\n\x14\x43reateUploadsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12/\n\x07uploads\x18\x03 \x03(\x0b\x32\x1e.hangar.admin.v1.UploadRequest\"2\n\x06Upload\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\x12\x0b\n\x03url\x18\x03 \x01(\t\"A\n\x15\x43reateUploadsResponse\x12(\n\x07uploads\x18\x01 \x03(\x0b\x32\x17.hangar.admin.v1.Upload\"G\n\x16\x43reateDownloadsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04keys\x18\x03 \x03(\t\"B\n\x08\x44ownload\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x65xists\x18\x02 \x01(\x08\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\"G\n\x17\x43reateDownloadsResponse\x12,\n\tdownloads\x18\x01 \x03(\x0b\x32\x19.hangar.admin.v1.Download\"l\n\x12ListObjectsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\")\n\x0cListedObject\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"^\n\x13ListObjectsResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.hangar.admin.v1.ListedObject\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x93\x01\n\nUploadKind\x12\x1b\n\x17UPLOAD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17UPLOAD_KIND_CODE_BUNDLE\x10\x01\x12\x16\n\x12UPLOAD_KIND_INPUTS\x10\x02\x12\x14\n\x10UPLOAD_KIND_DATA\x10\x03\x12\x1d\n\x19UPLOAD_KIND_BUILD_CONTEXT\x10\x08\x32\xad\x02\n\x0b\x44\x61taService\x12^\n\rCreateUploads\x12%.hangar.admin.v1.CreateUploadsRequest\x1a&.hangar.admin.v1.CreateUploadsResponse\x12\x64\n\x0f\x43reateDownloads\x12\'.hangar.admin.v1.CreateDownloadsRequest\x1a(.hangar.admin.v1.CreateDownloadsResponse\x12X\n\x0bListObjects\x12#.hangar.admin.v1.ListObjectsRequest\x1a$.hangar.admin.v1.ListObjectsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar.admin.v1.data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPLOADKIND']._serialized_start=370
-  _globals['_UPLOADKIND']._serialized_end=495
+  _globals['_UPLOADKIND']._serialized_start=868
+  _globals['_UPLOADKIND']._serialized_end=1015
   _globals['_UPLOADREQUEST']._serialized_start=55
-  _globals['_UPLOADREQUEST']._serialized_end=143
-  _globals['_CREATEUPLOADSREQUEST']._serialized_start=145
-  _globals['_CREATEUPLOADSREQUEST']._serialized_end=249
-  _globals['_UPLOAD']._serialized_start=251
-  _globals['_UPLOAD']._serialized_end=301
-  _globals['_CREATEUPLOADSRESPONSE']._serialized_start=303
-  _globals['_CREATEUPLOADSRESPONSE']._serialized_end=368
-  _globals['_DATASERVICE']._serialized_start=497
-  _globals['_DATASERVICE']._serialized_end=606
+  _globals['_UPLOADREQUEST']._serialized_end=177
+  _globals['_CREATEUPLOADSREQUEST']._serialized_start=179
+  _globals['_CREATEUPLOADSREQUEST']._serialized_end=283
+  _globals['_UPLOAD']._serialized_start=285
+  _globals['_UPLOAD']._serialized_end=335
+  _globals['_CREATEUPLOADSRESPONSE']._serialized_start=337
+  _globals['_CREATEUPLOADSRESPONSE']._serialized_end=402
+  _globals['_CREATEDOWNLOADSREQUEST']._serialized_start=404
+  _globals['_CREATEDOWNLOADSREQUEST']._serialized_end=475
+  _globals['_DOWNLOAD']._serialized_start=477
+  _globals['_DOWNLOAD']._serialized_end=543
+  _globals['_CREATEDOWNLOADSRESPONSE']._serialized_start=545
+  _globals['_CREATEDOWNLOADSRESPONSE']._serialized_end=616
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=618
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=726
+  _globals['_LISTEDOBJECT']._serialized_start=728
+  _globals['_LISTEDOBJECT']._serialized_end=769
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=771
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=865
+  _globals['_DATASERVICE']._serialized_start=1018
+  _globals['_DATASERVICE']._serialized_end=1319
 # @@protoc_insertion_point(module_scope)

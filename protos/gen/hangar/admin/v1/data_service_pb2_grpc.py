@@ -40,6 +40,16 @@ class DataServiceStub:
                 request_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsRequest.SerializeToString,
                 response_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsResponse.FromString,
                 _registered_method=True)
+        self.CreateDownloads = channel.unary_unary(
+                '/hangar.admin.v1.DataService/CreateDownloads',
+                request_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsResponse.FromString,
+                _registered_method=True)
+        self.ListObjects = channel.unary_unary(
+                '/hangar.admin.v1.DataService/ListObjects',
+                request_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsRequest.SerializeToString,
+                response_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsResponse.FromString,
+                _registered_method=True)
 
 
 class DataServiceServicer:
@@ -53,6 +63,20 @@ class DataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateDownloads(self, request, context):
+        """Where to GET objects that inputs and outputs refer to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListObjects(self, request, context):
+        """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_DataServiceServicer_to_server(servicer, server):
                     servicer.CreateUploads,
                     request_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsRequest.FromString,
                     response_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsResponse.SerializeToString,
+            ),
+            'CreateDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDownloads,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsResponse.SerializeToString,
+            ),
+            'ListObjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListObjects,
+                    request_deserializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsRequest.FromString,
+                    response_serializer=hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class DataService:
             '/hangar.admin.v1.DataService/CreateUploads',
             hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsRequest.SerializeToString,
             hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.DataService/CreateDownloads',
+            hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_data__service__pb2.CreateDownloadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.admin.v1.DataService/ListObjects',
+            hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsRequest.SerializeToString,
+            hangar_dot_admin_dot_v1_dot_data__service__pb2.ListObjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

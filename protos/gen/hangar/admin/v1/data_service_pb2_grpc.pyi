@@ -35,6 +35,10 @@ class DataServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DataServiceAsyncStub: ...
     CreateUploads: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.CreateUploadsRequest, _data_service_pb2.CreateUploadsResponse]
     """For each object: whether it is stored already, or where to PUT it."""
+    CreateDownloads: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.CreateDownloadsRequest, _data_service_pb2.CreateDownloadsResponse]
+    """Where to GET objects that inputs and outputs refer to."""
+    ListObjects: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.ListObjectsRequest, _data_service_pb2.ListObjectsResponse]
+    """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys."""
 
 @_typing.type_check_only
 class DataServiceAsyncStub(DataServiceStub):
@@ -43,6 +47,10 @@ class DataServiceAsyncStub(DataServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUploads: _aio.UnaryUnaryMultiCallable[_data_service_pb2.CreateUploadsRequest, _data_service_pb2.CreateUploadsResponse]  # type: ignore[assignment]
     """For each object: whether it is stored already, or where to PUT it."""
+    CreateDownloads: _aio.UnaryUnaryMultiCallable[_data_service_pb2.CreateDownloadsRequest, _data_service_pb2.CreateDownloadsResponse]  # type: ignore[assignment]
+    """Where to GET objects that inputs and outputs refer to."""
+    ListObjects: _aio.UnaryUnaryMultiCallable[_data_service_pb2.ListObjectsRequest, _data_service_pb2.ListObjectsResponse]  # type: ignore[assignment]
+    """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys."""
 
 class DataServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hands out signed URLs: the bytes do not pass through gRPC."""
@@ -54,5 +62,21 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_data_service_pb2.CreateUploadsResponse, _abc.Awaitable[_data_service_pb2.CreateUploadsResponse]]:
         """For each object: whether it is stored already, or where to PUT it."""
+
+    @_abc_1.abstractmethod
+    def CreateDownloads(
+        self,
+        request: _data_service_pb2.CreateDownloadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_service_pb2.CreateDownloadsResponse, _abc.Awaitable[_data_service_pb2.CreateDownloadsResponse]]:
+        """Where to GET objects that inputs and outputs refer to."""
+
+    @_abc_1.abstractmethod
+    def ListObjects(
+        self,
+        request: _data_service_pb2.ListObjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_data_service_pb2.ListObjectsResponse, _abc.Awaitable[_data_service_pb2.ListObjectsResponse]]:
+        """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys."""
 
 def add_DataServiceServicer_to_server(servicer: DataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,201 @@
+"""Data in object stores outside of the platform: opened by `obstore`, with this process's own credentials."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+from flyte import errors
+from flyte.io._spool import Spool
+from flyte.storage._settings import Storage, settings_for
+
+_PIECE = 4 * 1024 * 1024
+_PART_BYTES = 8 * 1024 * 1024
+_AT_ONCE = 8
+_HTTP = ("http", "https")
+
+
+class ExternalPlace:
+    """Objects behind `s3://`, `gs://`, `abfs://`, and `https://` for reading."""
+
+    is_store: ClassVar[bool] = False
+
+    def new(self, name: str) -> str:
+        """Not asked for: new data goes to the platform's store."""
+        raise NotImplementedError(name)
+
+    def reader(self, location: str, block_size: int | None = None) -> IO[bytes]:
+        """Opens an object, which is read in blocks."""
+        import obstore
+
+        store, key = _opened(location)
+        with _told(location):
+            size = obstore.head(store, key)["size"]
+        return io.BufferedReader(_Ranges(store, key, size, location), block_size or _PART_BYTES)
+
+    def path(self, location: str) -> str | None:
+        """None: the object is elsewhere."""
+        return None
+
+    def writer(self, location: str) -> IO[bytes]:
+        """Opens a new object: a file of this machine until it is complete."""
+        return Spool(lambda path: self.send(path, location))
+
+    def size(self, location: str) -> int | None:
+        """Bytes of an object, None when there is none."""
+        import obstore
+
+        store, key = _opened(location)
+        try:
+            with _told(location):
+                return int(obstore.head(store, key)["size"])
+        except errors.RuntimeUserError as error:
+            if error.code == "FileNotFound":
+                return None
+            raise
+
+    def entries(self, location: str) -> list[tuple[str, int]]:
+        """The objects below a prefix."""
+        import obstore
+
+        store, key = _opened(location)
+        prefix = f"{key.rstrip('/')}/" if key else ""
+        with _told(location):
+            found = [meta for batch in obstore.list(store, prefix=prefix or None) for meta in batch]
+        return sorted(
+            (meta["path"][len(prefix) :], meta["size"]) for meta in found if meta["path"].startswith(prefix)
+        )
+
+    def send(self, source: Path, location: str | None = None) -> str:
+        """Uploads a file."""
+        import obstore
+
+        assert location is not None
+        store, key = _opened(location)
+        if urlsplit(location).scheme in _HTTP:
+            raise errors.RuntimeUserError("StorageReadOnly", f"{location} can be read, not written")
+        with _told(location):
+            obstore.put(store, key, source, chunk_size=_PART_BYTES, max_concurrency=_AT_ONCE)
+        return location
+
+    def send_all(self, root: Path, names: Sequence[str], location: str | None = None) -> str:
+        """Uploads files."""
+        assert location is not None
+        base = location.rstrip("/")
+        _each(lambda name: self.send(root / name, f"{base}/{_quoted(name)}"), names)
+        return location
+
+    def fetch(self, location: str, target: Path) -> None:
+        """Downloads an object."""
+        import obstore
+
+        store, key = _opened(location)
+        with _told(location), target.open("wb") as file:
+            for piece in obstore.get(store, key).stream(min_chunk_size=_PIECE):
+                file.write(memoryview(piece))
+
+    def fetch_all(self, location: str, names: Sequence[str], root: Path) -> None:
+        """Downloads objects."""
+        base = location.rstrip("/")
+        _each(lambda name: self.fetch(f"{base}/{_quoted(name)}", root / name), names)
+
+
+EXTERNAL = ExternalPlace()
+
+
+class _Ranges(io.RawIOBase):
+    """An object of a store, read in ranges."""
+
+    def __init__(self, store: Any, key: str, size: int, location: str) -> None:
+        self._store, self._key, self._size, self._location = store, key, size, location
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"position {base + offset} is before the beginning")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        import obstore
+
+        end = min(self._position + min(len(buffer), _PART_BYTES), self._size)
+        if end <= self._position:
+            return 0
+        with _told(self._location):
+            data = obstore.get_range(self._store, self._key, start=self._position, end=end)
+        size = len(data)
+        buffer[:size] = memoryview(data)
+        self._position += size
+        return size
+
+
+def _opened(location: str) -> tuple[Any, str]:
+    """The store of a URL, and the key in it.
+
+    Raises:
+        RuntimeUserError: The scheme is none that can be opened ("StorageUnknown").
+    """
+    parts = urlsplit(location)
+    settings = settings_for(parts.scheme)
+    if settings is None and parts.scheme not in _HTTP:
+        raise errors.RuntimeUserError(
+            "StorageUnknown",
+            f"{location} cannot be opened: use a path, file://, s3://, gs://, abfs://, or https:// for reading",
+        )
+    return _store(f"{parts.scheme}://{parts.netloc}", settings), unquote(parts.path.lstrip("/"))
+
+
+@lru_cache(maxsize=64)
+def _store(root: str, settings: Storage | None) -> Any:
+    from obstore.store import from_url
+
+    with _told(root):
+        return from_url(root, **(settings.options() if settings is not None else {}))
+
+
+def _each(function: Callable[[str], object], names: Sequence[str]) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(function, names))
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name)
+
+
+@contextmanager
+def _told(location: str) -> Iterator[None]:
+    """Errors of the store as errors of the SDK."""
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise errors.RuntimeUserError("FileNotFound", f"there is no {location}") from None
+    except (PermissionDeniedError, UnauthenticatedError):
+        raise errors.RuntimeUserError(
+            "StorageRefused",
+            f"the store of {location} refuses access: set its credentials in the environment (AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, …) or with flyte.init(storage=…)",
+        ) from None
+    except BaseError as error:
+        reason = str(error).split("\n", 1)[0][:300]
+        raise errors.RuntimeSystemError("StorageError", f"{location} cannot be used: {reason}") from error
