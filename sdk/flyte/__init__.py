@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flyte._initialize import init, init_from_api_key, init_from_config
     from flyte._logging import logger
     from flyte._map import map  # noqa: A004 - the name of the public contract
+    from flyte._progress import progress
     from flyte._resources import Resources
     from flyte._retry import RetryStrategy
     from flyte._reuse import ReusePolicy
@@ -82,6 +83,7 @@ __all__ = [
     "logger",
     "map",
     "models",
+    "progress",
     "remote",
     "report",
     "run",
@@ -126,6 +128,7 @@ _OWNERS: dict[str, str] = {
     "init_from_config": "_initialize",
     "logger": "_logging",
     "map": "_map",
+    "progress": "_progress",
     "run": "_run",
     "with_runcontext": "_run",
 }

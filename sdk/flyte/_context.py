@@ -17,6 +17,7 @@ from flyte.errors import FeatureNotAvailableError
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.models import Progress
     from flyte.report import Report
 
 
@@ -25,6 +26,9 @@ class Controller(Protocol):
 
     report: Report | None
     """The attempt's report, None when its task writes none."""
+
+    def report_progress(self, progress: Progress) -> None:
+        """Show how far the attempt is. Cheap, and from any thread."""
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
-__all__ = ["ActionPhase"]
+__all__ = ["ActionPhase", "Progress"]
 
 
 class ActionPhase(str, enum.Enum):
@@ -52,3 +53,27 @@ class ActionPhase(str, enum.Enum):
 
 
 _TERMINAL = frozenset({ActionPhase.SUCCEEDED, ActionPhase.FAILED, ActionPhase.ABORTED, ActionPhase.TIMED_OUT})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a task said that it is, with `flyte.progress`. `str()` of it is for people: "30 of 100: reading".
+
+    Attributes:
+        done: How much is done, in whatever its author counts.
+        total: How much there is to do, None when that is not known.
+        message: What is being done, empty when it did not say.
+    """
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """The part that is done, 0 to 1; None when the total is not known."""
+        return None if not self.total else min(self.done / self.total, 1.0)
+
+    def __str__(self) -> str:
+        amount = f"{self.done:,.10g}" if self.total is None else f"{self.done:,.10g} of {self.total:,.10g}"
+        return f"{amount}: {self.message}" if self.message else amount

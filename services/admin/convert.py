@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hangar.admin.v1.project_pb2 import Project
@@ -17,6 +18,7 @@ from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import BlobReference, Payload
 from hangar.core.v1.phase_pb2 import Phase
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from services.admin.store import ProjectRecord
 from services.common.names import DOMAINS
@@ -118,6 +120,7 @@ def action(record: ActionRecord, run: RunIdentifier, attempts: Iterable[AttemptR
         cache_status=record.cache_status,  # type: ignore[arg-type]
         kind=record.kind,  # type: ignore[arg-type]
         wait=_wait(record),
+        progress=json_format.Parse(record.progress, Progress()) if record.progress else None,
     )
 
 

@@ -332,6 +332,8 @@ class Host:
                 self._children.spec(connection, frame)
             elif kind == "cancel":
                 self._children.cancel(frame)
+            elif kind == "progress":
+                self._reception.progress(frame)
             elif kind == "task":
                 self.lookups.request(connection, frame)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import (
     Assignment,
@@ -71,6 +72,8 @@ class Lease:
     """True when the result may be sent to the scheduler: its log was shipped before, where possible."""
     acknowledged: bool = False
     """True when the scheduler has the result."""
+    progress: Progress | None = None
+    """What its user code said last of how far it is."""
     log_index: int = 0
     """Log chunks cut so far."""
     log_offset: int = 0

@@ -110,6 +110,8 @@ class Orders:
                 continue
             if lease.started_at:
                 out.started(lease.lease_id, lease.worker_id, lease.started_at)
+            if lease.progress is not None:
+                out.user_progress(lease.lease_id, lease.progress)
             self._children.ask_again(lease)
             if lease.state is LeaseState.PARKED:
                 out.park(lease.lease_id, lease.awaiting)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1.node_service_pb2 import (
     ChildRequest,
@@ -11,6 +12,7 @@ from hangar.scheduler.v1.node_service_pb2 import (
     LeaseResult,
     LogChunk,
     NodeSessionRequest,
+    UserProgress,
     WorkerStatus,
 )
 
@@ -31,6 +33,7 @@ class Outgoing:
         self._frame = NodeSessionRequest()
         self._bytes = 0
         self._parked: set[int] = set()
+        self._progress: dict[int, UserProgress] = {}
         self._specs: set[str] = set()
         self._is_open = False
         self._ready = asyncio.Event()
@@ -47,6 +50,7 @@ class Outgoing:
         self._frame = NodeSessionRequest()
         self._bytes = 0
         self._parked.clear()
+        self._progress.clear()
         self._specs.clear()
         self._is_open = False
         self._ready.clear()
@@ -59,6 +63,7 @@ class Outgoing:
         else:
             frame, self._frame, self._bytes = self._frame, NodeSessionRequest(), 0
             self._parked.clear()
+            self._progress.clear()
         if not self._full and not self._bytes:
             self._ready.clear()
         return frame
@@ -76,6 +81,7 @@ class Outgoing:
         self._full.append(self._frame)
         self._frame, self._bytes = NodeSessionRequest(), 0
         self._parked.clear()
+        self._progress.clear()
 
     def _keep_behind_park(self, lease_id: int) -> None:
         """Begins a new frame when this one has a park of the lease.
@@ -147,6 +153,16 @@ class Outgoing:
         if self._is_open:
             self._frame.progress.add(lease_id=lease_id, detail=detail)
             self._added(_SMALL_MESSAGE_BYTES + len(detail))
+
+    def user_progress(self, lease_id: int, progress: Progress) -> None:
+        """Says how far user code is; of several in one frame the last one stays."""
+        if not self._is_open:
+            return
+        message = self._progress.get(lease_id)
+        if message is None:
+            message = self._progress[lease_id] = self._frame.user_progress.add(lease_id=lease_id)
+            self._added(2 * _SMALL_MESSAGE_BYTES + len(progress.message), is_urgent=False)
+        message.progress.CopyFrom(progress)
 
     def explains(self, lease_id: int, what: str) -> Callable[[str], None]:
         """Returns what shows on the action of a lease why something waits: called with the reason, empty when over."""

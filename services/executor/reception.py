@@ -1,9 +1,11 @@
 """What happens when a worker connects, when its leases start, and when they end."""
 
+import math
 import time
 from typing import Any
 
 from hangar.core.v1 import failure_pb2
+from hangar.core.v1.progress_pb2 import Progress
 from services.executor import failures
 from services.executor.dispatch import Dispatch
 from services.executor.frames import Frame
@@ -16,6 +18,9 @@ from services.executor.reaches import Reaches
 from services.executor.results import Results
 from services.executor.worker_server import WorkerConnection
 from services.executor.workers import Worker, WorkerState
+
+LONGEST_PROGRESS = 200
+"""Characters of what user code says about its progress."""
 
 
 class Reception:
@@ -109,6 +114,19 @@ class Reception:
             self._journal.pending.started.append((lease.started_at, lease.lease_id))
             self._journal.commit_later()
             self._outgoing.started(lease.lease_id, lease.worker_id, lease.started_at)
+
+    def progress(self, frame: Frame) -> None:
+        """User code says how far it is."""
+        header = frame.header
+        lease = self._holdings.leases.get(int(header["lease"]))
+        if lease is None or lease.is_ended:
+            return
+        done, total = float(header["done"]), float(header["total"])
+        if not (0 <= done < math.inf and 0 <= total < math.inf):
+            raise ValueError("progress must be finite and not negative")
+        message = str(header["message"])[:LONGEST_PROGRESS]
+        lease.progress = Progress(done=done, total=total, message=message)
+        self._outgoing.user_progress(lease.lease_id, lease.progress)
 
     def result(self, connection: WorkerConnection, frame: Frame) -> None:
         """A lease has ended."""

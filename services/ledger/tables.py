@@ -245,6 +245,8 @@ class Action(Failed, LedgerModel, table=True):
     """Custom context as a JSON object; empty when it is the run's."""
     cache_reason: str = _words()
     """Why the cache did what it did, in words."""
+    progress: str = _words()
+    """How far its newest attempt said that it is: a `hangar.core.v1.Progress` as JSON, empty when it did not."""
 
 
 class _Document(SQLModel):

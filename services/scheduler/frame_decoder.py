@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.failure_pb2 import FailureKind
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.scheduler.v1.node_service_pb2 import (
     ChildRequest,
     Hello,
@@ -49,6 +50,8 @@ class Decoded:
     """Those of the events whose results are kept, and under which key."""
     progress: list[tuple[int, str]] = field(default_factory=list)
     """Lease ids and what their preparation is doing."""
+    user_progress: list[tuple[int, Progress]] = field(default_factory=list)
+    """Lease ids and how far their user code is."""
 
 
 class FrameDecoder:
@@ -121,6 +124,7 @@ class FrameDecoder:
             decoded.log_chunks.append(_log_chunk(chunk))
             decoded.released.append(AcknowledgeLog(node, chunk.key.lease_id, chunk.key.index))
         decoded.progress.extend((progress.lease_id, progress.detail) for progress in frame.progress)
+        decoded.user_progress.extend((each.lease_id, each.progress) for each in frame.user_progress)
         return decoded
 
     def _decode_child(self, child: ChildRequest, decoded: Decoded) -> None:

@@ -43,6 +43,8 @@ class LiveAction:
     """Span of its newest attempt."""
     lease_id: int = 0
     """Its open attempt, 0 for none."""
+    progress_cursor: int = 0
+    """The event of its newest attempt's progress, 0 for none."""
     cache_status: int = 0
     """What the cache did, a number of `hangar.core.v1.CacheStatus`."""
 

@@ -115,6 +115,8 @@ async def _take_in(
         shell.recorder.record_log_chunk(chunk)
     for lease_id, detail in decoded.progress:
         shell.recorder.record_progress(lease_id, detail, now)
+    for lease_id, progress in decoded.user_progress:
+        shell.recorder.record_user_progress(lease_id, progress, now)
     shell.submit(decoded.events, decoded.released)
 
 

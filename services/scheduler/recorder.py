@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import CACHE_STATUS_HIT, CACHE_STATUS_MISS, CACHE_STATUS_OVERWRITTEN
 from services.scheduler.convert import FAILURE_KIND_NUMBER, KIND_NUMBER, PHASE_NUMBER, failure_message
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import INITIAL_STATE, PHASE_OF, Failure, Kind, Phase, State, WorkerState
 from services.scheduler.documents import EMPTY, Document, Payloads
 from services.scheduler.live import Live, LiveAction, LiveRun, SpanIds, trace_of
+from services.scheduler.progress import progress_text, progress_words
 from services.scheduler.rows import (
     CLOSED_COLUMNS,
     FAILURE_COLUMNS,
@@ -141,6 +143,26 @@ class Recorder:
             rows.wait_reasons[action.id] = {"id_": action.id, "wait_reason_": detail}
         self._event(action, at, detail)
         rows.weight += _ROW_BYTES
+
+    def record_user_progress(self, lease_id: int, progress: Progress, at: int) -> None:
+        """Shows how far user code is. Of all that an attempt reports the ledger keeps the latest, and one event."""
+        action = self._live.leases.get(lease_id)
+        if action is None or action.phase not in (_INITIALIZING, _RUNNING):
+            return
+        self._progress(action, progress_text(progress))
+        if action.progress_cursor:
+            self._current.rows.replaced_events.append({"cursor_": action.progress_cursor})
+        self._event(action, at, progress_words(progress))
+        action.progress_cursor = self._cursor
+        self._current.rows.weight += _ROW_BYTES
+
+    def _progress(self, action: LiveAction, text: str) -> None:
+        rows = self._current.rows
+        new = rows.actions.get(action.id)
+        if new is not None:
+            new["progress"] = text
+        else:
+            rows.progress[action.id] = {"id_": action.id, "progress_": text}
 
     def record_deployment(self, project: str, domain: str, spec: Spec, at: int) -> None:
         """Makes a version of a task the one that was deployed last, behind all that were before."""
@@ -289,6 +311,7 @@ class Recorder:
             "withdrawn_by": 0,
             "custom_context": "",
             "cache_reason": "",
+            "progress": "",
             **_NO_FAILURE_ROW,
         }
         rows.inputs.append({"action_id": action.id, **document._asdict()})
@@ -426,6 +449,9 @@ class Recorder:
         parent = self._live.actions.get(action.parent_id) if action.parent_id is not None else None
         action.span_id = self._span_ids.next()
         action.lease_id = effect.lease_id
+        if effect.number:  # what an earlier attempt had done
+            self._progress(action, "")
+            action.progress_cursor = 0
         self._live.leases[effect.lease_id] = action
         self._current.rows.attempts[effect.lease_id] = {
             "id": effect.lease_id,

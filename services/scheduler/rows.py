@@ -95,6 +95,9 @@ class Rows:
     action_changes: dict[int, Row] = field(default_factory=dict)
     rounds: dict[int, Row] = field(default_factory=dict)
     wait_reasons: dict[int, Row] = field(default_factory=dict)
+    progress: dict[int, Row] = field(default_factory=dict)
+    replaced_events: list[Row] = field(default_factory=list)
+    """Events of progress that a later one of `events` says anew: `cursor_`."""
     inputs: list[Row] = field(default_factory=list)
     outputs: list[Row] = field(default_factory=list)
     output_copies: list[Row] = field(default_factory=list)
@@ -175,6 +178,8 @@ class Statements:
         self._action_change = _text(_update(ACTION, MOVED_COLUMNS), dialect)
         self._round = _update(ACTION, ("round",))
         self._wait_reason = _update(ACTION, ("wait_reason",))
+        self._progress = _update(ACTION, ("progress",))
+        self._replaced_event = EVENT.delete().where(EVENT.c.cursor == bindparam("cursor_"))
         self._attempt_start = _text(_update(ATTEMPT, ("phase", "started_at", "worker_id")), dialect)
         attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
             started_at=func.coalesce(bindparam("started_at_"), ATTEMPT.c.started_at),
@@ -203,6 +208,7 @@ class Statements:
             (self._lineage, rows.lineage),
             (self._round, list(rows.rounds.values())),
             (self._wait_reason, list(rows.wait_reasons.values())),
+            (self._progress, list(rows.progress.values())),
             (self._action_change, list(rows.action_changes.values())),
             (self._output, rows.outputs),
             (self._output_copy, rows.output_copies),
@@ -213,6 +219,7 @@ class Statements:
             (self._worker, list(rows.workers.values())),
             (self._node, list(rows.nodes.values())),
             (self._event, rows.events),
+            (self._replaced_event, rows.replaced_events),
             (self._log_chunk, rows.log_chunks),
             (self._span_export, [rows.span_export] if rows.span_export else []),
         ):

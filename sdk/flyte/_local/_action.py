@@ -16,7 +16,7 @@ from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
 from flyte._types._moves import off_loop
-from flyte.models import ActionPhase
+from flyte.models import ActionPhase, Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,7 @@ class LocalAttempt:
         start_time: When user code started.
         end_time: When it ended, None while it runs.
         failure: What failed, as on the wire; None unless it failed.
+        progress: How far it said that it is, None when it did not.
     """
 
     number: int
@@ -50,6 +51,7 @@ class LocalAttempt:
     start_time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     end_time: datetime | None = None
     failure: failures.Failure | None = None
+    progress: Progress | None = None
 
     def end(self, phase: ActionPhase, failure: failures.Failure | None = None) -> None:
         """It has ended, unless that was known."""
@@ -149,6 +151,11 @@ class LocalAction:
     def attempts(self) -> int:
         """Number of attempts so far."""
         return len(self.attempt_list)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far its newest attempt said that it is, with `flyte.progress`; None when it did not."""
+        return self.attempt_list[-1].progress if self.attempt_list else None
 
     @property
     def wait_reason(self) -> str:

@@ -25,11 +25,14 @@ from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.models import Progress
     from flyte.report import Report
 
 T = TypeVar("T")
 
 _GRACE_SECONDS = 5.0
+_PROGRESS_SECONDS = 0.5
+"""How long after a report of progress those who watch are told of it."""
 
 
 class LocalController:
@@ -42,6 +45,19 @@ class LocalController:
         self._ended = False
         self._lock = threading.Lock()
         self.report: Report | None = None
+        self._notice: threading.Timer | None = None
+
+    def report_progress(self, progress: Progress) -> None:
+        """Show how far the attempt is: the latest of all that comes in a moment."""
+        self._action.attempt_list[-1].progress = progress
+        if self._notice is None and self._action.state.listeners:
+            self._notice = threading.Timer(_PROGRESS_SECONDS, self._show_progress)
+            self._notice.daemon = True
+            self._notice.start()
+
+    def _show_progress(self) -> None:
+        self._notice = None
+        self._action.state.changed(self._action)
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -70,6 +86,8 @@ class LocalController:
     def end(self, *, failed: bool) -> None:
         """The attempt has ended. If it failed, what it started and did not await is cancelled."""
         self._ended = True
+        if self._notice is not None:
+            self._notice.cancel()
         if failed:
             for caller in list(self._callers):
                 caller.get_loop().call_soon_threadsafe(caller.cancel)

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,7 @@ def _attempt(attempt: LocalAttempt) -> dict[str, Any]:
         "ended_at": _time(attempt.end_time),
         "failure": attempt.failure,
         "output_path": str(attempt.output_path),
+        "progress": asdict(attempt.progress) if attempt.progress else None,
     }
 
 

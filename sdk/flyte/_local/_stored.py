@@ -17,7 +17,7 @@ from flyte._local._reports import read_report, report_file
 from flyte._local._run import LocalRunDetails
 from flyte._local._store import LocalStore, default_store, is_alive
 from flyte._outcome import ActionInputs, ActionOutputs
-from flyte.models import ActionPhase
+from flyte.models import ActionPhase, Progress
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,6 +47,7 @@ class StoredAction:
         known_phase: Where it stood.
         cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
         attempts: Number of attempts.
+        progress: How far its newest attempt said that it is, None when it did not.
         created_at: When it was called.
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
@@ -80,6 +81,8 @@ class StoredAction:
         self.error = error_from(failure, self.known_phase) if failure else None
         self._attempts: list[dict[str, Any]] = json.loads(row["attempts"])
         self.attempts = len(self._attempts)
+        progress = self._attempts[-1].get("progress") if self._attempts else None
+        self.progress = Progress(**progress) if progress else None
 
     @property
     def phase(self) -> ActionPhase:

@@ -24,6 +24,7 @@ from flyte._types._moves import off_loop
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
+    from flyte.models import Progress
     from flyte.report import Report
 
 T = TypeVar("T")
@@ -48,6 +49,9 @@ class Courier(Protocol):
 
     def cancel(self, lease: Lease, child: Child) -> None:
         """Says that nobody waits for a child any more."""
+
+    def tell_progress(self, lease: Lease) -> None:
+        """Says how far a lease is, now or in a moment. Called on the loop only."""
 
 
 class SpecBook:
@@ -88,6 +92,14 @@ class LeaseController:
         self._occurrences: dict[tuple[str, str, str], int] = {}
         self._lock = threading.Lock()
         self._own_loops: dict[asyncio.AbstractEventLoop, OwnLoop] = {}
+
+    def report_progress(self, progress: Progress) -> None:
+        """Shows how far the attempt is: the latest of all that comes in a moment."""
+        lease = self._lease
+        lease.progress = progress
+        if not lease.progress_due:
+            lease.progress_due = True
+            self._courier.loop.call_soon_threadsafe(self._courier.tell_progress, lease)
 
     async def submit(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]

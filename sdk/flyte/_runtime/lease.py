@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from flyte._runtime.frames import Header
+
+if TYPE_CHECKING:
+    from flyte.models import Progress
 
 current_lease: ContextVar[Lease | None] = ContextVar("flyte_lease", default=None)
 """The lease that the running code belongs to, None in the runtime's own code."""
@@ -72,6 +76,9 @@ class Lease:
         threads_before: Threads that existed before its code ran, such as those of modules: not its own.
         killed: The `kill` frame, when one came.
         interrupt: Makes its sync code raise an exception, while that runs.
+        progress: What its code said last of how far it is. Set by any thread.
+        progress_due: It is being taken to the executor, or will be. Set by any thread.
+        progress_sent: When the executor was told last, by the loop's clock.
     """
 
     id: int
@@ -91,6 +98,9 @@ class Lease:
     killed: Header | None = None
     root: asyncio.Task[Any] | None = None
     interrupt: Callable[[type[BaseException]], None] | None = None
+    progress: Progress | None = None
+    progress_due: bool = False
+    progress_sent: float = -math.inf
 
     @property
     def action(self) -> str:

@@ -33,6 +33,8 @@ from flyte._types import digest
 _CHILDREN_PER_FRAME = 4096
 _CHILDREN_BYTES = 16 * 1024 * 1024
 _MAX_NESTED_CALLS = 50
+_PROGRESS_SECONDS = 1.0
+"""How often the progress of a lease is sent at most."""
 
 
 class Worker:
@@ -135,6 +137,28 @@ class Worker:
         self._send_asked()
         self._channel.send({"type": "cancel", "lease": lease.id, "key": child.key})
 
+    def tell_progress(self, lease: Lease) -> None:
+        """Says how far a lease is, unless it did so a moment ago: then a little later."""
+        wait = lease.progress_sent + _PROGRESS_SECONDS - self._loop.time()
+        if wait > 0 and not lease.ended:
+            # In a context of nobody: a timer of the lease's own would keep it from being parked.
+            self._loop.call_later(wait, self._send_progress, lease, context=Context())
+        else:
+            self._send_progress(lease)
+
+    def _send_progress(self, lease: Lease) -> None:
+        if lease.ended or not lease.progress_due:
+            return
+        lease.progress_due = False  # before it is read: what is set from now on is sent again
+        lease.progress_sent = self._loop.time()
+        self._say_progress(lease)
+
+    def _say_progress(self, lease: Lease) -> None:
+        progress = lease.progress
+        if progress is not None:
+            header: Header = {"type": "progress", "lease": lease.id, "done": progress.done}
+            self._channel.send({**header, "total": progress.total or 0, "message": progress.message})
+
     def _introduce(self) -> None:
         """Says hello on a new connection, and again everything that is unanswered."""
         self._sent_specs.clear()
@@ -158,6 +182,7 @@ class Worker:
             for child in lease.children.values():
                 if child.cancelled:
                     self._channel.send({"type": "cancel", "lease": lease.id, "key": child.key})
+            self._say_progress(lease)
             if lease.parked:
                 self._say_parked(lease)
         for header, body in self._results.values():
@@ -286,6 +311,7 @@ class Worker:
         """Gives back what the lease held and sends its result."""
         for child in list(lease.children.values()):
             self.cancel(lease, child)
+        self._send_progress(lease)
         lease.ended = True
         for task in lease.tasks - lease.others:
             task.cancel()

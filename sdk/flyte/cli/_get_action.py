@@ -28,6 +28,7 @@ _COLUMNS = (
     "parent",
     "attempts",
     "cache_status",
+    "progress",
     "wait_reason",
 )
 
@@ -95,6 +96,7 @@ def _row(action: Action | StoredAction) -> dict[str, Any]:
         "parent": action.parent,
         "attempts": action.attempts,
         "cache_status": action.cache_status,
+        "progress": str(action.progress) if action.progress is not None else None,
         "wait_reason": action.wait_reason or None,
     }
 

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
-from flyte.models import ActionPhase
+from flyte.models import ActionPhase, Progress
 
 if TYPE_CHECKING:
     from flyte.remote import Action
@@ -28,6 +28,8 @@ _MARKS = {
 }
 _MOST_CHILDREN = 8
 _MOST_FAILED = 3
+_BAR = 10
+"""Characters of a bar."""
 
 
 class ActionTree:
@@ -90,6 +92,8 @@ def _line(action: Action) -> Text:
         text.append(f"  attempt {action.attempts}", "yellow")
     if action.cache_status == "hit":
         text.append("  cached", "green")
+    if action.progress is not None and not phase.is_terminal:
+        text.append(f"  {shown_progress(action.progress)}", "cyan")
     if action.wait_reason and not phase.is_terminal:
         text.append(f"  {action.wait_reason}", "yellow")
     if action.error is not None and phase is not ActionPhase.ABORTED:
@@ -107,6 +111,15 @@ def _summary(group: str, short_name: str, actions: list[Action]) -> Text:
         if counts[phase]:
             text.append(f" {mark} {counts[phase]}", style)
     return text
+
+
+def shown_progress(progress: Progress) -> str:
+    """Progress in one line: a bar when the total is known."""
+    fraction = progress.fraction
+    if fraction is None:
+        return str(progress)
+    full = int(fraction * _BAR)
+    return f"{'━' * full}{'╌' * (_BAR - full)} {fraction:.0%}  {progress}"
 
 
 def shown_duration(duration: timedelta) -> str:

@@ -11,7 +11,7 @@ from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin
 from flyte._details import ActionDetails, AttemptDetails, duration_of
 from flyte._initialize import Session, require_session
 from flyte._outcome import ActionInputs, ActionOutputs
-from flyte.models import ActionPhase
+from flyte.models import ActionPhase, Progress
 from flyte.remote._convert import cache_status_of, error_of, phase_values, run_identifier
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
@@ -97,6 +97,14 @@ class Action(Execution):
     def wait_reason(self) -> str:
         """Why it is not running, empty when it is."""
         return self._message.wait_reason
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far its newest attempt said that it is, with `flyte.progress`; None when it did not."""
+        if not self._message.HasField("progress"):
+            return None
+        message = self._message.progress
+        return Progress(message.done, message.total or None, message.message)
 
     @property
     def attempts(self) -> int:

@@ -255,6 +255,23 @@ async def forgets() -> str:
     return "done"
 
 
+# -- progress ---------------------------------------------------------------------------------------------
+
+
+@env.task
+def counts(total: int) -> int:
+    for done in range(total):
+        flyte.progress(done + 1, total, "counting")
+    return total
+
+
+@env.task
+async def waits_with_progress() -> int:
+    flyte.progress(1)
+    flyte.progress(2, message="waiting")
+    return await one(1)
+
+
 # -- parking ----------------------------------------------------------------------------------------------
 
 

@@ -69,6 +69,24 @@ async def test_a_scheduler_that_comes_back_hears_everything_unanswered_again(ben
     await until(lambda: worker.outcomes.get(10))
 
 
+async def test_progress_is_told_again_to_a_scheduler_that_was_away(bench: Bench):
+    """What user code said last reaches a scheduler that comes back; what is no progress ends the connection."""
+    bench.scheduler.send(frame(assignment(7, worker_id=3)), [spec()])
+    worker = await bench.world.worker(3)
+    await worker.has(7)
+    worker.begin(7)
+    for done in (1, 2):
+        worker.send({"type": "progress", "lease": 7, "done": done, "total": 0, "message": "x" * 300})
+    await until(lambda: [each for each in bench.scheduler.all("user_progress") if each.progress.done == 2])
+    await bench.scheduler.stop()
+    await bench.scheduler.start()
+    [told] = await until(lambda: bench.scheduler.all("user_progress"))
+    assert (told.lease_id, told.progress.done, len(told.progress.message)) == (7, 2, 200)
+    worker.send({"type": "progress", "lease": 7, "done": float("inf"), "total": 0, "message": ""})
+    connection = bench.app._started().holdings.workers[3].connection
+    await until(lambda: bench.app._started().holdings.workers[3].connection not in (connection, None))
+
+
 async def test_an_ended_worker_is_told_to_a_scheduler_that_was_away(bench: Bench):
     """The failure of a pool worker is not lost with a session."""
     await bench.scheduler.stop()

@@ -51,6 +51,8 @@ class ActionRecord:
     """A number of `hangar.core.v1.ActionKind`."""
     ready_at: int
     """When a sleep or condition ends by itself, 0 for never."""
+    progress: str
+    """How far its newest attempt is: a `hangar.core.v1.Progress` as JSON, empty for nothing."""
     condition: bytes | None
     """Serialised `hangar.core.v1.TaskSpec` of a condition: what is asked for. None for other kinds."""
     failure: FailureRecord | None
@@ -105,6 +107,7 @@ _COLUMNS = (
     ACTION.c.cached_from,
     ACTION.c.kind,
     ACTION.c.ready_at,
+    ACTION.c.progress,
     case((ACTION.c.kind == CONDITION, TASK_SPEC.c.spec)),
 )
 _ACTIONS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).select_from(

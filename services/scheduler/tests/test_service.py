@@ -11,6 +11,7 @@ import pytest
 
 from hangar.core.v1.failure_pb2 import Failure, FailureKind
 from hangar.core.v1.phase_pb2 import Phase
+from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from hangar.scheduler.v1 import node_service_pb2 as node
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
@@ -361,6 +362,42 @@ async def test_logs_and_progress(database_url: str):
         assert backend.actions()[0].wait_reason == ""
         await executor.finish(lease)
         await backend.ended()
+        await executor.disconnect()
+
+
+async def test_progress_of_user_code(database_url: str):
+    """The latest is shown beside why an action waits, as one event; a new attempt begins without."""
+    async with serving(database_url) as backend:
+        executor = backend.executor(complete=False)
+        await executor.connect()
+        await backend.create_run(task=make_spec(retries=1))
+        (lease,) = await eventually(lambda: list(executor.assignments))
+        waits = node.LeaseProgress(lease_id=lease, detail="the store is away")
+        await executor.send(
+            node.NodeSessionRequest(started=[node.LeaseStarted(lease_id=lease)], progress=[waits])
+        )
+        for done in (1, 2, 3):
+            frame = node.NodeSessionRequest(progress=[waits])
+            frame.user_progress.add(lease_id=lease).progress.CopyFrom(
+                Progress(done=done, total=4, message="rows")
+            )
+            await executor.send(frame)
+        shown = '{"done":3.0,"total":4.0,"message":"rows"}'
+        found = await eventually(lambda: next((a for a in backend.actions() if a.progress == shown), None))
+        assert found.wait_reason == "the store is away"
+        with backend.read() as connection:
+            details = [each.detail for each in events.list_action_events(connection, found.id)]
+        assert [each for each in details if "rows" in each] == ["3 of 4: rows"]
+        await executor.finish(lease, Failure(kind=FailureKind.FAILURE_KIND_USER, code="ValueError"))
+        await eventually(lambda: len(executor.assignments) == 2)
+        await eventually(lambda: backend.actions()[0].attempt_count == 2)
+        assert backend.actions()[0].progress == ""
+        frame = node.NodeSessionRequest()
+        frame.user_progress.add(lease_id=lease).progress.done = 9
+        await executor.send(frame)
+        await executor.finish(max(executor.assignments))
+        await backend.ended()
+        assert backend.actions()[0].progress == "", "that of an attempt that has ended counts no more"
         await executor.disconnect()
 
 

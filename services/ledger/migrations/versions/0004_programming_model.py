@@ -20,6 +20,7 @@ def upgrade() -> None:
         action.add_column(sa.Column("kind", sa.Integer(), nullable=False, server_default="1"))
         action.add_column(sa.Column("custom_context", sa.Text(), nullable=False, server_default=""))
         action.add_column(sa.Column("cache_reason", sa.Text(), nullable=False, server_default=""))
+        action.add_column(sa.Column("progress", sa.Text(), nullable=False, server_default=""))
     op.create_table(
         "notification",
         sa.Column("cursor", INT64, autoincrement=False, nullable=False),
@@ -57,7 +58,7 @@ def downgrade() -> None:
     op.drop_table("deployed_task")
     op.drop_table("notification")
     with op.batch_alter_table("action") as action:
-        for name in ("kind", "custom_context", "cache_reason"):
+        for name in ("kind", "custom_context", "cache_reason", "progress"):
             action.drop_column(name)
     with op.batch_alter_table("run") as run:
         for name in ("settings", "recovers"):

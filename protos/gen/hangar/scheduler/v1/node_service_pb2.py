@@ -29,11 +29,12 @@ from hangar.core.v1 import failure_pb2 as hangar_dot_core_dot_v1_dot_failure__pb
 from hangar.core.v1 import identifiers_pb2 as hangar_dot_core_dot_v1_dot_identifiers__pb2
 from hangar.core.v1 import payload_pb2 as hangar_dot_core_dot_v1_dot_payload__pb2
 from hangar.core.v1 import phase_pb2 as hangar_dot_core_dot_v1_dot_phase__pb2
+from hangar.core.v1 import progress_pb2 as hangar_dot_core_dot_v1_dot_progress__pb2
 from hangar.core.v1 import resources_pb2 as hangar_dot_core_dot_v1_dot_resources__pb2
 from hangar.core.v1 import task_spec_pb2 as hangar_dot_core_dot_v1_dot_task__spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hangar/scheduler/v1/node_service.proto\x12\x13hangar.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hangar/core/v1/action_kind.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\"Q\n\x0f\x46indTaskRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\":\n\x10\x46indTaskResponse\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"\xf8\x04\n\x12NodeSessionRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.hangar.scheduler.v1.Hello\x12\x32\n\x07started\x18\x02 \x03(\x0b\x32!.hangar.scheduler.v1.LeaseStarted\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x33\n\x08\x63hildren\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12=\n\rcancellations\x18\x05 \x03(\x0b\x32&.hangar.scheduler.v1.ChildCancellation\x12-\n\x05parks\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeasePark\x12\x31\n\x07results\x18\x07 \x03(\x0b\x32 .hangar.scheduler.v1.LeaseResult\x12\x32\n\x07workers\x18\x08 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12+\n\x04logs\x18\t \x03(\x0b\x32\x1d.hangar.scheduler.v1.LogChunk\x12\x31\n\theartbeat\x18\n \x01(\x0b\x32\x1e.hangar.scheduler.v1.Heartbeat\x12\x34\n\x08progress\x18\x0b \x03(\x0b\x32\".hangar.scheduler.v1.LeaseProgress\x12\x30\n\x06traces\x18\x0c \x03(\x0b\x32 .hangar.scheduler.v1.TraceResult\"\xd4\x04\n\x13NodeSessionResponse\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.hangar.scheduler.v1.Welcome\x12\x37\n\rworker_starts\x18\x02 \x03(\x0b\x32 .hangar.scheduler.v1.WorkerStart\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x34\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1f.hangar.scheduler.v1.Assignment\x12\x39\n\x0e\x63hild_outcomes\x18\x05 \x03(\x0b\x32!.hangar.scheduler.v1.ChildOutcome\x12-\n\x05kills\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeaseKill\x12\x35\n\x0cworker_stops\x18\x07 \x03(\x0b\x32\x1f.hangar.scheduler.v1.WorkerStop\x12\x1c\n\x14\x61\x63knowledged_results\x18\x08 \x03(\x03\x12;\n\x11\x61\x63knowledged_logs\x18\t \x03(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12\r\n\x05\x64rain\x18\n \x01(\x08\x12%\n\x06images\x18\x0c \x03(\x0b\x32\x15.hangar.core.v1.Image\x12:\n\x13\x61\x63knowledged_traces\x18\x0b \x03(\x0b\x32\x1d.hangar.scheduler.v1.TraceKey\"\xd6\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12,\n\tinventory\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x32\n\x07workers\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12.\n\x06leases\x18\x05 \x03(\x0b\x32\x1e.hangar.scheduler.v1.HeldLease\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.hangar.scheduler.v1.Hello.LabelsEntry\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12\x0e\n\x06queues\x18\x08 \x03(\t\x12\x15\n\rinterruptible\x18\t \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Q\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x08\x12\x0e\n\x06parked\x18\x03 \x01(\x08\x12\x11\n\tworker_id\x18\x04 \x01(\x03\"q\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12!\n\x19heartbeat_interval_millis\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_leases\x18\x03 \x03(\x03\x12\x17\n\x0f\x64ropped_workers\x18\x04 \x03(\x03\"D\n\rKeyedTaskSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"\x90\x01\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x10\n\x08pool_key\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x11\n\tgpu_uuids\x18\x04 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x05 \x01(\x05\x12\x0f\n\x07project\x18\x06 \x01(\t\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"/\n\nWorkerStop\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xad\x03\n\nAssignment\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x30\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\x10\n\x08pool_key\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x11\n\tgpu_uuids\x18\x08 \x03(\t\x12+\n\x07\x63ontext\x18\t \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x14\n\x0cuser_attempt\x18\n \x01(\x05\x12J\n\x0e\x63ustom_context\x18\x0b \x03(\x0b\x32\x32.hangar.scheduler.v1.Assignment.CustomContextEntry\x12\x0f\n\x07replays\x18\x0c \x01(\x08\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0cLeaseStarted\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x11\n\tworker_id\x18\x02 \x01(\x03\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xc9\x03\n\x0c\x43hildRequest\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08spec_key\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\r\n\x05group\x18\x05 \x01(\t\x12\x31\n\x07sources\x18\x06 \x03(\x0b\x32 .hangar.scheduler.v1.InputSource\x12\x11\n\tcache_key\x18\x07 \x01(\t\x12L\n\x0e\x63ustom_context\x18\n \x03(\x0b\x32\x34.hangar.scheduler.v1.ChildRequest.CustomContextEntry\x12(\n\x04kind\x18\x08 \x01(\x0e\x32\x1a.hangar.core.v1.ActionKind\x12\'\n\x04wait\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x62\x65gan_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd6\x01\n\x0bTraceResult\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tabandoned\x18\x04 \x01(\t\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x08TraceKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\")\n\x0bInputSource\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x11\x43hildCancellation\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc3\x01\n\x0c\x43hildOutcome\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"/\n\tLeasePark\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61waiting\x18\x02 \x01(\x03\"\xa3\x02\n\x0bLeaseResult\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x0e\n\x06killed\x18\x04 \x01(\x08\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x12\n\ncpu_millis\x18\t \x01(\x03\"\x8e\x01\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.scheduler.v1.WorkerState\x12\x10\n\x08pool_key\x18\x03 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"\xa3\x01\n\x08LogChunk\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12+\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1d.hangar.core.v1.BlobReference\x12\r\n\x05lines\x18\x03 \x01(\x05\x12,\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0bLogChunkKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\"l\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_used_millis\x18\x03 \x01(\x03\"X\n\tLeaseKill\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.hangar.core.v1.FailureKind*w\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x17\n\x13WORKER_STATE_EXITED\x10\x03\x32\xcc\x01\n\x0bNodeService\x12\x64\n\x0bNodeSession\x12\'.hangar.scheduler.v1.NodeSessionRequest\x1a(.hangar.scheduler.v1.NodeSessionResponse(\x01\x30\x01\x12W\n\x08\x46indTask\x12$.hangar.scheduler.v1.FindTaskRequest\x1a%.hangar.scheduler.v1.FindTaskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hangar/scheduler/v1/node_service.proto\x12\x13hangar.scheduler.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a hangar/core/v1/action_kind.proto\x1a\x1changar/core/v1/failure.proto\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ahangar/core/v1/phase.proto\x1a\x1dhangar/core/v1/progress.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\"Q\n\x0f\x46indTaskRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\":\n\x10\x46indTaskResponse\x12&\n\x04spec\x18\x01 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"\xb2\x05\n\x12NodeSessionRequest\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.hangar.scheduler.v1.Hello\x12\x32\n\x07started\x18\x02 \x03(\x0b\x32!.hangar.scheduler.v1.LeaseStarted\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x33\n\x08\x63hildren\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12=\n\rcancellations\x18\x05 \x03(\x0b\x32&.hangar.scheduler.v1.ChildCancellation\x12-\n\x05parks\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeasePark\x12\x31\n\x07results\x18\x07 \x03(\x0b\x32 .hangar.scheduler.v1.LeaseResult\x12\x32\n\x07workers\x18\x08 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12+\n\x04logs\x18\t \x03(\x0b\x32\x1d.hangar.scheduler.v1.LogChunk\x12\x31\n\theartbeat\x18\n \x01(\x0b\x32\x1e.hangar.scheduler.v1.Heartbeat\x12\x34\n\x08progress\x18\x0b \x03(\x0b\x32\".hangar.scheduler.v1.LeaseProgress\x12\x30\n\x06traces\x18\x0c \x03(\x0b\x32 .hangar.scheduler.v1.TraceResult\x12\x38\n\ruser_progress\x18\r \x03(\x0b\x32!.hangar.scheduler.v1.UserProgress\"\xd4\x04\n\x13NodeSessionResponse\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.hangar.scheduler.v1.Welcome\x12\x37\n\rworker_starts\x18\x02 \x03(\x0b\x32 .hangar.scheduler.v1.WorkerStart\x12\x31\n\x05specs\x18\x03 \x03(\x0b\x32\".hangar.scheduler.v1.KeyedTaskSpec\x12\x34\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1f.hangar.scheduler.v1.Assignment\x12\x39\n\x0e\x63hild_outcomes\x18\x05 \x03(\x0b\x32!.hangar.scheduler.v1.ChildOutcome\x12-\n\x05kills\x18\x06 \x03(\x0b\x32\x1e.hangar.scheduler.v1.LeaseKill\x12\x35\n\x0cworker_stops\x18\x07 \x03(\x0b\x32\x1f.hangar.scheduler.v1.WorkerStop\x12\x1c\n\x14\x61\x63knowledged_results\x18\x08 \x03(\x03\x12;\n\x11\x61\x63knowledged_logs\x18\t \x03(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12\r\n\x05\x64rain\x18\n \x01(\x08\x12%\n\x06images\x18\x0c \x03(\x0b\x32\x15.hangar.core.v1.Image\x12:\n\x13\x61\x63knowledged_traces\x18\x0b \x03(\x0b\x32\x1d.hangar.scheduler.v1.TraceKey\"\xd6\x02\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12,\n\tinventory\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x32\n\x07workers\x18\x04 \x03(\x0b\x32!.hangar.scheduler.v1.WorkerStatus\x12.\n\x06leases\x18\x05 \x03(\x0b\x32\x1e.hangar.scheduler.v1.HeldLease\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.hangar.scheduler.v1.Hello.LabelsEntry\x12\x0e\n\x06\x65ngine\x18\x07 \x01(\t\x12\x0e\n\x06queues\x18\x08 \x03(\t\x12\x15\n\rinterruptible\x18\t \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"L\n\x0cUserProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12*\n\x08progress\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.Progress\"Q\n\tHeldLease\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0f\n\x07started\x18\x02 \x01(\x08\x12\x0e\n\x06parked\x18\x03 \x01(\x08\x12\x11\n\tworker_id\x18\x04 \x01(\x03\"q\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12!\n\x19heartbeat_interval_millis\x18\x02 \x01(\x03\x12\x16\n\x0e\x64ropped_leases\x18\x03 \x03(\x03\x12\x17\n\x0f\x64ropped_workers\x18\x04 \x03(\x03\"D\n\rKeyedTaskSpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\"\x90\x01\n\x0bWorkerStart\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x10\n\x08pool_key\x18\x02 \x01(\t\x12\x13\n\x0bspec_digest\x18\x03 \x01(\t\x12\x11\n\tgpu_uuids\x18\x04 \x03(\t\x12\x13\n\x0b\x63oncurrency\x18\x05 \x01(\x05\x12\x0f\n\x07project\x18\x06 \x01(\t\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"/\n\nWorkerStop\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xad\x03\n\nAssignment\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x30\n\x06\x61\x63tion\x18\x02 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\x10\n\x08pool_key\x18\x06 \x01(\t\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x11\n\tgpu_uuids\x18\x08 \x03(\t\x12+\n\x07\x63ontext\x18\t \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x14\n\x0cuser_attempt\x18\n \x01(\x05\x12J\n\x0e\x63ustom_context\x18\x0b \x03(\x0b\x32\x32.hangar.scheduler.v1.Assignment.CustomContextEntry\x12\x0f\n\x07replays\x18\x0c \x01(\x08\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x0cLeaseStarted\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x11\n\tworker_id\x18\x02 \x01(\x03\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\rLeaseProgress\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"\xc9\x03\n\x0c\x43hildRequest\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08spec_key\x18\x03 \x01(\t\x12\'\n\x06inputs\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12\r\n\x05group\x18\x05 \x01(\t\x12\x31\n\x07sources\x18\x06 \x03(\x0b\x32 .hangar.scheduler.v1.InputSource\x12\x11\n\tcache_key\x18\x07 \x01(\t\x12L\n\x0e\x63ustom_context\x18\n \x03(\x0b\x32\x34.hangar.scheduler.v1.ChildRequest.CustomContextEntry\x12(\n\x04kind\x18\x08 \x01(\x0e\x32\x1a.hangar.core.v1.ActionKind\x12\'\n\x04wait\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08\x62\x65gan_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x34\n\x12\x43ustomContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd6\x01\n\x0bTraceResult\x12\x32\n\x07request\x18\x01 \x01(\x0b\x32!.hangar.scheduler.v1.ChildRequest\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tabandoned\x18\x04 \x01(\t\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x08TraceKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\")\n\x0bInputSource\x12\r\n\x05input\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x11\x43hildCancellation\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\"\xc3\x01\n\x0c\x43hildOutcome\x12\x17\n\x0fparent_lease_id\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12$\n\x05phase\x18\x04 \x01(\x0e\x32\x15.hangar.core.v1.Phase\x12(\n\x07outputs\x18\x05 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"/\n\tLeasePark\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x10\n\x08\x61waiting\x18\x02 \x01(\x03\"\xa3\x02\n\x0bLeaseResult\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x0e\n\x06killed\x18\x04 \x01(\x08\x12,\n\x08\x65nded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\x07 \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\x08 \x01(\x03\x12\x12\n\ncpu_millis\x18\t \x01(\x03\"\x8e\x01\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.scheduler.v1.WorkerState\x12\x10\n\x08pool_key\x18\x03 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.hangar.core.v1.Failure\"\xa3\x01\n\x08LogChunk\x12-\n\x03key\x18\x01 \x01(\x0b\x32 .hangar.scheduler.v1.LogChunkKey\x12+\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1d.hangar.core.v1.BlobReference\x12\r\n\x05lines\x18\x03 \x01(\x05\x12,\n\x08\x66irst_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0bLogChunkKey\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\"l\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11memory_used_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x63pu_used_millis\x18\x03 \x01(\x03\"X\n\tLeaseKill\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.hangar.core.v1.FailureKind*w\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x17\n\x13WORKER_STATE_EXITED\x10\x03\x32\xcc\x01\n\x0bNodeService\x12\x64\n\x0bNodeSession\x12\'.hangar.scheduler.v1.NodeSessionRequest\x1a(.hangar.scheduler.v1.NodeSessionResponse(\x01\x30\x01\x12W\n\x08\x46indTask\x12$.hangar.scheduler.v1.FindTaskRequest\x1a%.hangar.scheduler.v1.FindTaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,66 +47,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSIGNMENT_CUSTOMCONTEXTENTRY']._serialized_options = b'8\001'
   _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._loaded_options = None
   _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=5040
-  _globals['_WORKERSTATE']._serialized_end=5159
-  _globals['_FINDTASKREQUEST']._serialized_start=348
-  _globals['_FINDTASKREQUEST']._serialized_end=429
-  _globals['_FINDTASKRESPONSE']._serialized_start=431
-  _globals['_FINDTASKRESPONSE']._serialized_end=489
-  _globals['_NODESESSIONREQUEST']._serialized_start=492
-  _globals['_NODESESSIONREQUEST']._serialized_end=1124
-  _globals['_NODESESSIONRESPONSE']._serialized_start=1127
-  _globals['_NODESESSIONRESPONSE']._serialized_end=1723
-  _globals['_HELLO']._serialized_start=1726
-  _globals['_HELLO']._serialized_end=2068
-  _globals['_HELLO_LABELSENTRY']._serialized_start=2023
-  _globals['_HELLO_LABELSENTRY']._serialized_end=2068
-  _globals['_HELDLEASE']._serialized_start=2070
-  _globals['_HELDLEASE']._serialized_end=2151
-  _globals['_WELCOME']._serialized_start=2153
-  _globals['_WELCOME']._serialized_end=2266
-  _globals['_KEYEDTASKSPEC']._serialized_start=2268
-  _globals['_KEYEDTASKSPEC']._serialized_end=2336
-  _globals['_WORKERSTART']._serialized_start=2339
-  _globals['_WORKERSTART']._serialized_end=2483
-  _globals['_WORKERSTOP']._serialized_start=2485
-  _globals['_WORKERSTOP']._serialized_end=2532
-  _globals['_ASSIGNMENT']._serialized_start=2535
-  _globals['_ASSIGNMENT']._serialized_end=2964
-  _globals['_ASSIGNMENT_CUSTOMCONTEXTENTRY']._serialized_start=2912
-  _globals['_ASSIGNMENT_CUSTOMCONTEXTENTRY']._serialized_end=2964
-  _globals['_LEASESTARTED']._serialized_start=2966
-  _globals['_LEASESTARTED']._serialized_end=3065
-  _globals['_LEASEPROGRESS']._serialized_start=3067
-  _globals['_LEASEPROGRESS']._serialized_end=3116
-  _globals['_CHILDREQUEST']._serialized_start=3119
-  _globals['_CHILDREQUEST']._serialized_end=3576
-  _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._serialized_start=2912
-  _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._serialized_end=2964
-  _globals['_TRACERESULT']._serialized_start=3579
-  _globals['_TRACERESULT']._serialized_end=3793
-  _globals['_TRACEKEY']._serialized_start=3795
-  _globals['_TRACEKEY']._serialized_end=3836
-  _globals['_INPUTSOURCE']._serialized_start=3838
-  _globals['_INPUTSOURCE']._serialized_end=3879
-  _globals['_CHILDCANCELLATION']._serialized_start=3881
-  _globals['_CHILDCANCELLATION']._serialized_end=3938
-  _globals['_CHILDOUTCOME']._serialized_start=3941
-  _globals['_CHILDOUTCOME']._serialized_end=4136
-  _globals['_LEASEPARK']._serialized_start=4138
-  _globals['_LEASEPARK']._serialized_end=4185
-  _globals['_LEASERESULT']._serialized_start=4188
-  _globals['_LEASERESULT']._serialized_end=4479
-  _globals['_WORKERSTATUS']._serialized_start=4482
-  _globals['_WORKERSTATUS']._serialized_end=4624
-  _globals['_LOGCHUNK']._serialized_start=4627
-  _globals['_LOGCHUNK']._serialized_end=4790
-  _globals['_LOGCHUNKKEY']._serialized_start=4792
-  _globals['_LOGCHUNKKEY']._serialized_end=4838
-  _globals['_HEARTBEAT']._serialized_start=4840
-  _globals['_HEARTBEAT']._serialized_end=4948
-  _globals['_LEASEKILL']._serialized_start=4950
-  _globals['_LEASEKILL']._serialized_end=5038
-  _globals['_NODESERVICE']._serialized_start=5162
-  _globals['_NODESERVICE']._serialized_end=5366
+  _globals['_WORKERSTATE']._serialized_start=5207
+  _globals['_WORKERSTATE']._serialized_end=5326
+  _globals['_FINDTASKREQUEST']._serialized_start=379
+  _globals['_FINDTASKREQUEST']._serialized_end=460
+  _globals['_FINDTASKRESPONSE']._serialized_start=462
+  _globals['_FINDTASKRESPONSE']._serialized_end=520
+  _globals['_NODESESSIONREQUEST']._serialized_start=523
+  _globals['_NODESESSIONREQUEST']._serialized_end=1213
+  _globals['_NODESESSIONRESPONSE']._serialized_start=1216
+  _globals['_NODESESSIONRESPONSE']._serialized_end=1812
+  _globals['_HELLO']._serialized_start=1815
+  _globals['_HELLO']._serialized_end=2157
+  _globals['_HELLO_LABELSENTRY']._serialized_start=2112
+  _globals['_HELLO_LABELSENTRY']._serialized_end=2157
+  _globals['_USERPROGRESS']._serialized_start=2159
+  _globals['_USERPROGRESS']._serialized_end=2235
+  _globals['_HELDLEASE']._serialized_start=2237
+  _globals['_HELDLEASE']._serialized_end=2318
+  _globals['_WELCOME']._serialized_start=2320
+  _globals['_WELCOME']._serialized_end=2433
+  _globals['_KEYEDTASKSPEC']._serialized_start=2435
+  _globals['_KEYEDTASKSPEC']._serialized_end=2503
+  _globals['_WORKERSTART']._serialized_start=2506
+  _globals['_WORKERSTART']._serialized_end=2650
+  _globals['_WORKERSTOP']._serialized_start=2652
+  _globals['_WORKERSTOP']._serialized_end=2699
+  _globals['_ASSIGNMENT']._serialized_start=2702
+  _globals['_ASSIGNMENT']._serialized_end=3131
+  _globals['_ASSIGNMENT_CUSTOMCONTEXTENTRY']._serialized_start=3079
+  _globals['_ASSIGNMENT_CUSTOMCONTEXTENTRY']._serialized_end=3131
+  _globals['_LEASESTARTED']._serialized_start=3133
+  _globals['_LEASESTARTED']._serialized_end=3232
+  _globals['_LEASEPROGRESS']._serialized_start=3234
+  _globals['_LEASEPROGRESS']._serialized_end=3283
+  _globals['_CHILDREQUEST']._serialized_start=3286
+  _globals['_CHILDREQUEST']._serialized_end=3743
+  _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._serialized_start=3079
+  _globals['_CHILDREQUEST_CUSTOMCONTEXTENTRY']._serialized_end=3131
+  _globals['_TRACERESULT']._serialized_start=3746
+  _globals['_TRACERESULT']._serialized_end=3960
+  _globals['_TRACEKEY']._serialized_start=3962
+  _globals['_TRACEKEY']._serialized_end=4003
+  _globals['_INPUTSOURCE']._serialized_start=4005
+  _globals['_INPUTSOURCE']._serialized_end=4046
+  _globals['_CHILDCANCELLATION']._serialized_start=4048
+  _globals['_CHILDCANCELLATION']._serialized_end=4105
+  _globals['_CHILDOUTCOME']._serialized_start=4108
+  _globals['_CHILDOUTCOME']._serialized_end=4303
+  _globals['_LEASEPARK']._serialized_start=4305
+  _globals['_LEASEPARK']._serialized_end=4352
+  _globals['_LEASERESULT']._serialized_start=4355
+  _globals['_LEASERESULT']._serialized_end=4646
+  _globals['_WORKERSTATUS']._serialized_start=4649
+  _globals['_WORKERSTATUS']._serialized_end=4791
+  _globals['_LOGCHUNK']._serialized_start=4794
+  _globals['_LOGCHUNK']._serialized_end=4957
+  _globals['_LOGCHUNKKEY']._serialized_start=4959
+  _globals['_LOGCHUNKKEY']._serialized_end=5005
+  _globals['_HEARTBEAT']._serialized_start=5007
+  _globals['_HEARTBEAT']._serialized_end=5115
+  _globals['_LEASEKILL']._serialized_start=5117
+  _globals['_LEASEKILL']._serialized_end=5205
+  _globals['_NODESERVICE']._serialized_start=5329
+  _globals['_NODESERVICE']._serialized_end=5533
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from hangar.core.v1 import failure_pb2 as _failure_pb2
 from hangar.core.v1 import identifiers_pb2 as _identifiers_pb2
 from hangar.core.v1 import payload_pb2 as _payload_pb2
 from hangar.core.v1 import phase_pb2 as _phase_pb2
+from hangar.core.v1 import progress_pb2 as _progress_pb2
 from hangar.core.v1 import resources_pb2 as _resources_pb2
 from hangar.core.v1 import task_spec_pb2 as _task_spec_pb2
 from google.protobuf.internal import containers as _containers
@@ -48,7 +49,7 @@ class FindTaskResponse(_message.Message):
     def __init__(self, spec: _Optional[_Union[_task_spec_pb2.TaskSpec, _Mapping]] = ...) -> None: ...
 
 class NodeSessionRequest(_message.Message):
-    __slots__ = ("hello", "started", "specs", "children", "cancellations", "parks", "results", "workers", "logs", "heartbeat", "progress", "traces")
+    __slots__ = ("hello", "started", "specs", "children", "cancellations", "parks", "results", "workers", "logs", "heartbeat", "progress", "traces", "user_progress")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     SPECS_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +62,7 @@ class NodeSessionRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     TRACES_FIELD_NUMBER: _ClassVar[int]
+    USER_PROGRESS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     started: _containers.RepeatedCompositeFieldContainer[LeaseStarted]
     specs: _containers.RepeatedCompositeFieldContainer[KeyedTaskSpec]
@@ -73,7 +75,8 @@ class NodeSessionRequest(_message.Message):
     heartbeat: Heartbeat
     progress: _containers.RepeatedCompositeFieldContainer[LeaseProgress]
     traces: _containers.RepeatedCompositeFieldContainer[TraceResult]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Iterable[_Union[LeaseStarted, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ChildRequest, _Mapping]]] = ..., cancellations: _Optional[_Iterable[_Union[ChildCancellation, _Mapping]]] = ..., parks: _Optional[_Iterable[_Union[LeasePark, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[LeaseProgress, _Mapping]]] = ..., traces: _Optional[_Iterable[_Union[TraceResult, _Mapping]]] = ...) -> None: ...
+    user_progress: _containers.RepeatedCompositeFieldContainer[UserProgress]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., started: _Optional[_Iterable[_Union[LeaseStarted, _Mapping]]] = ..., specs: _Optional[_Iterable[_Union[KeyedTaskSpec, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[ChildRequest, _Mapping]]] = ..., cancellations: _Optional[_Iterable[_Union[ChildCancellation, _Mapping]]] = ..., parks: _Optional[_Iterable[_Union[LeasePark, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[LeaseResult, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[LeaseProgress, _Mapping]]] = ..., traces: _Optional[_Iterable[_Union[TraceResult, _Mapping]]] = ..., user_progress: _Optional[_Iterable[_Union[UserProgress, _Mapping]]] = ...) -> None: ...
 
 class NodeSessionResponse(_message.Message):
     __slots__ = ("welcome", "worker_starts", "specs", "assignments", "child_outcomes", "kills", "worker_stops", "acknowledged_results", "acknowledged_logs", "drain", "images", "acknowledged_traces")
@@ -131,6 +134,14 @@ class Hello(_message.Message):
     queues: _containers.RepeatedScalarFieldContainer[str]
     interruptible: bool
     def __init__(self, node: _Optional[str] = ..., boot_id: _Optional[str] = ..., inventory: _Optional[_Union[_resources_pb2.Inventory, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[HeldLease, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., engine: _Optional[str] = ..., queues: _Optional[_Iterable[str]] = ..., interruptible: _Optional[bool] = ...) -> None: ...
+
+class UserProgress(_message.Message):
+    __slots__ = ("lease_id", "progress")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    lease_id: int
+    progress: _progress_pb2.Progress
+    def __init__(self, lease_id: _Optional[int] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ...) -> None: ...
 
 class HeldLease(_message.Message):
     __slots__ = ("lease_id", "started", "parked", "worker_id")
