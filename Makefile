@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SOURCES := services sdk examples benchmarks integration_tests tools conftest.py
 TESTS ?=
+JOBS ?= 2
 
 .PHONY: help setup demo up down test check format protos protos-check bench lock clean
 
@@ -23,8 +24,8 @@ up: setup ## run the whole platform in containers, with PostgreSQL and S3, on th
 down: ## stop what `make up` started, and keep its data; VOLUMES=1 removes the data
 	@VOLUMES=$(VOLUMES) deploy/down.sh
 
-test: setup ## run every test; TESTS="path -k word" runs some
-	@$(BIN)/python -m pytest $(TESTS)
+test: setup ## run every test, JOBS=2 at a time; TESTS="path -k word" runs some, one by one
+	@$(BIN)/python -m pytest $(or $(TESTS),--numprocesses $(JOBS))
 
 check: setup ## format, lint, types, import contracts, protos
 	@tools/check.sh

@@ -71,10 +71,11 @@ def closed(place: Path) -> Iterator[list[Backend]]:
 
 
 @pytest.fixture(scope="session")
-def environments(place: Path, closed: list[Backend]) -> Path:
-    """Environments of images, built once for all backends."""
-    directory = place / "environments"
-    directory.mkdir()
+def environments(place: Path, closed: list[Backend], request: pytest.FixtureRequest) -> Path:
+    """Environments of images, built once for all backends, of whatever process of the tests."""
+    shared: dict[str, str] = getattr(request.config, "workerinput", {})
+    directory = Path(shared.get("shared", place)) / "environments"
+    directory.mkdir(exist_ok=True)
     return directory
 
 

@@ -1,0 +1,105 @@
+"""How the whole suite is spread over several processes (pytest-xdist): a plug-in of pytest that the root conftest loads.
+
+The tests of a file, or of a group of files, run one after the other in one process. The longest come first, so that
+all processes end at about the same time. What is left behind is looked for when all of them have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GROUPS = {
+    # Addresses of an outside world and of hosts are fixed, and so are names of network namespaces.
+    "services/executor/engines/docker/tests/test_networks.py": "network",
+    "integration_tests/test_hardening.py": "network",
+    "integration_tests/test_hosts.py": "network",
+}
+"""Files that must not run at the same time, by the name of their group. Any other file is a group of its own."""
+
+SECONDS = {
+    "integration_tests/test_compose.py": 200,
+    "network": 200,
+}
+"""How long the groups take that take long, about."""
+
+PROCESS = "PYTEST_XDIST_WORKER"
+"""Environment variable with the name of one of several processes: `gw0`, `gw1`, …"""
+
+
+def group_of(test: str) -> str:
+    """Name of the group of a test: what must not be taken apart.
+
+    Args:
+        test: Identity of a test, `path::name`.
+    """
+    path = test.partition("::")[0]
+    return GROUPS.get(path, path)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begins what the process that hands out tests does besides."""
+    if PROCESS in os.environ:
+        # xdist puts the working directory there; what tests start shall find what it finds without xdist.
+        rest = os.environ.get("PYTHONPATH", "").partition(os.pathsep)[2]
+        os.environ.pop("PYTHONPATH", None) if not rest else os.environ.update(PYTHONPATH=rest)
+    elif config.getoption("dist", "no") != "no":
+        config.pluginmanager.register(Distribution())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest groups first, where there are several processes."""
+    if PROCESS in os.environ:
+        items.sort(key=lambda item: -SECONDS.get(group_of(item.nodeid), 0))
+
+
+class Distribution:
+    """What the process does that hands out tests to others and runs none."""
+
+    def __init__(self) -> None:
+        from integration_tests.components.engine import engine_url
+        from integration_tests.leaks import Leaks
+
+        self._shared = tempfile.TemporaryDirectory(prefix="hangar-it-")
+        Path(self._shared.name).chmod(0o755)  # workers in containers are nobody in particular
+        self._leaks = Leaks(engine_url())
+        self._leaks.own(self._shared.name)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Hands out groups in the order in which their first tests were collected."""
+        from xdist.scheduler import LoadScopeScheduling
+
+        class Groups(LoadScopeScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                return group_of(nodeid)
+
+        config.option.loadscopereorder = False
+        return Groups(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tells each process where things are that all of them use."""
+        node.workerinput["shared"] = self._shared.name
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Fails when anything of what tests started is left."""
+        result = yield
+        self._shared.cleanup()
+        try:
+            self._leaks.check()
+        except AssertionError as error:
+            location = (__file__, None, "leaks")
+            report = pytest.TestReport("leaks", location, {}, "failed", str(error), "teardown")
+            session.config.hook.pytest_runtest_logreport(report=report)
+        return result
+
+    def pytest_unconfigure(self) -> None:
+        """Removes what the processes shared, however they ended."""
+        self._shared.cleanup()
