@@ -26,8 +26,8 @@ _OF_ENGINES = "/netns/default"
 class Leaks:
     """Takes stock when it is made, and again when it is asked.
 
-    In CI everything new counts, on a machine that others use as well only what is known to be of these tests. Of several
-    processes that share the tests each answers for its own, and the one that hands them out for all.
+    In CI everything new counts, on a machine that others use as well only what is known to be of these tests. Of
+    several processes that share the tests each answers for its own, and the one that hands them out for all.
 
     Args:
         docker_url: The engine that tests use.

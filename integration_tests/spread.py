@@ -1,4 +1,4 @@
-"""How the whole suite is spread over several processes (pytest-xdist): a plug-in of pytest that the root conftest loads.
+"""How the whole suite is spread over several processes (pytest-xdist): a plug-in of pytest, see the root conftest.
 
 The tests of a file, or of a group of files, run one after the other in one process. The longest come first, so that
 all processes end at about the same time. What is left behind is looked for when all of them have ended.

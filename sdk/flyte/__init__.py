@@ -75,6 +75,7 @@ __all__ = [
     "current_domain",
     "current_project",
     "errors",
+    "extras",
     "group",
     "init",
     "init_from_api_key",
@@ -133,7 +134,7 @@ _OWNERS: dict[str, str] = {
     "with_runcontext": "_run",
 }
 _ALIASES = {"Directory": "Dir"}
-_MODULES = ("errors", "io", "models", "remote", "report", "storage", "types")
+_MODULES = ("errors", "extras", "io", "models", "remote", "report", "storage", "types")
 
 
 def __getattr__(name: str) -> Any:

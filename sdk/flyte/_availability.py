@@ -31,7 +31,6 @@ NAMES: dict[str, str] = {
     "custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
     "durable": "call asyncio.sleep or datetime.now in a child task, whose result is kept",
-    "extras": "write the task in Python with @env.task",
     "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",

@@ -74,7 +74,8 @@ class Adoption:
             found = adopted.get(worker.worker_id)
             if found is not None:
                 worker.directory, worker.token, worker.is_launched = found.directory, found.token, True
-                await self._server.listen(worker.worker_id, worker.directory, worker.token)
+                if not worker.is_program:
+                    await self._server.listen(worker.worker_id, worker.directory, worker.token)
                 self._adopted.append(worker)
             # One that was never started is started now. To start one that has ended does nothing; its end is
             # reported.

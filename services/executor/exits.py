@@ -15,6 +15,7 @@ from services.executor.engines.base import Engine, UnknownWorkerError, WorkerExi
 from services.executor.holdings import Holdings
 from services.executor.journal import Journal
 from services.executor.outgoing import Outgoing
+from services.executor.programs import Programs
 from services.executor.results import Results
 from services.executor.worker_files import open_plain
 from services.executor.worker_server import WorkerServer
@@ -40,6 +41,7 @@ class Exits:
         outgoing: Tells the scheduler.
         engine: Reports exits.
         server: Closes sockets.
+        programs: Reads what programs of images have written.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Exits:
         outgoing: Outgoing,
         engine: Engine,
         server: WorkerServer,
+        programs: Programs,
     ) -> None:
         self._holdings = holdings
         self._journal = journal
@@ -57,6 +60,7 @@ class Exits:
         self._outgoing = outgoing
         self._engine = engine
         self._server = server
+        self._programs = programs
         self._settling: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -96,6 +100,9 @@ class Exits:
         worker.state = WorkerState.EXITED
         worker.connected.set()
         log.info("worker.ended", worker=worker.worker_id, how=failures.in_words(ended), reason=ended.reason)
+        if worker.is_program and failure is None:
+            was_ready = True  # there is nothing that it would have to say first
+            await self._programs.ended(worker, ended)
         worker.failure = failure or _failure(worker, ended, was_ready=was_ready)
         self._fail_leases(worker, ended, failure, None if was_ready else worker.failure)
         left = [lease for lease in self._holdings.leases.values() if lease.worker is worker]

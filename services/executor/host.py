@@ -32,6 +32,7 @@ from services.executor.orders import Orders
 from services.executor.outbox import Restored
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.programs import Programs
 from services.executor.reaches import Reaches
 from services.executor.reception import Reception
 from services.executor.results import Results
@@ -89,12 +90,20 @@ class Host:
         )
         self._spool = Spool(settings.state_dir.absolute() / "outputs")
         self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._spool, self._freed)
-        self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server)
+        reaches = Reaches(settings.state_dir.absolute() / "objects" / "reach")
+        programs = Programs(payloads, outgoing, self._results, reaches)
+        self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server, programs)
         self._launches = Launches(
-            engine, self._code, gpus, self._server, self._progress, self._prepared, self._exits.never_started
+            engine,
+            self._code,
+            gpus,
+            self._server,
+            self._progress,
+            self._prepared,
+            self._exits.never_started,
+            programs,
         )
         self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
-        reaches = Reaches(settings.state_dir.absolute() / "objects" / "reach")
         self._blobs = BlobAccess(
             holdings, reaches, *_object_files(settings, payloads, blobs.directory), outgoing
         )
@@ -276,7 +285,10 @@ class Host:
             self._outgoing.progress(lease.lease_id, line)
 
     def _prepared(self, worker: Worker) -> None:
-        self._dispatch.deliver_all(worker)
+        if worker.is_program:
+            self._reception.runs(worker)
+        else:
+            self._dispatch.deliver_all(worker)
 
     def worker_connected(self, worker_id: int, connection: WorkerConnection, hello: dict[str, Any]) -> None:
         """A worker connected, for the first time or again."""

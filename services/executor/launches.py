@@ -19,10 +19,12 @@ from services.executor.engines.base import (
     ImageFailedError,
     LaunchFailedError,
     PreparedImage,
+    Program,
     WorkerResources,
     WorkerSpec,
 )
 from services.executor.gpu.plugin import GpuPlugin
+from services.executor.programs import Programs
 from services.executor.worker_server import WorkerServer
 from services.executor.workers import Worker
 
@@ -41,7 +43,8 @@ class Launches:
         gpus: Devices.
         server: Where workers connect.
         on_progress: Called with a worker and a line on what is being done for it.
-        on_prepared: Called with a worker whose leases may be sent to it.
+        on_prepared: Called with a worker whose leases may be sent to it, or whose program runs.
+        programs: Makes ready what programs of images get.
         on_failed: Called with a worker that could not be started; nothing of it is left.
     """
 
@@ -54,6 +57,7 @@ class Launches:
         on_progress: Callable[[Worker, str], None],
         on_prepared: Callable[[Worker], None],
         on_failed: Callable[[Worker, Failure], None],
+        programs: Programs,
     ) -> None:
         self._engine = engine
         self._code = code
@@ -62,6 +66,7 @@ class Launches:
         self._on_progress = on_progress
         self._on_prepared = on_prepared
         self._on_failed = on_failed
+        self._programs = programs
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, worker: Worker) -> None:
@@ -127,6 +132,14 @@ class Launches:
 
     async def _prepare(self, worker: Worker) -> None:
         spec = worker.spec
+        if worker.is_program:
+            if not worker.is_launched:
+                definition = ImageDefinition(
+                    spec.image.digest, spec.image.definition_json, spec.container.image
+                )
+                image = await self._engine.ensure_image(definition, Throttle(worker, self._on_progress))
+                await self._launch(worker, image, await self._programs.prepare(worker))
+            return
         code = asyncio.create_task(self._code_dir(worker))
         try:
             if not worker.is_launched:
@@ -146,14 +159,15 @@ class Launches:
             return ""
         return str(await self._code.ensure(digest, lambda reason: self._on_progress(worker, reason)))
 
-    async def _launch(self, worker: Worker, image: PreparedImage) -> None:
+    async def _launch(self, worker: Worker, image: PreparedImage, program: Program | None = None) -> None:
         spec = worker.spec
         worker.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         worker.token = worker.token or secrets.token_hex(16)
-        env_vars = dict(spec.env_vars)
+        env_vars = dict(spec.env_vars) if program is None else self._programs.environ(worker)
         if worker.gpu_uuids:
             env_vars |= await asyncio.to_thread(self._gpus.reserve, list(worker.gpu_uuids))
-        await self._server.listen(worker.worker_id, worker.directory, worker.token)
+        if program is None:
+            await self._server.listen(worker.worker_id, worker.directory, worker.token)
         # From here on a process may exist, whatever happens to this coroutine.
         worker.is_launched = True
         await self._engine.launch(
@@ -174,6 +188,7 @@ class Launches:
                 gpu_uuids=worker.gpu_uuids,
                 env_vars=env_vars,
                 concurrency=worker.concurrency,
+                program=program,
             )
         )
 

@@ -105,7 +105,20 @@ class Reception:
     def started(self, frame: Frame) -> None:
         """User code of a lease has started."""
         lease = self._holdings.leases.get(int(frame.header["lease"]))
-        if lease is None or lease.is_ended or lease.worker is None:
+        if lease is not None:
+            self._begin(lease)
+
+    def runs(self, worker: Worker) -> None:
+        """A program of an image runs: its lease has started."""
+        if worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.READY
+        worker.connected.set()
+        for lease in list(worker.leases.values()):
+            lease.is_uncertain = False
+            self._begin(lease)
+
+    def _begin(self, lease: Lease) -> None:
+        if lease.is_ended or lease.worker is None:
             return
         if lease.state is LeaseState.GIVEN:
             lease.state = LeaseState.RUNNING

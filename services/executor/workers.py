@@ -73,6 +73,11 @@ class Worker:
     """Why it ended or could not start."""
 
     @property
+    def is_program(self) -> bool:
+        """True for a program of an image: it runs its one lease, and never connects."""
+        return self.spec.HasField("container")
+
+    @property
     def free_slots(self) -> int:
         """How many more leases it takes now."""
         if self.state is not WorkerState.READY or self.stopping:

@@ -62,6 +62,7 @@ def task_of(spec: TaskSpec, digest: str) -> Task:
             disk=wanted.disk_bytes,
             gpu_count=gpu.count if gpu else 0,
             gpu_model=gpu.model if gpu else "",
+            container=spec.HasField("container"),
         ),
         retries=spec.retry.count,
         max_runtime=spec.timeout.max_runtime_millis * _MILLISECOND,
@@ -90,10 +91,12 @@ def _pool_of(spec: TaskSpec) -> PoolPolicy:
     )
 
 
-def inventory_of(message: InventoryProto) -> Inventory:
-    """Returns what a host offers."""
+def inventory_of(message: InventoryProto, engine: str = "") -> Inventory:
+    """Returns what a host with an engine offers."""
     gpus = tuple(Gpu(gpu.uuid, gpu.model, gpu.memory_bytes, gpu.healthy) for gpu in message.gpus)
-    return Inventory(message.cpu_millis, message.memory_bytes, message.disk_bytes, gpus, message.platform)
+    return Inventory(
+        message.cpu_millis, message.memory_bytes, message.disk_bytes, gpus, message.platform, engine
+    )
 
 
 def inventory_message(inventory: Inventory) -> InventoryProto:

@@ -75,7 +75,7 @@ class FrameDecoder:
             node=self._node,
             session=self._session,
             boot_id=hello.boot_id,
-            inventory=inventory_of(hello.inventory),
+            inventory=inventory_of(hello.inventory, hello.engine),
             workers=[
                 ev.HeldWorker(worker.worker_id, worker_state_of(worker.state), worker.pool_key)
                 for worker in hello.workers

@@ -227,5 +227,7 @@ def _worker(row: Any) -> Worker:
 def _node(row: Any) -> NodeRecord:
     given = row.inventory
     gpus = tuple(Gpu(*gpu) for gpu in given["gpus"])
-    inventory = Inventory(given["cpu"], given["memory"], given["disk"], gpus, given["platform"])
+    inventory = Inventory(
+        given["cpu"], given["memory"], given["disk"], gpus, given["platform"], given.get("engine", "")
+    )
     return NodeRecord(row.name, row.boot_id, inventory, NodeState(row.state), dict(row.labels))

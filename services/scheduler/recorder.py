@@ -543,6 +543,7 @@ class Recorder:
                 "memory": inventory.memory,
                 "disk": inventory.disk,
                 "platform": inventory.platform,
+                "engine": inventory.engine,
                 "gpus": [[gpu.uuid, gpu.model, gpu.memory, gpu.healthy] for gpu in inventory.gpus],
             },
             "labels": dict(effect.labels),

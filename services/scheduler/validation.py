@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
@@ -115,6 +116,8 @@ def check_spec(spec: TaskSpec) -> None:
     _check_resources(spec)
     if spec.HasField("reuse"):
         _check_reuse(spec.reuse)
+    if spec.HasField("container"):
+        _check_container(spec)
 
 
 def _check_resources(spec: TaskSpec) -> None:
@@ -136,6 +139,24 @@ def _check_resources(spec: TaskSpec) -> None:
             raise _invalid(
                 "resources.gpu.partition",
                 f"is {wanted.gpu.partition!r}, but partitions are not supported yet: ask for whole devices",
+            )
+
+
+def _check_container(spec: TaskSpec) -> None:
+    container = spec.container
+    if spec.HasField("reuse"):
+        raise _invalid("reuse", "is given with container: a container runs its program once")
+    for name in ("input_directory", "output_directory"):
+        path = PurePosixPath(getattr(container, name))
+        if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2:
+            raise _invalid(f"container.{name}", f'is {str(path)!r}: give an absolute path below "/"')
+    if len(container.output_files) != len(spec.interface.outputs):
+        counts = f"{len(container.output_files)} names for {len(spec.interface.outputs)} outputs"
+        raise _invalid("container.output_files", f"has {counts}: give one for each")
+    for file in (*container.output_files, *(variable.name for variable in spec.interface.inputs)):
+        if not file.isidentifier():
+            raise _invalid(
+                "container", f"has {file!r} as the name of an input or output: use letters, digits and _"
             )
 
 

@@ -29,6 +29,12 @@ def variables(layer: Mapping[str, str]) -> Iterator[None]:
             _apply(layer)
 
 
+def current_variables() -> dict[str, str]:
+    """The variables that are set now."""
+    with _lock:
+        return {name: value for layer in _layers for name, value in layer.items()}
+
+
 def _apply(names: Mapping[str, str]) -> None:
     for name in names:
         setters = [layer[name] for layer in _layers if name in layer]

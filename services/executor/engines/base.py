@@ -54,10 +54,12 @@ class ImageDefinition:
         digest: Identity of the definition: hex BLAKE2b-128 of `definition_json`. Empty together with an empty
             `definition_json` for the default image.
         definition_json: Canonical JSON: base and layers (see the architecture page).
+        reference: Address of an image that is used as it is, whatever is in it; the other two are empty then.
     """
 
     digest: str
     definition_json: str
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,31 @@ class WorkerResources:
     disk_bytes: int = 0
 
 
+INPUTS, OUTPUTS = "inputs", "outputs"
+"""Directories in that of a worker whose container runs a program of its image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program of an image that runs in place of the SDK's worker, and never connects.
+
+    Its inputs and outputs are files below `INPUTS` and `OUTPUTS` of the worker's directory.
+
+    Attributes:
+        entry_point: Words instead of the image's entry point, empty for that of the image.
+        arguments: Words behind it.
+        input_directory: Where the program finds `INPUTS`, which it cannot write.
+        output_directory: Where it finds `OUTPUTS`.
+        log: Name of the file in the worker's directory that gets what it prints.
+    """
+
+    entry_point: tuple[str, ...]
+    arguments: tuple[str, ...]
+    input_directory: str
+    output_directory: str
+    log: str
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """Everything needed to start one worker.
@@ -108,6 +135,7 @@ class WorkerSpec:
         project: Project whose actions it runs, and no other's.
         domain: Domain whose actions it runs, and no other's.
         code_dir: Directory of the code bundle that its actions import, empty when the image has the code.
+        program: What runs instead of the SDK's worker, None for that. Only engines that run containers take one.
     """
 
     worker_id: int
@@ -121,6 +149,7 @@ class WorkerSpec:
     project: str = ""
     domain: str = ""
     code_dir: str = ""
+    program: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)

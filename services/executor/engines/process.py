@@ -30,6 +30,7 @@ from services.executor.engines.base import (
     AdoptedWorker,
     EngineCapacity,
     ImageDefinition,
+    ImageFailedError,
     LaunchFailedError,
     PreparedImage,
     Progress,
@@ -213,6 +214,12 @@ class ProcessEngine:
 
     async def ensure_image(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:
         """See `Engine`."""
+        if definition.reference:
+            raise ImageFailedError(
+                "NoContainers",
+                f"image {definition.reference} needs a container, and the process engine of this host runs processes: "
+                "join a host with the Docker engine (HANGAR_EXECUTOR_ENGINE=docker)",
+            )
         environment = await self._environments.ensure(definition.definition_json, progress)
         self._zygotes.warm(environment.path)
         return PreparedImage(environment.key, str(environment.path), environment.env_vars)

@@ -21,7 +21,7 @@ from .model import (
     WorkerState,
 )
 from .nodes import Node
-from .placement import choose, describe, describe_largest, explain_wait
+from .placement import choose, describe, describe_engines, describe_largest, explain_wait
 from .pools import START_FAILURES, Pool
 from .queues import Queue, Rank
 from .reconcile import send_assignment, send_worker_start
@@ -275,6 +275,11 @@ def _never_fits(w: World, action: Action, wanted: Resources) -> str | None:
     nodes = [node for node in w.nodes.values() if node.state is not NodeState.LOST or node.is_missed]
     if not nodes:
         return None
+    if wanted.container and not any(node.inventory.runs_containers for node in nodes):
+        return (
+            f"{action.task.name} is a container, which only a host with the Docker engine can run; the hosts are "
+            f"{describe_engines(nodes)}. Join one: `hangar serve executor` with HANGAR_EXECUTOR_ENGINE=docker."
+        )
     if not any(node.could_ever_fit(wanted, Resources(0, 0), ()) for node in nodes):
         return (
             f"{action.task.name} asks for {describe(wanted)}, which no host can ever give; "

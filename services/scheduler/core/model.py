@@ -113,6 +113,10 @@ class Failure:
     worker: str = ""
 
 
+CONTAINER_ENGINE = "docker"
+"""The engine that runs images without Python."""
+
+
 class Resources(NamedTuple):
     """What one worker holds. `gpu_model` is empty for any model."""
 
@@ -121,6 +125,8 @@ class Resources(NamedTuple):
     disk: int = 0
     gpu_count: int = 0
     gpu_model: str = ""
+    container: bool = False
+    """True for a host only whose engine runs any image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,12 @@ class Inventory:
     disk: int
     gpus: tuple[Gpu, ...] = ()
     platform: str = ""
+    engine: str = ""
+
+    @property
+    def runs_containers(self) -> bool:
+        """Whether its engine runs any image."""
+        return self.engine == CONTAINER_ENGINE
 
 
 class NodeState(str, Enum):

@@ -44,7 +44,8 @@ class Node:
     def fits(self, wanted: Resources) -> bool:
         """Whether `wanted` can be booked now."""
         return (
-            wanted.cpu <= self.free_cpu
+            wanted.container <= self.inventory.runs_containers
+            and wanted.cpu <= self.free_cpu
             and wanted.memory <= self.free_memory
             and wanted.disk <= self.free_disk
             and len(self._matching(wanted)) >= wanted.gpu_count
@@ -77,7 +78,8 @@ class Node:
             if gpu.healthy and gpu.uuid not in held_gpus and wanted.gpu_model in ("", gpu.model)
         ]
         return (
-            wanted.cpu <= self.inventory.cpu
+            wanted.container <= self.inventory.runs_containers
+            and wanted.cpu <= self.inventory.cpu
             and wanted.memory <= self.inventory.memory - held.memory
             and wanted.disk <= self.inventory.disk - held.disk
             and wanted.gpu_count <= len(gpus)

@@ -49,6 +49,8 @@ def explain_wait(wanted: Resources, nodes: Iterable[Node]) -> str:
 
 def _shortages(node: Node, wanted: Resources) -> list[str]:
     short = []
+    if wanted.container and not node.inventory.runs_containers:
+        return [f"needs the Docker engine, and has the {node.inventory.engine} engine"]
     if wanted.cpu > node.free_cpu:
         short.append(f"needs {wanted.cpu / 1000:g} cores, {max(node.free_cpu, 0) / 1000:g} free")
     if wanted.memory > node.free_memory:
@@ -74,6 +76,13 @@ def describe(wanted: Resources) -> str:
     if wanted.gpu_count:
         parts.append(describe_gpus(wanted))
     return ", ".join(parts)
+
+
+def describe_engines(nodes: Iterable[Node]) -> str:
+    """The hosts and their engines, in words."""
+    return ", ".join(
+        f"{node.name} ({node.inventory.engine} engine)" for node in sorted(nodes, key=lambda node: node.name)
+    )
 
 
 def describe_largest(nodes: Iterable[Node]) -> str:

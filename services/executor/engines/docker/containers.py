@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.executor.engines.base import WorkerSpec
+from services.executor.engines.base import INPUTS, OUTPUTS, Program, WorkerSpec
 from services.executor.engines.docker.options import DockerEngineOptions
 from services.executor.engines.process_environ import WORKER_DIRECTORY
 
@@ -16,6 +16,8 @@ PROJECT_LABEL = "hangar.project"
 DOMAIN_LABEL = "hangar.domain"
 DISK_LABEL = "hangar.disk"
 """What a worker may write, in bytes, for whoever adopts it."""
+LOG_LABEL = "hangar.log"
+"""Name of the file for what a program prints, for whoever adopts it; not there for workers of the SDK."""
 SMALLEST_MEMORY = 6 * 2**20
 """No engine starts a container with less memory."""
 
@@ -62,19 +64,17 @@ def create_arguments(spec: WorkerSpec, options: DockerEngineOptions, placement: 
     work = work_directory(spec)
     return {
         "Image": spec.image.reference,
-        "Entrypoint": ["python3", "-m", "flyte._runtime.container", str(spec.directory)],
-        "Cmd": [],
-        "Env": [f"{name}={value}" for name, value in _environ(spec, work).items()],
+        **_process(spec, work),
         "Labels": {
             EXECUTOR_LABEL: placement.executor,
             WORKER_LABEL: str(spec.worker_id),
             PROJECT_LABEL: spec.project,
             DOMAIN_LABEL: spec.domain,
             DISK_LABEL: str(spec.resources.disk_bytes),
+            **({LOG_LABEL: spec.program.log} if spec.program is not None else {}),
         },
         "Hostname": f"worker-{spec.worker_id}",
         "User": f"{options.uid}:{options.gid}",
-        "WorkingDir": work,
         "StopSignal": "SIGTERM",
         "Healthcheck": {"Test": ["NONE"]},
         "AttachStdin": False,
@@ -88,13 +88,38 @@ def create_arguments(spec: WorkerSpec, options: DockerEngineOptions, placement: 
             **_mounts(spec, placement),
             "NetworkMode": placement.network,
             "DeviceRequests": _device_requests(spec.gpu_uuids),
-            # For what is written before the worker captures its output, and beside it.
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
+            "LogConfig": {"Type": "json-file", "Config": _log(spec.program)},
             "RestartPolicy": {"Name": "no"},
             "AutoRemove": False,
             "Init": False,
         },
     }
+
+
+def _process(spec: WorkerSpec, work: str) -> dict[str, Any]:
+    """What runs: the supervisor of the SDK's worker, or a program of the image where the image starts it."""
+    program = spec.program
+    if program is not None:
+        entry_point = {"Entrypoint": list(program.entry_point)} if program.entry_point else {}
+        environ = {"HOME": "/tmp", **spec.image.env_vars, **spec.env_vars, **_devices(spec)}  # noqa: S108
+        return {**entry_point, "Cmd": list(program.arguments), "Env": _assignments(environ)}
+    return {
+        "Entrypoint": ["python3", "-m", "flyte._runtime.container", str(spec.directory)],
+        "Cmd": [],
+        "Env": _assignments(_environ(spec, work)),
+        "WorkingDir": work,
+    }
+
+
+def _assignments(environ: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in environ.items()]
+
+
+def _log(program: Program | None) -> dict[str, str]:
+    """How much the engine keeps: of a worker what it writes beside its captured output, of a program all output."""
+    if program is None:
+        return {"max-size": "1m", "max-file": "1"}
+    return {"max-size": "16m", "max-file": "2"}
 
 
 def _isolation(options: DockerEngineOptions) -> dict[str, Any]:
@@ -131,6 +156,11 @@ def _limits(spec: WorkerSpec, options: DockerEngineOptions) -> dict[str, Any]:
 
 
 def _mounts(spec: WorkerSpec, placement: Placement) -> dict[str, Any]:
+    program = spec.program
+    if program is not None:
+        inputs = _bind(f"{placement.directory}/{INPUTS}", program.input_directory, read_only=True)
+        outputs = _bind(f"{placement.directory}/{OUTPUTS}", program.output_directory, read_only=False)
+        return {"Mounts": [inputs, outputs]}
     mounts = [_bind(placement.directory, str(spec.directory), read_only=False)]
     if spec.code_dir:
         mounts.append(_bind(placement.code_dir, spec.code_dir, read_only=True))
@@ -160,11 +190,13 @@ def _environ(spec: WorkerSpec, work: str) -> Mapping[str, str]:
     environ.update(spec.image.env_vars)
     environ.update(spec.env_vars)
     environ[WORKER_DIRECTORY] = str(spec.directory)
-    if not spec.gpu_uuids:
-        # An image may ask for all devices by itself, and an engine whose default runtime gives them would listen.
-        environ["NVIDIA_VISIBLE_DEVICES"] = "void"
-        environ["CUDA_VISIBLE_DEVICES"] = ""
+    environ.update(_devices(spec))
     return environ
+
+
+def _devices(spec: WorkerSpec) -> dict[str, str]:
+    """An image may ask for all devices by itself, and an engine whose default runtime gives them would listen."""
+    return {} if spec.gpu_uuids else {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def labels_filter(executor: str) -> dict[str, list[str]]:

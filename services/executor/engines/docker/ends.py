@@ -28,6 +28,7 @@ def exit_of(
     kill_reason: str = "",
     evicted: bool = False,
     restarted: bool = False,
+    supervised: bool = True,
     last_words: str = "",
 ) -> WorkerExit:
     """Says how a worker ended.
@@ -43,19 +44,22 @@ def exit_of(
         kill_reason: Why this executor ended it, empty when it did not.
         evicted: True when that was because of a limit.
         restarted: True when the engine was away since the worker started.
+        supervised: False for a program of an image: process 1 is all there is to know of.
         last_words: End of the container's own log.
     """
-    code, number = _code_and_signal(state, record)
+    code, number = _code_and_signal(state, record, supervised=supervised)
     memory_killed = bool(state and state.get("OOMKilled")) and number == signal.SIGKILL
     oom = killed = False
     if kill_reason:
         killed, reason = True, kill_reason
     elif record is None:
-        restarted = restarted or code == _UNSEEN
-        oom = memory_killed or (number == signal.SIGKILL and _is_starved(state))
+        restarted = restarted or (supervised and code == _UNSEEN)
+        oom = memory_killed or (supervised and number == signal.SIGKILL and _is_starved(state))
         if restarted and not oom:
             code = number = None  # what the engine says then is its own guess
         reason = _without_record(state, code, number, oom=oom, restarted=restarted)
+        if state is not None and not supervised and not restarted and number is None:
+            reason = str(state.get("Error") or "")
     elif record.get("terminated"):
         code, number, reason = None, int(signal.SIGTERM), RESTARTED if restarted else STOPPED
     else:
@@ -84,11 +88,13 @@ def needs_last_words(state: Mapping[str, Any] | None, record: Mapping[str, Any] 
 
 
 def _code_and_signal(
-    state: Mapping[str, Any] | None, record: Mapping[str, Any] | None
+    state: Mapping[str, Any] | None, record: Mapping[str, Any] | None, *, supervised: bool = True
 ) -> tuple[int | None, int | None]:
     if record is not None:
         return _number(record, "code"), _number(record, "signal")
     code = _number(state, "ExitCode")
+    if not supervised and code != _SIGNALLED + signal.SIGKILL:
+        return code, None  # shells exit so for programs of theirs
     if code is not None and _SIGNALLED < code < _SIGNALLED + signal.NSIG:
         return None, code - _SIGNALLED
     return code, None

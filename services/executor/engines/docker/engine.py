@@ -33,6 +33,7 @@ from services.executor.engines.docker.disk_watch import DiskLimit, DiskWatch
 from services.executor.engines.docker.host_paths import HostPaths, find_host_paths, own_container
 from services.executor.engines.docker.identity import identity_of
 from services.executor.engines.docker.options import DockerEngineOptions
+from services.executor.engines.docker.outputs import Outputs
 from services.executor.engines.docker.roster import LIVING, Roster
 from services.executor.engines.docker.starts import Starts
 from services.executor.engines.docker.stats import stats_of
@@ -44,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 _KILL_SECONDS = 10.0
 """How long a supervisor gets to end its worker and record it."""
+_PROGRAM_SECONDS = 4.0
+"""How long a program of an image gets to end by itself: as process 1 it ignores SIGTERM unless it has a handler."""
 _LOOK_SECONDS = 2.0
 """How often a worker that is to end is looked at, besides waiting for the event."""
 _RECONCILE_SECONDS = 15.0
@@ -110,7 +113,8 @@ class DockerEngine:
         self._workers_directory = options.state / "workers"
         self._client = EngineClient(options.url)
         self._starts = Starts(self._client)
-        self._roster = Roster(self._client, self._starts, self._keep)
+        self._outputs = Outputs(self._client)
+        self._roster = Roster(self._client, self._starts, self._outputs, self._keep)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
         self._images: Images | None = None
@@ -165,6 +169,7 @@ class DockerEngine:
         await asyncio.wait_for(self._connected.wait(), _CONNECT_SECONDS)
         self._keep(DiskWatch(options.disk_interval, self._disk_limits, self._evict).run())
         self._keep(self._reconcile_for_ever())
+        self._keep(self._outputs.run(self._roster.living))
         log.info(
             "engine.started",
             engine=self.name,
@@ -255,7 +260,8 @@ class DockerEngine:
         except (OSError, ValueError) as error:
             raise LaunchFailedError(f"its directory cannot be used: {error}") from error
         # Before the start: it may end before the start is answered.
-        worker = self._roster.track(spec.worker_id, spec.directory, spec.resources.disk_bytes)
+        output = spec.program.log if spec.program is not None else ""
+        worker = self._roster.track(spec.worker_id, spec.directory, spec.resources.disk_bytes, output)
         try:
             await self._starts.start(spec, name, create_arguments(spec, options, placement))
         except (LaunchFailedError, ImageFailedError) as error:
@@ -275,7 +281,7 @@ class DockerEngine:
             if number in self._roster.living or number in self._roster.gone or found.state == _CREATED:
                 continue
             directory = self._workers_directory / str(number)
-            worker = self._roster.track(number, directory, found.disk_bytes)
+            worker = self._roster.track(number, directory, found.disk_bytes, found.log)
             worker.frozen = found.state == "paused"
             token = directories.token_of(directory)
             if found.state not in LIVING:
@@ -316,13 +322,14 @@ class DockerEngine:
             await self._told(worker, lambda api: api.unpause(worker.name))
         # A supervisor ends its worker and records what it used. One that does not listen yet would miss the signal.
         is_supervised = (worker.directory / PROCESS).exists()
-        number = _SIGTERM if is_supervised else _SIGKILL
+        number = _SIGTERM if is_supervised or worker.is_program else _SIGKILL
+        patience = _PROGRAM_SECONDS if worker.is_program else _KILL_SECONDS
         waited = 0.0
         while not worker.ended.done():
             await self._told(worker, lambda api, number=number: api.kill(worker.name, number))  # type: ignore[misc]
             await asyncio.wait([worker.ended], timeout=_LOOK_SECONDS)
             waited += _LOOK_SECONDS
-            if waited >= _KILL_SECONDS:
+            if waited >= patience:
                 number = _SIGKILL
             if not worker.ended.done():
                 self._roster.look(worker)

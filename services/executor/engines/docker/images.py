@@ -77,14 +77,15 @@ class DockerImages:
             ImageFailedError: The definition cannot be made into an image here.
             HangarError: The platform cannot make it now.
         """
-        text = definition.definition_json
+        text = definition.definition_json or definition.reference
         ready = self._ready.get(text)
         if ready is not None:
             return ready
         flight = self._flights.get(text)
         if flight is None:
             flight = self._flights[text] = _Flight()
-            flight.task = asyncio.create_task(self._prepare(text, flight.say))
+            prepare = self._take if definition.reference else self._prepare
+            flight.task = asyncio.create_task(prepare(text, flight.say))
             flight.task.add_done_callback(lambda _: self._flights.pop(text, None))
         flight.listeners.append(progress)
         try:
@@ -118,6 +119,15 @@ class DockerImages:
             await self._pull(build.reference, say)
         image = PreparedImage(key=build.name, reference=build.reference)
         self._ready[text] = image
+        return image
+
+    async def _take(self, reference: str, say: Progress) -> PreparedImage:
+        """An image as it is: the one that the engine holds under that address, pulled when there is none."""
+        try:
+            await self._ask(lambda: self._api.inspect_image(reference))
+        except ImageNotFound:
+            await self._pull(reference, say)
+        image = self._ready[reference] = PreparedImage(key=reference, reference=reference)
         return image
 
     async def _built(self, text: str, say: Progress) -> image_build_pb2.ImageBuild:

@@ -15,11 +15,13 @@ from services.executor.engines.docker import directories
 from services.executor.engines.docker.client import EngineClient
 from services.executor.engines.docker.containers import (
     DISK_LABEL,
+    LOG_LABEL,
     WORKER_LABEL,
     container_name,
     labels_filter,
 )
 from services.executor.engines.docker.ends import MEMORY_LIMIT, exit_of, needs_last_words
+from services.executor.engines.docker.outputs import Outputs
 from services.executor.engines.docker.starts import Starts
 from services.executor.engines.docker.worker_container import WorkerContainer
 
@@ -34,6 +36,7 @@ class Listed(NamedTuple):
     worker_id: int
     state: str
     disk_bytes: int
+    log: str
 
 
 class Roster:
@@ -44,6 +47,7 @@ class Roster:
     Args:
         client: The engine.
         starts: Knows which containers may have been left by launches that failed.
+        outputs: Copies what programs print.
         keep: Runs work in the background until the engine is closed.
     """
 
@@ -51,11 +55,13 @@ class Roster:
         self,
         client: EngineClient,
         starts: Starts,
+        outputs: Outputs,
         keep: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._client = client
         self._starts = starts
         self._keep = keep
+        self._outputs = outputs
         self.identity = ""
         """The value of the label `hangar.executor` of its containers. Known once the engine has started."""
         self.living: dict[int, WorkerContainer] = {}
@@ -73,9 +79,10 @@ class Roster:
         """Returns the name of a worker's container."""
         return container_name(self.identity, worker_id)
 
-    def track(self, worker_id: int, directory: Path, disk_bytes: int) -> WorkerContainer:
+    def track(self, worker_id: int, directory: Path, disk_bytes: int, log: str = "") -> WorkerContainer:
         """Adds a worker."""
-        worker = WorkerContainer(worker_id, self.name_of(worker_id), directory, disk_bytes, self.connections)
+        name = self.name_of(worker_id)
+        worker = WorkerContainer(worker_id, name, directory, disk_bytes, log, self.connections)
         self.living[worker_id] = worker
         return worker
 
@@ -97,7 +104,10 @@ class Roster:
         return sorted(
             (
                 Listed(
-                    int(each["Labels"][WORKER_LABEL]), each["State"], int(each["Labels"].get(DISK_LABEL) or 0)
+                    int(each["Labels"][WORKER_LABEL]),
+                    each["State"],
+                    int(each["Labels"].get(DISK_LABEL) or 0),
+                    each["Labels"].get(LOG_LABEL) or "",
                 )
                 for each in found
                 if str(each["Labels"].get(WORKER_LABEL)).isdecimal()
@@ -138,6 +148,8 @@ class Roster:
     async def _exit(self, worker: WorkerContainer, state: dict[str, Any] | None) -> WorkerExit:
         record = await asyncio.to_thread(directories.exit_record, worker.directory)
         last_words = ""
+        if worker.is_program:
+            await self._outputs.copy(worker)
         if needs_last_words(state, record) and not worker.kill_reason:
             last_words = await self._client.insist(lambda api: _last_words(api, worker.name))
         return exit_of(
@@ -147,6 +159,7 @@ class Roster:
             kill_reason=worker.kill_reason,
             evicted=worker.evicted,
             restarted=self.connections != worker.connection,
+            supervised=not worker.is_program,
             last_words=last_words,
         )
 

@@ -11,6 +11,13 @@ _TOO_LITTLE = (
     "cannot allocate memory",
 )
 
+_NO_PROGRAM = (
+    "executable file not found",
+    "no such file or directory",
+    "permission denied",
+    "no command specified",
+)
+
 
 def start_failure(spec: WorkerSpec, text: str) -> LaunchFailedError | ImageFailedError:
     """Returns the error for what the engine said.
@@ -34,6 +41,9 @@ def start_failure(spec: WorkerSpec, text: str) -> LaunchFailedError | ImageFaile
         return LaunchFailedError(
             f"the GPUs {', '.join(spec.gpu_uuids)} could not be given to the container: {text}"
         )
+    if spec.program is not None and any(sign in lower for sign in _NO_PROGRAM):
+        words = " ".join(spec.program.entry_point) or "its entry point"
+        return ImageFailedError("NoProgram", f"image {image} cannot run {words}: {text}")
     if "executable file not found" in lower or "no such file or directory: unknown" in lower:
         return ImageFailedError(
             "NoPython",

@@ -32,7 +32,7 @@ CACHE_STATUS_OVERWRITTEN: CacheStatus
 CACHE_STATUS_RECOVERED: CacheStatus
 
 class TaskSpec(_message.Message):
-    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes", "cache", "report", "queue", "interruptible", "links", "entrypoint")
+    __slots__ = ("name", "short_name", "environment", "interface", "resources", "image", "code", "retry", "timeout", "reuse", "env_vars", "description", "is_async", "max_inline_io_bytes", "cache", "report", "queue", "interruptible", "links", "entrypoint", "container")
     class EnvVarsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class TaskSpec(_message.Message):
     INTERRUPTIBLE_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
     ENTRYPOINT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
     name: str
     short_name: str
     environment: str
@@ -80,7 +81,8 @@ class TaskSpec(_message.Message):
     interruptible: bool
     links: _containers.RepeatedCompositeFieldContainer[Link]
     entrypoint: bool
-    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., report: _Optional[bool] = ..., queue: _Optional[str] = ..., interruptible: _Optional[bool] = ..., links: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., entrypoint: _Optional[bool] = ...) -> None: ...
+    container: Container
+    def __init__(self, name: _Optional[str] = ..., short_name: _Optional[str] = ..., environment: _Optional[str] = ..., interface: _Optional[_Union[Interface, _Mapping]] = ..., resources: _Optional[_Union[_resources_pb2.Resources, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout: _Optional[_Union[Timeout, _Mapping]] = ..., reuse: _Optional[_Union[ReusePolicy, _Mapping]] = ..., env_vars: _Optional[_Mapping[str, str]] = ..., description: _Optional[str] = ..., is_async: _Optional[bool] = ..., max_inline_io_bytes: _Optional[int] = ..., cache: _Optional[_Union[CachePolicy, _Mapping]] = ..., report: _Optional[bool] = ..., queue: _Optional[str] = ..., interruptible: _Optional[bool] = ..., links: _Optional[_Iterable[_Union[Link, _Mapping]]] = ..., entrypoint: _Optional[bool] = ..., container: _Optional[_Union[Container, _Mapping]] = ...) -> None: ...
 
 class Link(_message.Message):
     __slots__ = ("name", "url")
@@ -89,6 +91,22 @@ class Link(_message.Message):
     name: str
     url: str
     def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
+
+class Container(_message.Message):
+    __slots__ = ("image", "command", "arguments", "input_directory", "output_directory", "output_files")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FILES_FIELD_NUMBER: _ClassVar[int]
+    image: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    arguments: _containers.RepeatedScalarFieldContainer[str]
+    input_directory: str
+    output_directory: str
+    output_files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., arguments: _Optional[_Iterable[str]] = ..., input_directory: _Optional[str] = ..., output_directory: _Optional[str] = ..., output_files: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CachePolicy(_message.Message):
     __slots__ = ("version", "serialize", "ignored_inputs")
