@@ -146,7 +146,7 @@ def _read(path: Path, shown: str, most: int) -> bytes:
         with open_plain(path) as file:
             content = file.read(most + 1)
     except OSError as error:
-        why = error.strerror or "it is no plain file"
+        why = error.strerror if isinstance(error, FileNotFoundError) else "it is no plain file"
         message = f"the program exited with code 0 and has not written {shown}: {why}"
         raise OutputError("OutputMissing", message) from error
     if len(content) > most:

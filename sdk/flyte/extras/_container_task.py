@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import json
@@ -271,7 +270,8 @@ class ContainerTask(TaskTemplate[..., Any]):
     def _variant(self, settings: TaskSettings, environment: TaskEnvironment | None = None) -> ContainerTask:
         if settings.reusable not in (None, "off"):
             raise ValueError(f"container task {self.__name__!r} cannot be reusable: it runs its program once")
-        made = copy.copy(self)
+        made = object.__new__(type(self))  # not copy.copy: a pickle names the task of a module
+        made.__dict__.update(self.__dict__)
         made.settings = settings
         if environment is not None:
             made.environment, made._is_placed = environment, True

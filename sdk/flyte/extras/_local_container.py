@@ -121,12 +121,17 @@ async def _followed(command: list[str]) -> tuple[int, str]:
     )
     assert process.stdout is not None
     tail = ""
-    while chunk := await process.stdout.read(65536):
-        text = chunk.decode(errors="replace")
-        sys.stdout.write(text)
-        tail = (tail + text)[-_TAIL_CHARS:]
-    sys.stdout.flush()
-    return await process.wait(), tail
+    try:
+        while chunk := await process.stdout.read(65536):
+            text = chunk.decode(errors="replace")
+            sys.stdout.write(text)
+            tail = (tail + text)[-_TAIL_CHARS:]
+        sys.stdout.flush()
+        return await process.wait(), tail
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
 
 
 async def _quietly(*command: str) -> int:

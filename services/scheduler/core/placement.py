@@ -50,7 +50,7 @@ def explain_wait(wanted: Resources, nodes: Iterable[Node]) -> str:
 def _shortages(node: Node, wanted: Resources) -> list[str]:
     short = []
     if wanted.container and not node.inventory.runs_containers:
-        return [f"needs the Docker engine, and has the {node.inventory.engine} engine"]
+        return [f"needs a host with the Docker engine, and has the {node.inventory.engine} engine"]
     if wanted.cpu > node.free_cpu:
         short.append(f"needs {wanted.cpu / 1000:g} cores, {max(node.free_cpu, 0) / 1000:g} free")
     if wanted.memory > node.free_memory:

@@ -198,6 +198,25 @@ def test_every_request_that_can_never_fit_is_refused_not_only_the_first_of_its_s
         assert final_state(effects) is State.FAILED
 
 
+def test_a_container_goes_to_a_host_whose_engine_runs_it_and_nowhere_else() -> None:
+    """Without any such host it is refused with the engines that there are; where all are busy each host says why."""
+    task = Task("d", "e.t", ONE_CORE._replace(container=True))
+    driver = Driver(Inventory(4000, 8 * GIB, 0, engine="process"))
+    effects = driver.submit(task, "none")
+    assert final_state(effects) is State.FAILED
+    (failure,) = [moved.failure for moved in of(effects, fx.ActionMoved) if moved.failure is not None]
+    assert "n (process engine)" in failure.message
+    assert "HANGAR_EXECUTOR_ENGINE=docker" in failure.message
+    driver.do(ev.NodeConnected("d", 2, "boot", Inventory(1000, 8 * GIB, 0, engine="docker")))
+    (assigned,) = of(driver.submit(task, "one"), fx.Assign)
+    assert assigned.node == "d"
+    effects = driver.submit(task, "two")
+    (reason,) = [moved.detail for moved in of(effects, fx.ActionMoved) if "needs" in moved.detail]
+    assert reason == (
+        "d: needs 1 cores, 0 free; n: needs a host with the Docker engine, and has the process engine"
+    )
+
+
 def test_gpus_are_booked_by_model_and_never_twice() -> None:
     """Two actions with a GPU each get different devices; a third waits and says for what."""
     gpus = tuple(Gpu(f"GPU-{i}", "A10G", 24 * GIB, healthy=i != 2) for i in range(3))

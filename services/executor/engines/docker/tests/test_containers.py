@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.executor.engines.base import PreparedImage, WorkerResources, WorkerSpec
+from services.executor.engines.base import PreparedImage, Program, WorkerResources, WorkerSpec
 from services.executor.engines.docker.containers import Placement, container_name, create_arguments
 from services.executor.engines.docker.options import DockerEngineOptions, own_user
 
@@ -50,6 +50,21 @@ def body(**options: Any) -> dict[str, Any]:
 def test_containers_are_hardened(name: str, value: object):
     """Nothing in a specification decides about these."""
     assert body()["HostConfig"][name] == value
+
+
+def test_a_program_of_an_image_is_hardened_alike_and_sees_its_files_only():
+    """Its words, its two directories and its variables differ from a worker's, and nothing else of the isolation."""
+    program = Program(("sh", "-c"), ("x",), "/in", "/out", "7.log")
+    made, worker = body(program=program, env_vars={"A": "b"}, code_dir="/state/code/x"), body()
+    assert (made["Entrypoint"], made["Cmd"]) == (["sh", "-c"], ["x"])
+    assert "WorkingDir" not in made
+    assert set(made["Env"]) == {"HOME=/tmp", "A=b", "NVIDIA_VISIBLE_DEVICES=void", "CUDA_VISIBLE_DEVICES="}
+    assert made["Labels"] == {**worker["Labels"], "hangar.log": "7.log"}
+    mounts = [(each["Source"], each["Target"], each["ReadOnly"]) for each in made["HostConfig"]["Mounts"]]
+    assert mounts == [("/host/workers/5/inputs", "/in", True), ("/host/workers/5/outputs", "/out", False)]
+    differing = {name for name, value in worker["HostConfig"].items() if made["HostConfig"][name] != value}
+    assert differing == {"Mounts", "LogConfig"}
+    assert "Entrypoint" not in body(program=Program((), (), "/in", "/out", "7.log"))
 
 
 def test_the_user_is_not_root():

@@ -53,6 +53,23 @@ def record(code: int | None = 0, number: int | None = None, **more: Any) -> dict
         (state(255), None, {}, {"code": None, "signal": None, "reason": RESTARTED}),
         (state(255), record(255), {}, {"code": 255, "signal": None}),
         (None, None, {}, {"code": None, "signal": None, "reason": REMOVED}),
+        # Programs of images: codes above 128 are their own, but for that of SIGKILL.
+        (state(255), None, {"supervised": False}, {"code": 255, "signal": None}),
+        (state(143), None, {"supervised": False}, {"code": 143, "signal": None}),
+        (state(137, oom=True), None, {"supervised": False}, {"signal": KILL, "oom": True}),
+        (
+            {**state(137), "MemoryLimit": 10 << 20},
+            None,
+            {"supervised": False},
+            {"signal": KILL, "oom": False},
+        ),
+        (state(0), None, {"supervised": False, "restarted": True}, {"code": None, "reason": RESTARTED}),
+        (
+            state(3),
+            None,
+            {"supervised": False, "last_words": "no"},
+            {"code": 3, "reason": "its last words: no"},
+        ),
         (
             state(137),
             record(None, KILL, killed=True, terminated=True),
