@@ -545,9 +545,12 @@ def test_an_interrupt_ends_run_and_program(tmp_path):
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    assert program.stdout.readline() == "started\n"
-    program.send_signal(signal.SIGINT)
-    output, error = program.communicate(timeout=30)
+    try:
+        assert program.stdout.readline() == "started\n"
+        program.send_signal(signal.SIGINT)
+        output, error = program.communicate(timeout=30)
+    finally:
+        program.kill()
     assert output == "cleaned up\n"
     assert error.endswith("KeyboardInterrupt\n")
     assert program.returncode == -signal.SIGINT

@@ -145,6 +145,7 @@ def test_without_a_terminal_an_interrupt_detaches(work, environment, backend):
     """SIGINT detaches without asking, says that the run goes on and how to abort it; exit code 130."""
     env = {**environment, "FLYTE_ADMIN_ENDPOINT": backend.endpoint, "FLYTE_ADMIN_INSECURE": "true"}
     arguments = command("run", "--name", "piped", "flow.py", "greet", "--name", "hang")
+    watches = backend.calls.count("WatchActions")
     with subprocess.Popen(
         arguments,
         cwd=work,
@@ -154,15 +155,17 @@ def test_without_a_terminal_an_interrupt_detaches(work, environment, backend):
         stdin=subprocess.DEVNULL,
         text=True,
     ) as process:
-        deadline = time.monotonic() + SECONDS
-        while backend.calls.count("WatchActions") == 0 or "piped" not in backend.runs:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "piped\n"
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=SECONDS)
+        try:
+            deadline = time.monotonic() + SECONDS
+            # Its own watch, not that of an earlier test: before it waits it imports, where an interrupt may get lost.
+            while backend.calls.count("WatchActions") == watches:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+    assert out.startswith("piped\n")
     assert process.returncode == 130
     assert "Run piped goes on" in err
     assert "flyte abort piped" in err
