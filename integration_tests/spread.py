@@ -23,10 +23,55 @@ GROUPS = {
 """Files that must not run at the same time, by the name of their group. Any other file is a group of its own."""
 
 SECONDS = {
-    "integration_tests/test_compose.py": 200,
-    "network": 200,
+    "integration_tests/test_compose.py": 195,
+    "network": 180,
+    "integration_tests/test_postgres.py": 130,
+    "integration_tests/on_postgres/test_kills.py": 130,
+    "integration_tests/test_standby.py": 115,
+    "integration_tests/on_docker/test_docker_kills.py": 110,
+    "integration_tests/test_storage.py": 105,
+    "integration_tests/test_kills.py": 90,
+    "integration_tests/on_docker/test_kills.py": 75,
+    "services/embedded/tests/test_serve.py": 75,
+    "integration_tests/test_bad_input.py": 75,
+    "integration_tests/on_postgres/test_restarts.py": 65,
+    "sdk/tests/cli/test_other_commands.py": 55,
+    "services/embedded/tests/test_up.py": 55,
+    "services/image_builder/tests/test_real_builds.py": 55,
+    "integration_tests/test_tokens.py": 50,
+    "services/admin/tests/test_runs.py": 50,
+    "integration_tests/test_services_apart.py": 45,
+    "integration_tests/test_restarts.py": 45,
+    "services/executor/tests/test_end_to_end.py": 45,
+    "services/scheduler/tests/test_outage.py": 45,
+    "integration_tests/on_docker/test_container_tasks.py": 40,
+    "sdk/tests/cli/test_run_command.py": 40,
+    "integration_tests/test_seed.py": 35,
+    "integration_tests/test_waiting.py": 35,
+    "services/executor/engines/docker/tests/test_engine_restart.py": 35,
+    "services/common/tests/test_blob_contract.py": 35,
+    "integration_tests/on_docker/test_restarts.py": 30,
+    "integration_tests/test_examples.py": 30,
+    "services/scheduler/tests/test_store.py": 30,
+    "services/embedded/tests/test_doctor.py": 25,
+    "integration_tests/test_retries.py": 25,
+    "services/scheduler/tests/test_service.py": 25,
+    "services/executor/engines/docker/tests/test_engine.py": 25,
+    "integration_tests/on_docker/test_retries.py": 25,
+    "services/embedded/tests/test_token.py": 25,
+    "integration_tests/test_cache.py": 25,
+    "services/executor/engines/tests/test_process.py": 25,
+    "integration_tests/test_components.py": 25,
+    "services/ledger/tests/test_queries.py": 25,
+    "integration_tests/test_embedded.py": 25,
+    "services/executor/engines/tests/test_conformance.py": 20,
+    "services/executor/tests/test_end_to_end_docker.py": 20,
+    "integration_tests/test_spans.py": 20,
+    "sdk/tests/client/test_run.py": 20,
+    "services/admin/tests/test_projects.py": 20,
+    "services/admin/tests/test_http.py": 20,
 }
-"""How long the groups take that take long, about."""
+"""How long the groups take that take long, on two busy cores. Only the order of groups comes of it."""
 
 PROCESS = "PYTEST_XDIST_WORKER"
 """Environment variable with the name of one of several processes: `gw0`, `gw1`, …"""
@@ -55,7 +100,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest groups first, where there are several processes."""
     if PROCESS in os.environ:
-        items.sort(key=lambda item: -SECONDS.get(group_of(item.nodeid), 0))
+        items.sort(key=lambda item: -_seconds(group_of(item.nodeid)))
+
+
+def _seconds(group: str) -> int:
+    return SECONDS.get(group, 10 if group.startswith("integration_tests/") else 0)
 
 
 class Distribution:

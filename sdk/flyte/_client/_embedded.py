@@ -165,6 +165,7 @@ async def stop_backend(directory: Path | None = None, timeout: float = STOP_SECO
                 f"kill -9 {file.pid}",
             )
         await asyncio.sleep(_POLL_SECONDS)
+    _spawned[:] = [process for process in _spawned if process.poll() is None]
     return file
 
 

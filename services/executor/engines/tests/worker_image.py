@@ -22,10 +22,11 @@ _DISTRIBUTIONS = (
     "typing-inspection",
     "cloudpickle",
 )
+_ENVIRONMENT = "ENV PYTHONPATH=/opt/packages"
 _DOCKERFILE = f"""
 FROM {_BASE}
 COPY packages /opt/packages
-ENV PYTHONPATH=/opt/packages
+{_ENVIRONMENT}
 RUN python3 -m compileall -q /opt/packages \\
  && (command -v python || ln -s "$(command -v python3)" /usr/local/bin/python)
 """
@@ -53,6 +54,17 @@ class WorkerImage:
         )
         lines = list(said)
         assert not [line for line in lines if "error" in line], lines
+
+    def copy_to(self, client: docker.DockerClient) -> None:
+        """Gives the image to another engine as one layer: an engine without an overlay copies all of it per layer."""
+        container = self._client.api.create_container(self.reference, ["true"])
+        try:
+            repository, _, tag = self.reference.partition(":")
+            client.api.import_image_from_stream(
+                self._client.api.export(container), repository=repository, tag=tag, changes=[_ENVIRONMENT]
+            )
+        finally:
+            self._client.api.remove_container(container)
 
     def close(self) -> None:
         self._client.images.remove(self.reference, force=True)

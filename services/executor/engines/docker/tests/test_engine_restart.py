@@ -11,7 +11,6 @@ from pathlib import Path
 import docker
 import pytest
 
-from integration_tests.components.images import PYTHON, provide
 from services.executor.engines.base import LaunchFailedError
 from services.executor.engines.docker import starts
 from services.executor.engines.docker.ends import RESTARTED, STOPPED
@@ -25,15 +24,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @pytest.fixture(scope="module")
-def own_engine() -> Iterator[tuple[OwnEngine, str]]:
+def own_engine(made_worker_image: WorkerImage) -> Iterator[tuple[OwnEngine, str]]:
     """An engine and the reference of the workers' image in it."""
     engine = OwnEngine()
     try:
         engine.start()
         client = docker.DockerClient(base_url=engine.url)
-        provide(client, PYTHON)
+        made_worker_image.copy_to(client)
         client.close()
-        yield engine, WorkerImage(engine.url).reference
+        yield engine, made_worker_image.reference
     finally:
         engine.close()
 
