@@ -29,7 +29,7 @@ SCRIPT = r"""
 
     everything = shell(
         "everything",
-        "echo Hello, {{.inputs.name}} > /out/text; cat /in/point > /out/point; echo $(({{.inputs.n}} + 1)) > /out/n;"
+        "echo Hello, $(cat /in/name) > /out/text; cat /in/point > /out/point; echo $(({{.inputs.n}} + 1)) > /out/n;"
         " echo {{.inputs.rate}} > /out/rate; cat /in/on > /out/on; cat /in/at > /out/at; echo 90 > /out/took;"
         " printf 'a\\nb' > /out/raw; echo seen $SEEN $FLYTE_ATTEMPT_NUMBER",
         inputs={"name": str, "point": Point, "n": int, "rate": float, "on": bool, "at": datetime},
@@ -40,7 +40,7 @@ SCRIPT = r"""
     missing = shell("missing", "true", outputs={"x": int})
     wrong = shell("wrong", "echo abc > /var/outputs/x", outputs={"x": int})
     link = shell("link", "ln -s /etc/passwd /var/outputs/x", outputs={"x": str})
-    exits = shell("exits", "echo first words; echo last words >&2; exit 3", retries=1)
+    exits = shell("exits", "echo first words; echo last words; exit 3", retries=1)
     hungry = shell("hungry", "exec dd if=/dev/zero of=/dev/null bs=256M count=4")
     slow = shell("slow", "trap 'echo told to end; exit 0' TERM; echo begun; sleep 600 & wait", timeout=2)
     no_program = ContainerTask(name="no_program", image="busybox:latest", command=["nowhere"], resources=small)
@@ -84,7 +84,7 @@ FAILURES = {
     "link": ("OutputMissing", "no plain file"),
     "exits": ("ContainerExited", "exited with code 3; its last words: first words\nlast words"),
     "hungry": ("OutOfMemory", "memory limit of 67108864 bytes"),
-    "slow": ("Timeout", "longer than its limit of 2 s"),
+    "slow": ("TaskTimeout", "longer than its limit of 2 s"),
     "no_program": ("NoProgram", "nowhere"),
 }
 

@@ -17,7 +17,7 @@ from flyte._context import ActionID, TaskContext, running
 from flyte._local import LocalAction, LocalRun, run_local
 
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-_MODULES = {"errors", "models", "remote", "report"}
+_MODULES = {"errors", "extras", "models", "remote", "report"}
 # What needs a backend is tested where the backend is.
 _NEEDS_BACKEND = {"build", "build_images", "init", "init_from_config", "run", "with_runcontext"}
 

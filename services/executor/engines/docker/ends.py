@@ -58,7 +58,7 @@ def exit_of(
         if restarted and not oom:
             code = number = None  # what the engine says then is its own guess
         reason = _without_record(state, code, number, oom=oom, restarted=restarted)
-        if state is not None and not supervised and not restarted and number is None:
+        if state is not None and not supervised and not restarted and (oom or number is None):
             reason = str(state.get("Error") or "")
     elif record.get("terminated"):
         code, number, reason = None, int(signal.SIGTERM), RESTARTED if restarted else STOPPED
