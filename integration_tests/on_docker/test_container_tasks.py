@@ -113,7 +113,7 @@ def test_values_go_in_and_come_out_by_their_types(backend, user):
     """Templates and files hold inputs as text, files of outputs are read by their types, failures are caught."""
     run = user.launch("programs.py", "main")
     assert backend.api.succeeded(run) == (
-        "('Hello, its \"me\" ü', Point(x=3, label='p'), 42, 0.5, True, datetime.datetime(2026, 1, 2, 3, 4, 5), "
+        "('Hello, it\\'s \"me\" ü', Point(x=3, label='p'), 42, 0.5, True, datetime.datetime(2026, 1, 2, 3, 4, 5), "
         "datetime.timedelta(seconds=90), b'a\\nb')\nContainerExited"
     )
     [child] = backend.api.children(run, "everything")

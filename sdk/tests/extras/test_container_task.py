@@ -31,7 +31,7 @@ def shell(name: str, script: str, **settings: Any) -> ContainerTask:
 
 greeting = shell(
     "greeting",
-    "echo Hello, {{.inputs.name}} > /out/text; cat /in/point > /out/point; echo $SEEN; id -u; touch /x || true",
+    "echo Hello, {{.inputs.name}} > /out/text; cat /in/point > /out/point; echo $SEEN; id -u; touch /x 2>&1 || true",
     inputs={"name": str, "point": (Point, Point(1))},
     outputs={"text": str, "point": Point},
     input_data_dir="/in",
