@@ -169,7 +169,7 @@ def test_no_credential(files: dict[str, Any], target: Target) -> None:
     everything = [*files["environ"].values(), *files["environs"], *files["processes"], *files["mounts"]]
     assert not [text for text in everything if _SECRET in text]
     foreign = [name for name in files["environ"] if name.startswith(("AWS_", "HANGAR_", "OTEL_", "DOCKER_"))]
-    assert set(foreign) <= {"HANGAR_WORKER_DIRECTORY"}
+    assert set(foreign) <= {"HANGAR_WORKER_DIRECTORY", "HANGAR_IMAGE_DIRECTORY"}
 
 
 def test_network(target: Target) -> None:
