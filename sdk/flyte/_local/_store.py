@@ -91,6 +91,18 @@ class LocalStore:
         with self.connection(create=True) as connection:
             connection.executemany(_ACTION, rows)
 
+    def stamp(self) -> tuple[object, ...]:
+        """Equal as long as nobody has written."""
+        stamps: list[object] = []
+        for suffix in ("", "-wal"):
+            try:
+                status = Path(f"{self.path}{suffix}").stat()
+            except FileNotFoundError:
+                stamps.append(None)
+            else:
+                stamps.append((status.st_mtime_ns, status.st_size))
+        return tuple(stamps)
+
     def query(self, statement: str, *values: Any) -> list[sqlite3.Row]:
         """Rows of a query; none when nothing was ever recorded.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flyte.cli._exit import PLATFORM
-from flyte.cli._groups import Command
+from flyte.cli._groups import Command, LazyGroup
 from flyte.cli._settings import format_option, settings_of
 from flyte.cli._table import write_done
 
@@ -18,13 +18,39 @@ if TYPE_CHECKING:
     from flyte._client._addresses import BackendFile
 
 
+_COMMANDS = {
+    "backend": ("flyte.cli._backend:backend", "Start the embedded backend of this machine (the default)."),
+    "tui": ("flyte.cli._start_tui:tui", "Show recorded local runs on the terminal."),
+}
+
+_EXAMPLES = """
+flyte start                            start the embedded backend, and return
+flyte start --foreground               start it and stay
+flyte run hello.py greet --name World  use it
+flyte stop                             stop it
+flyte start tui                        show recorded local runs
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_at=_COMMANDS,
+    default="backend",
+    default_without_arguments=True,
+    epilog=_EXAMPLES,
+    subcommand_metavar="[COMMAND] [OPTIONS]",
+)
+def start() -> Any:
+    """Start the embedded backend of this machine, or the text interface of local runs."""
+
+
 @click.command(cls=Command, epilog="flyte start\nflyte run hello.py greet --name World\nflyte stop")
 @click.option(
     "--detach/--foreground", default=True, help="Return as soon as it is ready, or stay.  [default: detach]"
 )
 @format_option
 @click.pass_context
-def start(ctx: click.Context, detach: bool) -> None:
+def backend(ctx: click.Context, detach: bool) -> None:
     """Start the embedded backend of this machine: all services in one process.
 
     `flyte run` starts it by itself when there is no configuration.

@@ -80,7 +80,7 @@ def actions_of(
 
 
 def _row(action: Action | StoredAction) -> dict[str, Any]:
-    from flyte.cli._tree import shown_duration
+    from flyte._marks import shown_duration
 
     duration = action.duration
     return {

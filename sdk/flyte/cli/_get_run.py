@@ -84,7 +84,7 @@ def run(
 
 
 def _row(run: Run | StoredRun) -> dict[str, Any]:
-    from flyte.cli._tree import shown_duration
+    from flyte._marks import shown_duration
 
     duration = run.duration
     return {

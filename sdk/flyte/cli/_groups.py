@@ -15,18 +15,35 @@ class LazyGroup(click.Group):
     Args:
         commands_at: Name → (``module:attribute``, help line).
         default: Command that gets the arguments when the first one names none.
+        default_without_arguments: True to run the default when there are no arguments, or only options.
     """
 
     def __init__(
-        self, *args: Any, commands_at: dict[str, tuple[str, str]], default: str | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        commands_at: dict[str, tuple[str, str]],
+        default: str | None = None,
+        default_without_arguments: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.commands_at = commands_at
         self.default = default
+        self.default_without_arguments = default_without_arguments
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Puts the default in front of options of its own."""
+        if self.default is not None and self.default_without_arguments:
+            options_of_default = (
+                bool(args) and args[0].startswith("-") and args[0] not in ctx.help_option_names
+            )
+            if not args or options_of_default:
+                args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, in their order."""
-        return [name for name in self.commands_at if name != self.default]
+        return [name for name, (_, text) in self.commands_at.items() if text]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports a command."""

@@ -70,10 +70,10 @@ def launch(
             f"Interrupted while run {name} was being created; it may exist (flyte get run {name}).", err=True
         )
         return _exit.INTERRUPTED
-    return attend(run, settings, follow=options.follow, detach=options.detach)
+    return attend(run, settings, follow=options.follow, detach=options.detach, tui=options.tui)
 
 
-def attend(run: Run, settings: Settings, *, follow: bool, detach: bool) -> int:
+def attend(run: Run, settings: Settings, *, follow: bool, detach: bool, tui: bool = False) -> int:
     """Shows a new run, waits for its end unless it is to be left alone, and shows that.
 
     From the moment that a run exists, an interrupt asks whether to leave it alone.
@@ -93,6 +93,12 @@ def attend(run: Run, settings: Settings, *, follow: bool, detach: bool) -> int:
                 if settings.as_json:
                     _print_json(settings, run, {})
                 return _exit.SUCCESS
+            if tui:
+                from flyte._tui import show
+                from flyte._tui._source import RemoteSource
+
+                tui = False  # after it, or an interrupt at the question, progress is shown as ever
+                show(RemoteSource(run))
             show_progress(run, settings, follow=follow)
             return report(run, settings)
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from flyte.cli._arguments import shown_value
 
 if TYPE_CHECKING:
     from flyte._local import LocalRun
+    from flyte._local._store import LocalStore
     from flyte._task import TaskTemplate
     from flyte.cli._run_command import RunOptions
     from flyte.cli._settings import Settings
@@ -25,28 +26,81 @@ def launch_locally(
     Returns:
         The exit code.
     """
-    from flyte._client._loop import LOOP
-    from flyte._local import start_local_run
     from flyte._local._persistence import configured_store
 
-    starting = start_local_run(
-        task,
-        (),
-        inputs,
-        name=options.name,
-        env_vars=options.env,
-        labels=options.labels,
-        store=configured_store(settings.config),
-        wait=False,
-    )
-    run = LOOP.run(starting)
+    store = configured_store(settings.config)
+    started: list[LocalRun] = []
     try:
-        run.wait(quiet=True)
+        if options.tui:
+            _watch(task, inputs, options, store, started)
+        else:
+            started.append(_start(task, inputs, options, store))
+        started[0].wait(quiet=True)
     except KeyboardInterrupt:
-        run.abort("interrupted")
+        for run in started:
+            run.abort("interrupted")
         click.echo("Interrupted: the local run has ended.", err=True)
         return _exit.INTERRUPTED
-    return _report(run, settings)
+    return _report(started[0], settings)
+
+
+def _start(
+    task: TaskTemplate[..., Any],
+    inputs: dict[str, Any],
+    options: RunOptions,
+    store: LocalStore | None,
+    *,
+    echo: bool = True,
+) -> LocalRun:
+    from flyte._client._loop import LOOP
+    from flyte._local import start_local_run
+
+    return LOOP.run(
+        start_local_run(
+            task,
+            (),
+            inputs,
+            name=options.name,
+            env_vars=options.env,
+            labels=options.labels,
+            store=store,
+            echo=echo,
+            wait=False,
+        )
+    )
+
+
+def _watch(
+    task: TaskTemplate[..., Any],
+    inputs: dict[str, Any],
+    options: RunOptions,
+    store: LocalStore | None,
+    started: list[LocalRun],
+) -> None:
+    """Starts the run below the text interface; returns when the user has left that and the run has ended.
+
+    It is shown from its record: without `local.persistence` from one that is not kept.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from flyte._local import _logs
+    from flyte._local._store import LocalStore
+    from flyte._tui import show
+    from flyte._tui._source import LocalSource
+
+    with tempfile.TemporaryDirectory(prefix="flyte-tui-", ignore_cleanup_errors=True) as directory:
+        shown = store or LocalStore(Path(directory))
+
+        def begin() -> LocalSource:
+            started.append(_start(task, inputs, options, shown, echo=False))
+            return LocalSource(shown, started[0].name)
+
+        show(begin=begin)
+        _logs.renew()
+        if not started[0].done():
+            click.echo(f"Run {started[0].name} goes on in this process; Ctrl-C ends it.", err=True)
+        started[0].wait(quiet=True)
 
 
 def _report(run: LocalRun, settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class RunOptions:
     local: bool
     detach: bool
     follow: bool
+    tui: bool
     name: str | None
     project: str | None
     domain: str | None
@@ -152,6 +154,17 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
 
 
+def _check_tui(detach: bool, follow: bool, as_json: bool) -> None:
+    from flyte._tui import check_installed
+
+    for name, given in (("--detach", detach), ("--follow", follow), ("--output-format json", as_json)):
+        if given:
+            raise click.UsageError(f"--tui and {name} exclude each other.")
+    check_installed()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("--tui needs a terminal: leave it out, or run the command on one.")
+
+
 @click.group(
     cls=FileGroup,
     name="run",
@@ -162,6 +175,9 @@ def _first_line(text: str) -> str:
 @click.option("--local", is_flag=True, help="Run in this process, without a backend.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is created.")
 @click.option("-f", "--follow", is_flag=True, help="Print what the task writes, too.")
+@click.option(
+    "--tui", is_flag=True, help="Show it on the whole terminal, with logs and details of every action."
+)
 @click.option("--name", help="Name of the run.  [default: generated]")
 @scope_options
 @click.option(
@@ -190,6 +206,7 @@ def run(
     local: bool,
     detach: bool,
     follow: bool,
+    tui: bool,
     name: str | None,
     project: str | None,
     domain: str | None,
@@ -210,6 +227,8 @@ def run(
     """
     if detach and follow:
         raise click.UsageError("--detach and --follow exclude each other.")
+    if tui:
+        _check_tui(detach, follow, settings_of(ctx).as_json)
     if local and detach:
         raise click.UsageError("--local and --detach exclude each other: a local run ends with this process.")
     from flyte._initialize import checked_images
@@ -220,6 +239,7 @@ def run(
         local=local,
         detach=detach,
         follow=follow,
+        tui=tui,
         name=name,
         project=project,
         domain=domain,

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
-from flyte.models import ActionPhase, Progress
+from flyte._marks import MARKS, shown_duration, shown_progress
+from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
     from flyte.remote import Action
 
-_MARKS = {
-    ActionPhase.QUEUED: ("·", "dim"),
-    ActionPhase.WAITING_FOR_RESOURCES: ("·", "yellow"),
-    ActionPhase.INITIALIZING: ("○", "cyan"),
-    ActionPhase.RUNNING: ("●", "blue"),
-    ActionPhase.PAUSED: ("‖", "yellow"),
-    ActionPhase.SUCCEEDED: ("✓", "green"),
-    ActionPhase.FAILED: ("✗", "red"),
-    ActionPhase.ABORTED: ("■", "magenta"),
-    ActionPhase.TIMED_OUT: ("✗", "red"),
-}
 _MOST_CHILDREN = 8
 _MOST_FAILED = 3
-_BAR = 10
-"""Characters of a bar."""
 
 
 class ActionTree:
@@ -80,7 +67,7 @@ class ActionTree:
 
 def _line(action: Action) -> Text:
     phase = action.known_phase
-    mark, style = _MARKS.get(phase, ("?", ""))
+    mark, style = MARKS.get(phase, ("?", ""))
     text = Text.assemble((mark, style), " ")
     if action.group:
         text.append(f"{action.group} / ", "dim")
@@ -107,28 +94,7 @@ def _summary(group: str, short_name: str, actions: list[Action]) -> Text:
     if group:
         text.append(f"{group} / ", "dim")
     text.append(f"{short_name} × {len(actions)} ")
-    for phase, (mark, style) in _MARKS.items():
+    for phase, (mark, style) in MARKS.items():
         if counts[phase]:
             text.append(f" {mark} {counts[phase]}", style)
     return text
-
-
-def shown_progress(progress: Progress) -> str:
-    """Progress in one line: a bar when the total is known."""
-    fraction = progress.fraction
-    if fraction is None:
-        return str(progress)
-    full = int(fraction * _BAR)
-    return f"{'━' * full}{'╌' * (_BAR - full)} {fraction:.0%}  {progress}"
-
-
-def shown_duration(duration: timedelta) -> str:
-    """A duration as people read it: 0.3s, 12s, 3m 20s, 2h 5m."""
-    seconds = duration.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(int(seconds), 60)
-    if not minutes:
-        return f"{rest}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s"

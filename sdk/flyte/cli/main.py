@@ -22,7 +22,10 @@ _COMMANDS = {
     "delete": ("flyte.cli._delete:delete", "Remove an image."),
     "create": ("flyte.cli._create:create", "Create a configuration file or a project."),
     "update": ("flyte.cli._update:update", "Change a project."),
-    "start": ("flyte.cli._backend:start", "Start the embedded backend of this machine."),
+    "start": (
+        "flyte.cli._backend:start",
+        "Start the embedded backend of this machine, or the text interface.",
+    ),
     "stop": ("flyte.cli._backend:stop", "Stop the embedded backend. Runs are kept."),
     "status": ("flyte.cli._backend:status", "Say whether the embedded backend runs, and where."),
 }

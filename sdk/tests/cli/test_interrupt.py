@@ -171,3 +171,65 @@ def test_without_a_terminal_an_interrupt_detaches(work, environment, backend):
     assert "flyte abort piped" in err
     assert "Traceback" not in err
     assert not backend.runs["piped"].ended
+
+
+HELD = """
+import pathlib
+
+import flyte
+
+env = flyte.TaskEnvironment(name="held_env")
+
+@env.task
+def held(path: str) -> str:
+    print("I wait")
+    while not pathlib.Path(path).exists():
+        pass
+    return "held back"
+"""
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_the_text_interface_of_a_local_run(terminal, write, work, persistent):
+    """`--tui` shows the run and its log while it goes on; after q the command waits, and prints how it ended."""
+    write("held.py", HELD)
+    if persistent:
+        write("config.yaml", "local: {persistence: true}")
+    shell = terminal("run", "--local", "--tui", "--name", "watched", "held.py", "held", "--path", "go")
+    shell.expect("● held")
+    shell.send("l")
+    shell.expect("I wait")
+    shell.send("q")
+    shell.expect("Run watched goes on in this process")
+    (work / "go").touch()
+    shell.expect("Completed Local Run watched")
+    shell.expect("held back")
+    assert shell.wait() == 0
+    if persistent:
+        browser = terminal("start", "tui")
+        browser.expect("watched")
+        browser.send("\r")
+        browser.expect("✓ held")
+        browser.send("q")
+        assert browser.wait() == 0
+
+
+def test_the_text_interface_of_a_remote_run(terminal, backend):
+    """`--tui` shows its actions; after q the progress goes on as ever."""
+    shell = terminal("run", "--tui", "--name", "looked-at", "flow.py", "greet", "--name", "hang")
+    shell.expect("● greet")
+    shell.send("l")
+    shell.expect("I hang")
+    run = backend.runs["looked-at"]
+    backend.change(lambda: backend.succeed(run, b'{"o0":"seen"}'))
+    shell.expect("✓ greet")
+    shell.send("q")
+    shell.expect("Run 'a0' completed successfully.")
+    shell.expect("seen")
+    assert shell.wait() == 0
+
+
+def test_the_text_interface_needs_a_terminal(flyte_command):
+    """Elsewhere it is refused, before anything runs."""
+    refused = flyte_command("run", "--tui", "flow.py", "greet", "--name", "x")
+    assert (refused.code, "--tui needs a terminal" in refused.err) == (2, True)

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from flyte._initialize import Session
-from flyte.cli._tree import ActionTree, shown_duration
+from flyte._marks import shown_duration
+from flyte.cli._tree import ActionTree
 from flyte.remote import Action
 from hangar.admin.v1 import run_pb2
 from hangar.core.v1 import failure_pb2, phase_pb2

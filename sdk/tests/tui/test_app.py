@@ -1,0 +1,173 @@
+"""The text interface, driven by keys, over runs that really ran."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+
+import pytest
+from textual.widgets import DataTable, Static, Tree
+
+import flyte
+from flyte._client._loop import LOOP
+from flyte._local import LocalRun, start_local_run
+from flyte._tui import show
+from flyte._tui._app import RunsApp
+from flyte._tui._run_screen import RunScreen
+from flyte._tui._source import LocalSource
+
+env = flyte.TaskEnvironment("shown")
+gate = threading.Event()
+
+
+@env.task(cache="auto")
+async def cached(x: int) -> int:
+    """Is computed once."""
+    return x
+
+
+@env.task
+def held(x: int) -> int:
+    """Ends when it may."""
+    print("I wait")
+    assert gate.wait(60)
+    print("I go on")
+    return x
+
+
+@env.task
+def fails(x: int) -> int:
+    """Raises."""
+    raise ValueError(f"{x} is too small [not markup]")
+
+
+@env.task
+async def everything(x: int) -> int:
+    """An action of each kind."""
+    await cached(x)
+    await cached(x)
+    with flyte.group("outer"), flyte.group("inner"):
+        await cached(x + 1)
+    with contextlib.suppress(flyte.errors.RuntimeUserError):
+        await fails.aio(x)
+    return x
+
+
+def shown(app: RunsApp, of: str) -> str:
+    """Text of a widget."""
+    return str(app.screen.query_one(of, Static).render())
+
+
+def labels(app: RunsApp) -> list[str]:
+    """Lines of the tree, indented by depth."""
+    found: list[str] = []
+
+    def walk(node, depth):
+        for child in node.children:
+            found.append("  " * depth + str(child.label).split("  ")[0])
+            walk(child, depth + 1)
+
+    if isinstance(app.screen, RunScreen):
+        walk(app.screen.query_one(Tree).root, 0)
+    return found
+
+
+async def until(pilot, condition):
+    """Waits for the screen to show something."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await pilot.pause(0.02)
+
+
+async def test_runs_are_listed_and_opened(store):
+    """The newest first; enter opens a run, d and l show details and log of an action, escape goes back, q ends."""
+    old: LocalRun = await start_local_run(everything, (1,), {}, store=store)
+    new: LocalRun = await start_local_run(fails, (2,), {}, store=store)
+    app = RunsApp(LocalSource(store))
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(
+            pilot, lambda: app.screen.query(DataTable) and app.screen.query_one(DataTable).row_count == 2
+        )
+        table = app.screen.query_one(DataTable)
+        assert [str(cell) for row in (0, 1) for cell in table.get_row_at(row)[:4]] == [
+            *("✗", new.name, "shown.fails", "failed"),
+            *("✓", old.name, "shown.everything", "succeeded"),
+        ]
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: len(labels(app)) == 7)
+        assert labels(app) == [
+            "✓ everything",
+            "  ✓ ~ cached",
+            "  ✓ $ cached",
+            "  ▸ outer",
+            "    ▸ inner",
+            "      ✓ ~ cached",
+            "  ✗ fails",
+        ]
+        await until(pilot, lambda: "Details of everything" in shown(app, "#panel"))
+        assert "x: 1" in shown(app, "#panel")
+        await pilot.press("end")
+        await until(pilot, lambda: "Details of fails" in shown(app, "#panel"))
+        assert "ValueError: 1 is too small [not markup]" in shown(app, "#panel")
+        assert "in fails" in shown(app, "#panel")
+        await pilot.press("l")
+        await until(pilot, lambda: "It has not written anything." in shown(app, "#panel"))
+        await pilot.press("d")
+        await until(pilot, lambda: "Details of fails" in shown(app, "#panel"))
+        await pilot.press("escape")
+        assert app.screen.query(DataTable)
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_a_run_is_shown_while_it_goes_on(store, capsys):
+    """Its phase and what it prints appear without a key, and nowhere else; q leaves it alone."""
+    gate.clear()
+    runs: list[LocalRun] = []
+
+    def begin() -> LocalSource:
+        runs.append(LOOP.run(start_local_run(held, (1,), {}, store=store, echo=False, wait=False)))
+        return LocalSource(store, runs[0].name)
+
+    app = RunsApp(None, begin)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: labels(app) == ["● held"])
+        await pilot.press("l")
+        await until(pilot, lambda: "I wait" in shown(app, "#panel"))
+        assert "I go on" not in shown(app, "#panel")
+        gate.set()
+        await until(pilot, lambda: labels(app) == ["✓ held"])
+        await until(pilot, lambda: "I go on" in shown(app, "#panel"))
+        assert "succeeded" in shown(app, "#title")
+        await pilot.press("q")
+    assert await runs[0].result.aio() == 1
+    assert "I wait" not in capsys.readouterr().out
+
+
+async def test_an_empty_store_says_what_to_do(store):
+    """How to record runs."""
+    app = RunsApp(LocalSource(store))
+    async with app.run_test() as pilot:
+        await until(
+            pilot, lambda: app.screen.query("#empty") and "--local-persistence" in shown(app, "#empty")
+        )
+
+
+async def test_what_cannot_be_read_ends_it_with_the_error(store):
+    """A store that is broken meanwhile."""
+    await start_local_run(fails, (2,), {}, store=store)
+    app = RunsApp(LocalSource(store))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.screen.query(DataTable) and app.screen.query_one(DataTable).row_count)
+        store.path.write_bytes(b"no database" * 1000)
+        await until(pilot, lambda: app.failure is not None)
+    assert "cannot be used" in str(app.failure)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    """What to install."""
+    monkeypatch.setitem(sys.modules, "textual", None)
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match=r"hangar-sdk\[tui\]"):
+        show()
