@@ -152,6 +152,20 @@ def test_following(backend, workspace):
     assert follower.returncode == 0
 
 
+def test_following_shows_what_children_write(backend, workspace):
+    """`flyte run --follow` prints the lines of every action, those of children with their names in front."""
+    workspace.share_notes()
+    workspace.write("talk.py", SCRIPT)
+    followed = workspace.flyte("run", "--follow", "talk.py", "chorus")
+    children = {
+        child.id.name: backend.api.log_lines(followed.lines[0], child.id.name)
+        for child in backend.api.children(followed.lines[0])
+    }
+    expected = {f"[speaks {name}] {line}" for name, lines in children.items() for line in lines}
+    assert len(expected) == 9
+    assert expected <= set(followed.lines)
+
+
 def test_times_of_lines(backend, workspace):
     """JSON has the time of each line."""
     workspace.share_notes()

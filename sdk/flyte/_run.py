@@ -38,6 +38,7 @@ class RunContext:
     domain: str | None = None
     version: str | None = None
     copy_style: CopyStyle = "loaded_modules"
+    raw_data_path: str | None = None
     env_vars: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     overwrite_cache: bool = False
@@ -75,10 +76,12 @@ class RunContext:
                 overwrite_cache=self.overwrite_cache,
                 disable_cache=self.disable_run_cache,
                 labels=self.labels,
+                raw_data_path=self.raw_data_path,
                 store=configured_store(),
             )
         from flyte._client._submit import submit
 
+        refuse(raw_data_path=(self.raw_data_path, "the backend's own storage is used; leave it out"))
         return await submit(self, task, args, kwargs)
 
 
@@ -128,8 +131,9 @@ def with_runcontext(
         dry_run: Refused, unless False.
         copy_bundle_to: Refused.
         interactive_mode: Refused, unless False.
-        raw_data_path: Refused: the backend's storage is used.
-        run_base_dir: Refused, as `raw_data_path`.
+        raw_data_path: In local mode the directory that tasks may write bulk data to. Refused on a backend, which has
+            storage of its own.
+        run_base_dir: Refused: the backend's storage is used.
         overwrite_cache: Compute every cached result anew and replace those that are kept.
         annotations: Refused: use `labels`.
         interruptible: Refused.
@@ -155,7 +159,6 @@ def with_runcontext(
         dry_run=(dry_run or None, 'use mode="local" to try the code'),
         copy_bundle_to=(copy_bundle_to, "the bundle is uploaded; leave it out"),
         interactive_mode=(interactive_mode or None, "put the task into a file that workers can import"),
-        raw_data_path=(raw_data_path, "the backend's own storage is used; leave it out"),
         run_base_dir=(run_base_dir, "the backend's own storage is used; leave it out"),
         annotations=(annotations, "use labels="),
         interruptible=(interruptible, "every worker runs on regular capacity; leave it out"),
@@ -184,6 +187,7 @@ def with_runcontext(
         project=project,
         domain=domain,
         version=version,
+        raw_data_path=raw_data_path,
         copy_style=checked_copy_style(copy_style, version),
         env_vars=_texts("env_vars", env_vars),
         labels=_texts("labels", labels),

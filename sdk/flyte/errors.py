@@ -310,7 +310,8 @@ def from_failure(
         message: The failure's message.
         phase: Phase that the action ended in, in any spelling: "failed", "ABORTED", "PHASE_TIMED_OUT".
         worker: Worker that the failure happened in.
-        user_traceback: Traceback of the user's code as text.
+        user_traceback: Traceback of the user's code as text. It becomes the error's own: who raises it sees the
+            frames of the task below the own ones, and what caused it.
 
     Returns:
         An error of the class that fits. A code that names a class of this module gives that class, so that an
@@ -332,6 +333,10 @@ def from_failure(
     error.code = code or error_class.__name__
     error.worker = worker or None
     error.user_traceback = user_traceback
+    if user_traceback:
+        from flyte._tracebacks import attach
+
+        attach(error, user_traceback)
     return error
 
 

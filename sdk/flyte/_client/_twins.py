@@ -20,6 +20,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from flyte._client._loop import LOOP
+from flyte._tracebacks import pruned
+from flyte.errors import RuntimeUserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,11 +37,19 @@ class Twin(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Blocks until the result is there."""
-        return LOOP.run(self._function(*args, **kwargs))
+        __tracebackhide__ = True
+        try:
+            return LOOP.run(self._function(*args, **kwargs))
+        except RuntimeUserError as error:
+            raise error.with_traceback(pruned(error.__traceback__))  # noqa: B904 - it is the same one
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same, without blocking the caller's event loop."""
-        return await LOOP.bridge(self._function(*args, **kwargs))
+        __tracebackhide__ = True
+        try:
+            return await LOOP.bridge(self._function(*args, **kwargs))
+        except RuntimeUserError as error:
+            raise error.with_traceback(pruned(error.__traceback__))  # noqa: B904 - it is the same one
 
 
 class ImmediateTwin(Twin[P, R]):

@@ -15,6 +15,7 @@ from flyte._local._logs import print_lines, stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
+from flyte._tracebacks import pruned
 from flyte._types._moves import off_loop
 from flyte.models import ActionPhase, Progress
 
@@ -99,8 +100,7 @@ class LocalAction:
         created_at: When it was called.
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
-        error: What failed, None unless it ended without success.
-        failure: The same as on the wire.
+        failure: What failed as on the wire, None unless it ended without success.
         cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
 
     Example:
@@ -122,10 +122,10 @@ class LocalAction:
     start_time: datetime | None = None
     end_time: datetime | None = None
     outputs_document: bytes | None = None
-    error: errors.BaseRuntimeError | None = None
     failure: failures.Failure | None = None
     cache_status: str = "disabled"
     children: dict[str, list[LocalAction]] = field(default_factory=dict)
+    _cause: BaseException | None = None
 
     @property
     def task_name(self) -> str:
@@ -146,6 +146,11 @@ class LocalAction:
     def parent(self) -> str | None:
         """Name of the action that called it, None for the root."""
         return self.parent_action.name if self.parent_action else None
+
+    @property
+    def error(self) -> errors.BaseRuntimeError | None:
+        """What failed, None unless it ended without success."""
+        return self.raised() if self.failure is not None else None
 
     @property
     def attempts(self) -> int:
@@ -300,9 +305,8 @@ class LocalAction:
         """It was stopped on request."""
         reason = self.state.abort_reason or "nobody waits for it any more"
         self.failure = _failure("USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}")
-        self.error = error_from(self.failure, ActionPhase.ABORTED)
         self._end(ActionPhase.ABORTED)
-        return self.error
+        return self.raised()
 
     def refuse(self, cause: BaseException) -> None:
         """It cannot be run at all."""
@@ -329,7 +333,7 @@ class LocalAction:
         if isinstance(cause, TimedOut):
             limit = self.task.timeout.runtime_seconds
             message = f"{self.task_name} ran longer than its time limit of {limit:g} s"
-            failure = _failure("TIMEOUT", "TaskTimeoutError", message)
+            failure = _failure("TIMEOUT", "TaskTimeout", message)
         else:
             failure = failures.from_exception(cause)
         phase = ActionPhase.TIMED_OUT if failure["kind"] == "TIMEOUT" else ActionPhase.FAILED
@@ -338,10 +342,20 @@ class LocalAction:
         if retried and self.attempts <= self.task.retries.count:
             self._move(ActionPhase.QUEUED)
             return False
-        error = self._fail(failure, phase)
-        if not isinstance(cause, TimedOut):
-            error.__cause__ = cause.with_traceback(failures.trimmed(cause.__traceback__))
+        self._cause = None if isinstance(cause, TimedOut) else cause
+        self._fail(failure, phase)
         return True
+
+    def raised(self) -> errors.BaseRuntimeError:
+        """The error for those who wait, new each time: with the frames and causes of what user code raised."""
+        if self.failure is None:
+            raise AssertionError(f"{self.name} has not failed")
+        error = error_from(self.failure, self.phase)
+        if self._cause is not None:
+            error.__traceback__ = pruned(self._cause.__traceback__)
+            error.__cause__, error.__context__ = self._cause.__cause__, self._cause.__context__
+            error.__suppress_context__ = self._cause.__suppress_context__
+        return error
 
     def end_anyhow(self) -> None:
         """Its run is over. It has ended by now, unless local mode itself is broken."""
@@ -368,8 +382,8 @@ class LocalAction:
         }
 
     def _document(self) -> bytes:
-        if self.error is not None:
-            raise self.error
+        if self.failure is not None:
+            raise self.raised()
         if self.outputs_document is None:
             raise errors.RuntimeUserError(
                 "NotEndedError", f"action {self.name} has not ended: it is {self.phase.value}"
@@ -386,9 +400,9 @@ class LocalAction:
         return stored_lines(directory / self.name, attempt, max_lines)
 
     def _fail(self, failure: failures.Failure, phase: ActionPhase) -> errors.BaseRuntimeError:
-        self.failure, self.error = failure, error_from(failure, phase)
+        self.failure = failure
         self._end(phase)
-        return self.error
+        return self.raised()
 
     def _move(self, phase: ActionPhase) -> None:
         self.phase = phase
@@ -396,7 +410,7 @@ class LocalAction:
 
     def _end(self, phase: ActionPhase) -> None:
         if self.attempt_list:
-            self.attempt_list[-1].end(phase, self.failure)
+            self.attempt_list[-1].end(phase, None if phase is ActionPhase.ABORTED else self.failure)
         self.end_time = datetime.now(timezone.utc)
         self._move(phase)
 

@@ -160,7 +160,7 @@ def _turn(action: LocalAction) -> Turn | None:
         return turn_of(action)
     except Exception as error:
         action.refuse(error)
-        raise action.error or error from error
+        raise action.raised() from error
 
 
 def _attempts_sync(action: LocalAction) -> bytes:
@@ -169,11 +169,12 @@ def _attempts_sync(action: LocalAction) -> bytes:
         try:
             document = _sync_attempt(action)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
-            if action.fail_attempt(error) and action.error is not None:
-                raise action.error from action.error.__cause__
-            continue
-        action.succeed(document)
-        return document
+            is_last = action.fail_attempt(error)
+        else:
+            action.succeed(document)
+            return document
+        if is_last:
+            raise action.raised()
 
 
 async def run_async(action: LocalAction) -> bytes:
@@ -214,11 +215,12 @@ async def _attempts_async(action: LocalAction) -> bytes:
             action.abort()
             raise asyncio.CancelledError(*error.args) from None
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is its result
-            if action.fail_attempt(error) and action.error is not None:
-                raise action.error from action.error.__cause__
-            continue
-        action.succeed(document)
-        return document
+            is_last = action.fail_attempt(error)
+        else:
+            action.succeed(document)
+            return document
+        if is_last:
+            raise action.raised()
 
 
 class _OuterCancel(Exception):

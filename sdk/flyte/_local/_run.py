@@ -396,6 +396,7 @@ async def start_local_run(
     overwrite_cache: bool = False,
     disable_cache: bool = False,
     labels: Mapping[str, str] | None = None,
+    raw_data_path: str | None = None,
     store: LocalStore | None = None,
     echo: bool = True,
     wait: bool = True,
@@ -411,6 +412,7 @@ async def start_local_run(
         overwrite_cache: Compute every cached result anew and replace what is kept.
         disable_cache: Neither use nor keep results.
         labels: Labels of the run.
+        raw_data_path: Directory that tasks may write bulk data to, instead of one below the system's temporary one.
         store: Where it is recorded, None for nowhere.
         echo: What tasks of a recorded run print goes to the usual output, too.
         wait: Return when the run has ended, so that no script ends before it. False: at once.
@@ -419,7 +421,8 @@ async def start_local_run(
         TypeError: An input is missing or unknown.
         RuntimeDataValidationError: An input has the wrong type.
         InlineIOMaxBytesBreached: The inputs are too large.
-        ValueError: The name cannot be a directory's, or two environments have the same name.
+        ValueError: The name cannot be a directory's, two environments have the same name, or `raw_data_path` is no
+            directory of this machine.
         RuntimeUserError: The store has a run of that name (code "RunAlreadyExistsError").
         RuntimeSystemError: The store cannot be used (code "LocalStoreError").
     """
@@ -432,7 +435,7 @@ async def start_local_run(
     with at_home(LocalPlace()):
         document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
     check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
-    state = RunState.create(_run_name(name), env_vars or {})
+    state = RunState.create(_run_name(name), env_vars or {}, raw_data_path)
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
     state.labels, state.echo = dict(labels or {}), echo
     root = LocalAction(state, ROOT, task, document)

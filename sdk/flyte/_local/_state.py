@@ -50,15 +50,20 @@ class RunState:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def create(cls, name: str, env_vars: Mapping[str, str]) -> RunState:
-        """Make the run's directories below the system's temporary directory."""
+    def create(cls, name: str, env_vars: Mapping[str, str], raw_data_path: str | None = None) -> RunState:
+        """Make the run's directories below the system's temporary directory.
+
+        Raises:
+            ValueError: `raw_data_path` is no directory of this machine, or cannot be made.
+        """
+        given = _raw_data_directory(raw_data_path, name) if raw_data_path is not None else None
         base = Path(tempfile.gettempdir()) / "flyte"
         try:
             base.mkdir(exist_ok=True)
             metadata, raw_data = _directories(base, name)
         except OSError:  # the directory belongs to somebody else
             metadata, raw_data = _directories(Path(tempfile.mkdtemp(prefix="flyte-")), name)
-        return cls(name, dict(env_vars), metadata, raw_data)
+        return cls(name, dict(env_vars), metadata, given or raw_data)
 
     def add(self, action: LocalAction) -> LocalAction:
         """Take note of a new action."""
@@ -95,6 +100,18 @@ class RunState:
             threads = list(self.threads)
         for thread in threads:
             thread.stop()
+
+
+def _raw_data_directory(path: str, name: str) -> Path:
+    local = path.removeprefix("file://")
+    if "://" in local:
+        raise ValueError(f"raw_data_path={path!r} must be a directory of this machine in local mode")
+    directory = Path(local).expanduser().absolute() / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"raw_data_path={path!r} cannot be used: {error.strerror}") from None
+    return directory
 
 
 def _directories(base: Path, name: str) -> tuple[Path, Path]:

@@ -51,7 +51,6 @@ class StoredAction:
         created_at: When it was called.
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
-        error: The exception that stands for its failure or abort, None without one.
         wait_reason: Empty: nothing waits for a host.
         project: Empty: local runs belong to no project.
         domain: Empty, as the project.
@@ -78,7 +77,7 @@ class StoredAction:
         lost = not alive and not phase.is_terminal
         self.known_phase = ActionPhase.FAILED if lost else phase
         failure = _GONE if lost else failure
-        self.error = error_from(failure, self.known_phase) if failure else None
+        self._failure = failure
         self._attempts: list[dict[str, Any]] = json.loads(row["attempts"])
         self.attempts = len(self._attempts)
         progress = self._attempts[-1].get("progress") if self._attempts else None
@@ -88,6 +87,11 @@ class StoredAction:
     def phase(self) -> ActionPhase:
         """Where it stood."""
         return self.known_phase
+
+    @property
+    def error(self) -> errors.BaseRuntimeError | None:
+        """The exception that stands for its failure or abort, None without one."""
+        return error_from(self._failure, self.known_phase) if self._failure else None
 
     @property
     def duration(self) -> timedelta | None:
@@ -182,8 +186,9 @@ class StoredAction:
         """
         from flyte._types import loads
 
-        if self.error is not None:
-            raise self.error
+        error = self.error
+        if error is not None:
+            raise error
         if self._outputs is None:
             raise errors.RuntimeUserError(
                 "NotEndedError", f"action {self.name} has not ended: it is {self.known_phase.value}"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from flyte import errors
+from flyte._tracebacks import user_text
 
 Failure = dict[str, Any]
 
-# Frames name files as they were found: perhaps through a symbolic link.
-_SDK = tuple({f"{path.parents[1]}/" for path in (Path(__file__), Path(__file__).resolve())})
 _GPU_MEMORY_ERRORS = frozenset({"OutOfMemoryError", "CudaOutOfMemoryError"})
 _MAX_TEXT = 64 * 1024
 
@@ -23,7 +19,7 @@ def from_exception(error: BaseException) -> Failure:
         "kind": _kind(error),
         "code": _code(error),
         "message": _shortened(_message(error)),
-        "traceback": _shortened(user_traceback(error)),
+        "traceback": _shortened(user_text(error)),
         "non_recoverable": isinstance(error, errors.NonRecoverableError),
     }
 
@@ -31,44 +27,6 @@ def from_exception(error: BaseException) -> Failure:
 def platform_failure(code: str, message: str) -> Failure:
     """A failure that the platform is to blame for."""
     return {"kind": "SYSTEM", "code": code, "message": message, "traceback": "", "non_recoverable": False}
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames of the SDK. Empty when no user code took part."""
-    report = traceback.TracebackException.from_exception(error)
-    _strip(report, set())
-    others = (report.__cause__, report.__context__, getattr(report, "exceptions", None))
-    return "".join(report.format()) if report.stack or any(others) else ""
-
-
-def trimmed(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without the SDK's frames at its start: what local mode shows its callers."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_SDK):
-        trace = trace.tb_next
-    return trace
-
-
-def _strip(report: traceback.TracebackException, seen: set[int]) -> None:
-    if id(report) in seen:
-        return
-    seen.add(id(report))
-    report.stack = traceback.StackSummary.from_list(
-        [frame for frame in report.stack if not _is_ours(frame.filename)]
-    )
-    for other in getattr(report, "exceptions", None) or []:
-        _strip(other, seen)
-    for link in ("__cause__", "__context__"):
-        other = getattr(report, link)
-        if other is None:
-            continue
-        was_raised = bool(other.stack)
-        _strip(other, seen)
-        if was_raised and not other.stack:  # all of it happened in our code: our error says what was wrong
-            setattr(report, link, None)
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith((*_SDK, "<frozen importlib", "<string>")) or "/cloudpickle/" in filename
 
 
 def _kind(error: BaseException) -> str:

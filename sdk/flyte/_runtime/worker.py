@@ -7,6 +7,7 @@ import atexit
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from pathlib import Path
@@ -425,6 +426,6 @@ def run_worker(order: WorkerOrder) -> NoReturn:
             stream.flush()
     except BaseException as error:  # noqa: BLE001 - the end of the process
         code = 70
-        sys.__stderr__.write(failures.user_traceback(error)) if sys.__stderr__ else None
+        sys.__stderr__.write("".join(traceback.format_exception(error))) if sys.__stderr__ else None
     finally:
         os._exit(code)

@@ -46,7 +46,7 @@ def parse_argument(text: str, annotation: Any) -> Any:
     """The value that a command-line argument stands for.
 
     Scalars are read as people write them: ``yes``, ``now``, ``1h30m``, an enum's name, seconds.
-    What has parts is JSON, or ``@file`` with JSON or YAML in it, or ``@-`` for standard input.
+    What has parts is JSON, a path of a JSON or YAML file, ``@file``, or ``-`` or ``@-`` for standard input.
     ``null`` is ``None`` where the type allows it.
 
     Args:
@@ -177,6 +177,7 @@ def _of_literal(text: str, codec: LiteralCodec) -> Any:
 
 
 def _of_anything(text: str, codec: Codec) -> Any:
+    text = "@-" if text == "-" else text
     if text.startswith("@"):
         return codec.decode(_document(text))
     try:
@@ -224,6 +225,7 @@ def _typing_order(member: Codec) -> int:
 
 
 def _of_document(text: str, codec: Codec) -> Any:
+    text = "@-" if text == "-" else text
     if text.startswith("@"):
         return codec.decode(_document(text))
     if text.lower().endswith(_DOCUMENT_SUFFIXES) and Path(text).is_file():
@@ -242,9 +244,9 @@ class _FileError(ValueError):
 
 
 def _bytes_of(text: str) -> bytes:
-    if not text.startswith("@"):
+    if not text.startswith("@") and text != "-":
         return text.encode()
-    if text == "@-":
+    if text in ("@-", "-"):
         return sys.stdin.buffer.read()
     try:
         return Path(text[1:]).expanduser().read_bytes()

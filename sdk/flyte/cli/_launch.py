@@ -41,6 +41,7 @@ def launch(
 
     session = settings.open_session(options.project, options.domain, starts_backend=True)
     session.root_dir = file.root
+    session.sync_local_sys_paths = options.sync_local_sys_paths
     session.own_images = options.images
     if not options.detach:
         from flyte._environment import walk
@@ -62,6 +63,9 @@ def launch(
         copy_style=options.copy_style,  # type: ignore[arg-type]  # checked by the function
         env_vars=options.env,
         labels=options.labels,
+        raw_data_path=options.raw_data_path,
+        service_account=options.service_account,
+        debug=options.debug,
     )
     try:
         run: Run = context.run(task, **inputs)  # type: ignore[assignment]  # it is not local
@@ -133,7 +137,11 @@ def _explain(run: Run, error: errors.BaseRuntimeError) -> None:
     """The user's traceback, and where to look."""
     if error.user_traceback.strip():
         click.echo(error.user_traceback.rstrip(), err=True)
-    click.echo(f"See: flyte get logs {run.name}", err=True)
+    click.echo(
+        f"  its log:          flyte get logs {run.name}\n"
+        f"  what else failed: flyte get action {run.name} --in-phase failed",
+        err=True,
+    )
 
 
 def _plain_outputs(run: Run) -> dict[str, Any]:

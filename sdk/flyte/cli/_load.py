@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flyte.cli._exit import user_frames
+from flyte._tracebacks import user_text
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -121,4 +121,4 @@ def _why_not_loaded(name: str, error: BaseException) -> str:
             f"\n{error.name} is needed to read the file: install it in this environment too, or import it "
             "inside the task."
         )
-    return f"{name} cannot be imported.\n{user_frames(error)}{hint}"
+    return f"{name} cannot be imported.\n{user_text(error).rstrip()}{hint}"

@@ -28,6 +28,16 @@ def launch_locally(
     """
     from flyte._local._persistence import configured_store
 
+    refused = {
+        "--service-account": (options.service_account, "tasks run as you"),
+        "--debug": (
+            options.debug,
+            "run the file in your debugger: flyte.with_runcontext(mode='local').run(…)",
+        ),
+    }
+    for name, (value, why) in refused.items():
+        if value:
+            raise click.UsageError(f"{name} is not available for local runs: {why}.")
     store = configured_store(settings.config)
     started: list[LocalRun] = []
     try:
@@ -63,6 +73,7 @@ def _start(
             name=options.name,
             env_vars=options.env,
             labels=options.labels,
+            raw_data_path=options.raw_data_path,
             store=store,
             echo=echo,
             wait=False,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from flyte.cli._follow import LogFollower
+
 if TYPE_CHECKING:
     from flyte.cli._settings import Settings
     from flyte.remote import Action, Run
-
-_LOG_END_SECONDS = 10.0
 
 
 def show_progress(run: Run, settings: Settings, *, follow: bool) -> None:
@@ -23,17 +22,22 @@ def show_progress(run: Run, settings: Settings, *, follow: bool) -> None:
     Args:
         run: The run.
         settings: Options of the command line.
-        follow: True to print what the root action writes, too.
+        follow: True to print what its actions write, too.
     """
     live = sys.stdout.isatty() and sys.stderr.isatty() and not settings.as_json
     shown = _live_tree(run) if live else _lines(settings.verbosity > 0)
-    with shown as (say, see), _followed(run, say if follow else None):
+    with shown as (say, see):
+        follower = LogFollower(say) if follow else None
 
         def lost() -> None:
             say("No connection to the backend: trying again, nothing is lost. (flyte status)", True)
 
         for update in run.updates(on_reconnect=lost):
             see(update.actions)
+            if follower is not None:
+                follower.see(update.actions)
+        if follower is not None:
+            follower.finish()
 
 
 Say = Callable[[str, bool], None]
@@ -77,26 +81,3 @@ def _live_tree(run: Run) -> Iterator[tuple[Say, See]]:
             live.console.print(text, markup=False, soft_wrap=True)
 
         yield say, see
-
-
-@contextlib.contextmanager
-def _followed(run: Run, say: Say | None) -> Iterator[None]:
-    """Prints what the root action writes, on a thread; waits at the end until all of it is printed."""
-    if say is None:
-        yield
-        return
-    failures: list[Exception] = []
-
-    def follow() -> None:
-        try:
-            for line in run.get_logs(follow=True):
-                say(line.text, False)
-        except Exception as error:  # noqa: BLE001 - reported below, on the thread that can
-            failures.append(error)
-
-    thread = threading.Thread(target=follow, name="flyte-follow", daemon=True)
-    thread.start()
-    yield
-    thread.join(_LOG_END_SECONDS)
-    if failures:
-        say(f"The log could not be followed: {failures[0]}", True)

@@ -21,7 +21,7 @@ flyte run hello.py                             list the tasks of hello.py
 flyte run hello.py greet --help                list the inputs of greet
 flyte run hello.py greet --name World          run it and wait for it
 flyte run --detach hello.py greet --name World run it and return at once
-flyte run --follow hello.py greet --name World print what it writes, too
+flyte run --follow hello.py greet --name World print what its tasks write, too
 flyte run --local hello.py greet --name World  run it in this process
 flyte run hello.py sum --values '[1, 2, 3]'    lists and structures are JSON, or @FILE
 """
@@ -44,6 +44,12 @@ class RunOptions:
     images: dict[str, str]
     env: dict[str, str]
     labels: dict[str, str]
+    sync_local_sys_paths: bool = True
+    raw_data_path: str | None = None
+    service_account: str | None = None
+    debug: bool = False
+    run_project: str | None = None
+    run_domain: str | None = None
 
 
 class FileGroup(click.Group):
@@ -120,6 +126,11 @@ def task_command(file: LoadedFile, task: TaskTemplate[..., Any]) -> click.Comman
         options = ctx.find_object(RunOptions)
         assert options is not None  # `run` set it
         settings = _settings_above(ctx)
+        for name, value in (("--run-project", options.run_project), ("--run-domain", options.run_domain)):
+            if value is not None:
+                raise click.UsageError(
+                    f"{name} is for deployed tasks: use {name.replace('run-', '')} for a file."
+                )
         return launch(file, task, values_of(task, given, ctx), options, settings)
 
     return Command(
@@ -174,7 +185,7 @@ def _check_tui(detach: bool, follow: bool, as_json: bool) -> None:
 )
 @click.option("--local", is_flag=True, help="Run in this process, without a backend.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is created.")
-@click.option("-f", "--follow", is_flag=True, help="Print what the task writes, too.")
+@click.option("-f", "--follow", is_flag=True, help="Print what all its tasks write, too.")
 @click.option(
     "--tui", is_flag=True, help="Show it on the whole terminal, with logs and details of every action."
 )
@@ -198,6 +209,21 @@ def _check_tui(detach: bool, follow: bool, as_json: bool) -> None:
 @click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="Environment variable of all actions.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Label of the run.")
+@click.option(
+    "--raw-data-path", metavar="PATH", help="Where tasks write bulk data.  [default: the backend's]"
+)
+@click.option(
+    "--no-sync-local-sys-paths",
+    "sync_local_sys_paths",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not give workers the entries of sys.path that are below the root.",
+)
+@click.option("--run-project", help="Project of the run, for deployed-task only.  [default: the task's]")
+@click.option("--run-domain", help="Domain of the run, for deployed-task only.  [default: the task's]")
+@click.option("--service-account", help="Identity of the run's tasks.")
+@click.option("--debug", is_flag=True, help="Run below a debugger.")
 @click.option("-v", "--verbose", count=True, help="Say when actions change their phase.")
 @format_option
 @click.pass_context
@@ -216,6 +242,12 @@ def run(
     root_dir: str | None,
     env: tuple[str, ...],
     label: tuple[str, ...],
+    raw_data_path: str | None,
+    sync_local_sys_paths: bool,
+    run_project: str | None,
+    run_domain: str | None,
+    service_account: str | None,
+    debug: bool,
     verbose: int,
 ) -> None:
     """Run a task of a Python file.
@@ -249,4 +281,10 @@ def run(
         images=checked_images(images),
         env=key_values("--env", env),
         labels=key_values("--label", label),
+        sync_local_sys_paths=sync_local_sys_paths,
+        raw_data_path=raw_data_path,
+        service_account=service_account,
+        debug=debug,
+        run_project=run_project,
+        run_domain=run_domain,
     )

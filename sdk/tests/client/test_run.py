@@ -333,9 +333,7 @@ def test_only_tasks_are_run(admin, tasks):
         flyte.run(len, "x")
 
 
-@pytest.mark.parametrize(
-    "refused", ["queue", "raw_data_path", "annotations", "custom_context", "debug", "dry_run"]
-)
+@pytest.mark.parametrize("refused", ["queue", "annotations", "custom_context", "debug", "dry_run"])
 def test_what_is_not_built_is_refused_by_name(refused):
     """A documented parameter without its feature is refused by name."""
     with pytest.raises(flyte.errors.FeatureNotAvailableError, match=f"{refused}="):
