@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -121,4 +122,5 @@ def _why_not_loaded(name: str, error: BaseException) -> str:
             f"\n{error.name} is needed to read the file: install it in this environment too, or import it "
             "inside the task."
         )
-    return f"{name} cannot be imported.\n{user_text(error).rstrip()}{hint}"
+    shown = user_text(error) or "".join(traceback.format_exception_only(error))
+    return f"{name} cannot be imported.\n{shown.rstrip()}{hint}"
