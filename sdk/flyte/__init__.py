@@ -22,10 +22,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flyte import errors, io, models, remote, report, storage, types
+    from flyte import durable, errors, io, models, remote, report, storage, types
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
     from flyte._build import build, build_images
     from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
+    from flyte._condition import condition
     from flyte._context import TaskContext, ctx, group
     from flyte._current import current_domain, current_project
     from flyte._docs import Documentation
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from flyte._run import run, with_runcontext
     from flyte._task import TaskTemplate
     from flyte._timeout import Timeout
+    from flyte._trace import trace
     from flyte._version import __version__
     from flyte.io import Dir as Directory
     from flyte.io import File
@@ -71,9 +73,11 @@ __all__ = [
     "__version__",
     "build",
     "build_images",
+    "condition",
     "ctx",
     "current_domain",
     "current_project",
+    "durable",
     "errors",
     "extras",
     "group",
@@ -89,6 +93,7 @@ __all__ = [
     "report",
     "run",
     "storage",
+    "trace",
     "types",
     "with_runcontext",
 ]
@@ -120,6 +125,7 @@ _OWNERS: dict[str, str] = {
     "__version__": "_version",
     "build": "_build",
     "build_images": "_build",
+    "condition": "_condition",
     "ctx": "_context",
     "current_domain": "_current",
     "current_project": "_current",
@@ -131,10 +137,11 @@ _OWNERS: dict[str, str] = {
     "map": "_map",
     "progress": "_progress",
     "run": "_run",
+    "trace": "_trace",
     "with_runcontext": "_run",
 }
 _ALIASES = {"Directory": "Dir"}
-_MODULES = ("errors", "extras", "io", "models", "remote", "report", "storage", "types")
+_MODULES = ("durable", "errors", "extras", "io", "models", "remote", "report", "storage", "types")
 
 
 def __getattr__(name: str) -> Any:

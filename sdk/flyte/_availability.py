@@ -30,13 +30,11 @@ NAMES: dict[str, str] = {
     "app": "apps are not built yet; run the server outside of the platform",
     "custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
-    "durable": "call asyncio.sleep or datetime.now in a child task, whose result is kept",
     "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
     "run_python_script": "put the script's code into a function and decorate it with @env.task",
     "serve": "apps are not built yet; run the server outside of the platform",
-    "trace": "make the step a task with @env.task, or leave it a plain function",
 }
 
 

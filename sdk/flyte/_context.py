@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from flyte.errors import FeatureNotAvailableError
 
 if TYPE_CHECKING:
+    from flyte._step import Step, TracedCall
     from flyte._task import TaskTemplate
     from flyte.models import Progress
     from flyte.report import Report
@@ -37,6 +38,21 @@ class Controller(Protocol):
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Start a child and block the calling thread until its result is there."""
+
+    def trace(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TracedCall:
+        """Begin to record a traced call."""
+
+    async def pause(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """Wait for a condition or a sleep, and give its outputs document.
+
+        Args:
+            step: The condition or the sleep.
+            inputs: Its inputs by name.
+            seconds: How long the sleep lasts, or the condition waits at most; None for as long as it takes.
+        """
+
+    def pause_sync(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """The same, blocking the calling thread."""
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine for sync code on a thread whose event loop runs, and block until it ends."""

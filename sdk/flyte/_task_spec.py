@@ -11,7 +11,7 @@ from flyte._cache import cache_spec
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
-    from flyte._types import Variable
+    from flyte._types import Interface, Variable
 
 
 def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
         "name": task.name,
         "short_name": task.short_name,
         "environment": task.environment.name,
-        "interface": _interface(task),
+        "interface": interface_spec(task.interface),
         "resources": task.resources.to_spec(),
         "image": _image(task, identity),
         "code": {
@@ -75,7 +75,7 @@ def cacheable_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
     identity = _code.current()
     return {
         "name": task.name,
-        "interface": _interface(task),
+        "interface": interface_spec(task.interface),
         "cache": cache_spec(task, identity.bundle_digest),
     }
 
@@ -124,8 +124,8 @@ def _main_module() -> str | None:
     return stem if stem.isidentifier() else None
 
 
-def _interface(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
-    interface = task.interface
+def interface_spec(interface: Interface) -> dict[str, Any]:
+    """The `hangar.core.v1.Interface` of inputs and outputs as proto-JSON."""
     return {
         "inputs": [_variable(variable) for variable in interface.inputs],
         "outputs": [_variable(variable) for variable in interface.outputs],

@@ -14,6 +14,7 @@ from services.executor.launches import Launches
 from services.executor.leases import Lease, LeaseState
 from services.executor.outbox import LeaseRow, Restored
 from services.executor.results import Results
+from services.executor.traces import Traces
 from services.executor.worker_server import WorkerServer
 from services.executor.workers import Worker, WorkerState
 
@@ -29,6 +30,7 @@ class Adoption:
     Args:
         holdings: Filled here.
         results: Goes on with leases that had ended.
+        traces: Takes over traced calls that the scheduler may not have.
         launches: Starts workers that were not started.
         server: Listens for those that were.
         new_worker: Makes the worker of a lease or of a pool.
@@ -38,12 +40,14 @@ class Adoption:
         self,
         holdings: Holdings,
         results: Results,
+        traces: Traces,
         launches: Launches,
         server: WorkerServer,
         new_worker: Callable[[Lease | WorkerStart], Worker],
     ) -> None:
         self._holdings = holdings
         self._results = results
+        self._traces = traces
         self._launches = launches
         self._server = server
         self._new_worker = new_worker
@@ -69,6 +73,8 @@ class Adoption:
             self._new_worker(WorkerStart.FromString(start))
         for row in restored.leases:
             self._restore(row)
+        for trace in restored.traces:
+            self._traces.restore(trace)
         strangers = [worker_id for worker_id in adopted if worker_id not in holdings.workers]
         for worker in list(holdings.workers.values()):
             found = adopted.get(worker.worker_id)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from google.protobuf import json_format
 
+from hangar.core.v1.action_kind_pb2 import ActionKind
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.task_spec_pb2 import TaskSpec
@@ -22,6 +23,7 @@ from services.executor.logs import LogShipper
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
 from services.executor.reaches import Reaches
+from services.executor.traces import Traces
 from services.executor.worker_server import WorkerConnection
 from services.executor.workers import Worker
 
@@ -29,6 +31,12 @@ log = structlog.get_logger(__name__)
 
 FRAME_BYTES = 8 * 1024 * 1024
 """About the size of the longest frame of several outcomes."""
+KINDS = {
+    "trace": ActionKind.ACTION_KIND_TRACE,
+    "condition": ActionKind.ACTION_KIND_CONDITION,
+    "sleep": ActionKind.ACTION_KIND_SLEEP,
+}
+"""What children are in frames of workers; those that do not say it are tasks."""
 PHASE_NAMES = {number: name.removeprefix("PHASE_").lower() for name, number in Phase.items()}
 
 
@@ -41,6 +49,7 @@ class Children:
         payloads: Stores and fetches documents.
         logs: Ships what a lease printed before it parks.
         reaches: What leases may hand on; learns what outcomes refer to.
+        traces: Takes traced calls that go ahead.
     """
 
     def __init__(
@@ -50,12 +59,14 @@ class Children:
         payloads: Payloads,
         logs: LogShipper,
         reaches: Reaches,
+        traces: Traces,
     ) -> None:
         self._holdings = holdings
         self._outgoing = outgoing
         self._payloads = payloads
         self._logs = logs
         self._reaches = reaches
+        self._traces = traces
         self._moving: set[asyncio.Task[None]] = set()
 
     # -- from workers
@@ -93,6 +104,13 @@ class Children:
                 sources=[InputSource(input=name, key=key) for name, key in child.get("sources") or ()],
             )
             request.inputs.digest = child["digest"]
+            kind = child.get("kind")
+            if kind:
+                request.kind = KINDS[str(kind)]
+                request.wait.FromMicroseconds(int(child.get("wait") or 0))
+                if child.get("began"):
+                    self._traces.began(lease, request, document)
+                    continue
             lease.requests[request.key] = request
             refusal = self._reaches.refusal(lease, document, "the inputs of a child")
             if refusal is not None:
@@ -217,7 +235,9 @@ class Children:
 
     def _take(self, lease: Lease, outcome: ChildOutcome) -> WorkerConnection | None:
         """Notes an outcome, which makes its lease run again, and returns where to send it."""
-        del lease.requests[outcome.key]
+        request = lease.requests.pop(outcome.key)
+        if outcome.phase == Phase.PHASE_RUNNING:
+            self._traces.may_begin(lease, request)
         lease.cancellations.discard(outcome.key)
         worker = lease.worker
         if worker is None or worker.connection is None:

@@ -158,6 +158,7 @@ class Dispatch:
             "action": assignment.action.name,
             "attempt": assignment.attempt,
             "user_attempt": assignment.user_attempt,
+            "replays": assignment.replays,
             "code_dir": worker.code_dir,
             "env_vars": {**lease.spec.env_vars, **context.env_vars},
             "traceparent": context.traceparent,

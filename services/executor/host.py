@@ -39,6 +39,7 @@ from services.executor.results import Results
 from services.executor.settings import Settings
 from services.executor.spool import Spool
 from services.executor.task_lookups import TaskLookups
+from services.executor.traces import Traces
 from services.executor.worker_server import WorkerConnection, WorkerServer
 from services.executor.workers import Worker
 
@@ -108,7 +109,8 @@ class Host:
             holdings, reaches, *_object_files(settings, payloads, blobs.directory), outgoing
         )
         self.lookups = TaskLookups(holdings, outgoing)
-        self._children = Children(holdings, outgoing, payloads, self._logs, reaches)
+        self._traces = Traces(holdings, journal, outgoing, payloads, reaches)
+        self._children = Children(holdings, outgoing, payloads, self._logs, reaches, self._traces)
         self._dispatch = Dispatch(
             holdings,
             journal,
@@ -129,6 +131,7 @@ class Host:
             outgoing,
             self._dispatch,
             self._children,
+            self._traces,
             self._kills,
             self._results,
             self._logs,
@@ -148,7 +151,9 @@ class Host:
         """Takes over what an earlier executor left, and begins to listen to the engine."""
         await self._code.clear_leftovers()
         self._spool.open()
-        adoption = Adoption(self.holdings, self._results, self._launches, self._server, self._new_worker)
+        adoption = Adoption(
+            self.holdings, self._results, self._traces, self._launches, self._server, self._new_worker
+        )
         strangers = await adoption.run(restored, await self._engine.adopt())
         self._results.clear_leftovers()
         self._blobs.start()
@@ -202,6 +207,7 @@ class Host:
         await self._kills.close()
         await self._dispatch.close()
         await self._children.close()
+        await self._traces.close()
         await self.lookups.close()
         await self._exits.close()
         await self._blobs.close()
@@ -346,6 +352,8 @@ class Host:
                 self._children.cancel(frame)
             elif kind == "progress":
                 self._reception.progress(frame)
+            elif kind == "traced":
+                self._traces.ended(connection, frame)
             elif kind == "task":
                 self.lookups.request(connection, frame)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

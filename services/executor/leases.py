@@ -1,5 +1,6 @@
 """A lease as its host sees it."""
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hangar.scheduler.v1.node_service_pb2 import (
     HeldLease,
     LeaseKill,
     LeaseResult,
+    TraceResult,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +35,18 @@ class LeaseState(Enum):
     """It waits for children only and holds no slot."""
     ENDED = "ended"
     """It has a result. Final."""
+
+
+@dataclass(eq=False, slots=True)
+class Trace:
+    """A traced call that runs."""
+
+    request: ChildRequest
+    """Its inputs are in it once they are stored, or when it has ended."""
+    document: bytes
+    """Its inputs."""
+    began_at: int = field(default_factory=time.time_ns)
+    """In nanoseconds since the epoch."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,6 +73,10 @@ class Lease:
     """Outcomes, by key, that wait until its worker has a free slot for it again."""
     cancellations: set[str] = field(default_factory=set)
     """Keys of children that were withdrawn."""
+    traces: dict[str, Trace] = field(default_factory=dict)
+    """Traced calls that run, by key."""
+    recorded: dict[str, TraceResult] = field(default_factory=dict)
+    """Traced calls that ended and that the scheduler may not have, by key."""
     kill: LeaseKill | None = None
     """The request to stop it, once there is one."""
     dropped: bool = False

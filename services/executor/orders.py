@@ -18,6 +18,7 @@ from services.executor.logs import LogShipper
 from services.executor.outgoing import Outgoing
 from services.executor.results import Results
 from services.executor.settings import Settings
+from services.executor.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class Orders:
         outgoing: Says again what is unanswered.
         dispatch: Takes assignments.
         children: Takes outcomes of children.
+        traces: Forgets traced calls that are acknowledged.
         kills: Stops leases and workers.
         results: Forgets results that are acknowledged.
         logs: Forgets chunks that are acknowledged.
@@ -51,6 +53,7 @@ class Orders:
         outgoing: Outgoing,
         dispatch: Dispatch,
         children: Children,
+        traces: Traces,
         kills: Kills,
         results: Results,
         logs: LogShipper,
@@ -65,6 +68,7 @@ class Orders:
         self._outgoing = outgoing
         self._dispatch = dispatch
         self._children = children
+        self._traces = traces
         self._kills = kills
         self._results = results
         self._logs = logs
@@ -104,6 +108,7 @@ class Orders:
         for lease in self._holdings.leases.values():
             if lease.dropped or lease.acknowledged:
                 continue
+            self._traces.say_again(lease)  # Before the result of the lease.
             if lease.is_ended:
                 if lease.is_reported and lease.result is not None:
                     out.result(lease.result)
@@ -138,6 +143,8 @@ class Orders:
             self._results.acknowledged(frame.acknowledged_results)
         for key in frame.acknowledged_logs:
             self._logs.acknowledged(key)
+        for trace_key in frame.acknowledged_traces:
+            self._traces.acknowledged(trace_key)
         for image in frame.images:
             self._prepare_image(image)
         if frame.drain:

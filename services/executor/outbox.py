@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from services.common import disk
 from services.common.errors import FailedPrecondition
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE spec (digest TEXT PRIMARY KEY, spec BLOB NOT NULL) WITHOUT ROWID;
@@ -28,6 +28,11 @@ CREATE TABLE chunk (
 ) WITHOUT ROWID;
 CREATE TABLE fence (generation INTEGER NOT NULL);
 INSERT INTO fence VALUES (0);
+"""
+_TRACES = """
+CREATE TABLE trace (
+  lease_id INTEGER, trace_key TEXT, spec BLOB NOT NULL, result BLOB NOT NULL, PRIMARY KEY (lease_id, trace_key)
+) WITHOUT ROWID;
 """
 
 
@@ -59,6 +64,17 @@ class ChunkRow(NamedTuple):
     """Serialised `LogChunk`."""
 
 
+class TraceRow(NamedTuple):
+    """A traced call that ended and that the scheduler has not acknowledged."""
+
+    lease_id: int
+    key: str
+    spec: bytes
+    """Serialised `TaskSpec`: the worker that could say it again may be gone."""
+    result: bytes
+    """Serialised `TraceResult`."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Changes that are committed together. Additions are applied before removals."""
@@ -74,11 +90,14 @@ class Batch:
     """Time and lease."""
     results: list[tuple[bytes, int]] = field(default_factory=list)
     """Serialised `LeaseResult` and the lease. The first result of a lease stands."""
+    traces: list[TraceRow] = field(default_factory=list)
     chunks: list[ChunkRow] = field(default_factory=list)
     log_positions: list[tuple[int, int, int]] = field(default_factory=list)
     """Chunks cut, bytes in them, and the lease."""
     forgotten_chunks: list[tuple[int, int]] = field(default_factory=list)
     """Lease and position of chunks that are acknowledged."""
+    forgotten_traces: list[tuple[int, str]] = field(default_factory=list)
+    """Lease and key of traced calls that are acknowledged."""
     forgotten_leases: list[tuple[int]] = field(default_factory=list)
     """Leases whose result is acknowledged and whose log is shipped, or that are dropped."""
     forgotten_workers: list[tuple[int]] = field(default_factory=list)
@@ -96,9 +115,12 @@ _STATEMENTS: Sequence[tuple[Callable[[Batch], Iterable[tuple[Any, ...]]], str]] 
     (lambda b: b.placed, "UPDATE lease SET worker_id = ? WHERE lease_id = ?"),
     (lambda b: b.started, "UPDATE lease SET started_at = ? WHERE lease_id = ?"),
     (lambda b: b.results, "UPDATE lease SET result = ? WHERE lease_id = ? AND result IS NULL"),
+    (lambda b: b.traces, "INSERT OR REPLACE INTO trace VALUES (?, ?, ?, ?)"),
     (lambda b: b.chunks, "INSERT OR IGNORE INTO chunk VALUES (?, ?, ?)"),
     (lambda b: b.log_positions, "UPDATE lease SET log_index = ?, log_offset = ? WHERE lease_id = ?"),
     (lambda b: b.forgotten_chunks, "DELETE FROM chunk WHERE lease_id = ? AND chunk_index = ?"),
+    (lambda b: b.forgotten_traces, "DELETE FROM trace WHERE lease_id = ? AND trace_key = ?"),
+    (lambda b: b.forgotten_leases, "DELETE FROM trace WHERE lease_id = ?"),
     (lambda b: b.forgotten_leases, "DELETE FROM lease WHERE lease_id = ?"),
     (lambda b: b.forgotten_workers, "DELETE FROM worker WHERE worker_id = ?"),
     (lambda b: b.generations, "UPDATE fence SET generation = max(generation, ?)"),
@@ -113,6 +135,7 @@ class Restored:
     workers: dict[int, bytes]
     leases: list[LeaseRow]
     chunks: list[ChunkRow]
+    traces: list[TraceRow]
     generation: int
 
 
@@ -159,7 +182,9 @@ class Outbox:
             raise sqlite3.DatabaseError(verdict)
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+            self._db.executescript(f"BEGIN;{_SCHEMA}{_TRACES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version == 1:
+            self._db.executescript(f"BEGIN;{_TRACES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(
                 f"its version is {version}, that of this program {SCHEMA_VERSION}: use the newer program"
@@ -176,6 +201,7 @@ class Outbox:
                 ChunkRow(*row)
                 for row in self._db.execute("SELECT * FROM chunk ORDER BY lease_id, chunk_index")
             ],
+            traces=[TraceRow(*row) for row in self._db.execute("SELECT * FROM trace")],
             generation=generation,
         )
 

@@ -12,6 +12,7 @@ from hangar.scheduler.v1.node_service_pb2 import (
     LeaseResult,
     LogChunk,
     NodeSessionRequest,
+    TraceResult,
     UserProgress,
     WorkerStatus,
 )
@@ -108,12 +109,23 @@ class Outgoing:
         """Asks for a child; its definition goes along when the session does not know it yet."""
         if self._is_open:
             self._keep_behind_park(request.parent_lease_id)
-            size = request.ByteSize()
-            if request.spec_key not in self._specs:
-                self._specs.add(request.spec_key)
-                self._frame.specs.add(key=request.spec_key, spec=spec)
-                size += spec.ByteSize()
+            size = request.ByteSize() + self._define(request.spec_key, spec)
             self._frame.children.append(request)
+            self._added(size)
+
+    def _define(self, key: str, spec: TaskSpec) -> int:
+        """Adds a definition unless the session knows it, and returns its size."""
+        if key in self._specs:
+            return 0
+        self._specs.add(key)
+        self._frame.specs.add(key=key, spec=spec)
+        return spec.ByteSize()
+
+    def trace(self, result: TraceResult, spec: TaskSpec) -> None:
+        """Says how a traced call ended; its definition goes along as with a child."""
+        if self._is_open:
+            size = result.ByteSize() + self._define(result.request.spec_key, spec)
+            self._frame.traces.append(result)
             self._added(size)
 
     def cancellation(self, lease_id: int, key: str) -> None:

@@ -194,6 +194,7 @@ class Results:
         lease.state = LeaseState.ENDED
         lease.requests.clear()
         lease.cancellations.clear()
+        lease.traces.clear()
         self._journal.pending.results.append((result.SerializeToString(), lease.lease_id))
         self._journal.commit_soon(lambda: self._journaled(lease))
         if worker is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flyte._local._state import RunState
+    from flyte._step import Step
     from flyte._task import TaskTemplate
+    from flyte._types import Interface
 
 _RETRIED = frozenset({"USER", "OOM", "GPU_OOM", "TIMEOUT"})
 
@@ -92,7 +95,7 @@ class LocalAction:
 
     Attributes:
         name: Name within the run; the root's is "a0".
-        task: The task that it runs.
+        task: The task that it runs; of a step the one that it is part of.
         parent_action: The action that called it, None for the root.
         group: Path of the groups that it was called in, empty for none.
         phase: Where it stands.
@@ -102,6 +105,9 @@ class LocalAction:
         end_time: When it ended, None while it runs.
         failure: What failed as on the wire, None unless it ended without success.
         cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
+        step: What it is when it is no task.
+        wait_until: When a sleep or condition ends by itself, None when it does not.
+        ended: Done when it has ended.
 
     Example:
         ```python
@@ -125,17 +131,30 @@ class LocalAction:
     failure: failures.Failure | None = None
     cache_status: str = "disabled"
     children: dict[str, list[LocalAction]] = field(default_factory=dict)
+    step: Step | None = None
+    wait_until: datetime | None = None
+    ended: Future[None] = field(default_factory=Future)
     _cause: BaseException | None = None
 
     @property
     def task_name(self) -> str:
-        """Fully qualified name of its task."""
-        return self.task.name
+        """Fully qualified name of its task or traced function; of a condition its name."""
+        return self.step.shown_name if self.step else self.task.name
+
+    @property
+    def kind(self) -> str:
+        """What it is: "task", "trace", "condition" or "sleep"."""
+        return self.step.kind if self.step else "task"
+
+    @property
+    def interface(self) -> Interface:
+        """Its inputs and outputs."""
+        return (self.step or self.task).interface
 
     @property
     def short_name(self) -> str:
         """Name shown to people."""
-        return self.task.short_name
+        return (self.step or self.task).short_name
 
     @property
     def run_name(self) -> str:
@@ -189,7 +208,7 @@ class LocalAction:
     @twin_method
     async def inputs(self) -> ActionInputs:
         """Its inputs by name."""
-        return ActionInputs(await off_loop(self.task.interface.load_inputs, self.inputs_document))
+        return ActionInputs(await off_loop(self.interface.load_inputs, self.inputs_document))
 
     @twin_method
     async def outputs(self) -> ActionOutputs:
@@ -198,7 +217,7 @@ class LocalAction:
         Raises:
             flyte.errors.BaseRuntimeError: It did not succeed, or has not ended.
         """
-        return await off_loop(ActionOutputs.of, self.task.interface, self._document())
+        return await off_loop(ActionOutputs.of, self.interface, self.document())
 
     @twin_method
     async def result(self) -> Any:
@@ -207,7 +226,36 @@ class LocalAction:
         Raises:
             flyte.errors.BaseRuntimeError: It did not succeed, or has not ended.
         """
-        return await off_loop(self.task.interface.load_outputs, self._document())
+        return await off_loop(self.interface.load_outputs, self.document())
+
+    @twin_method
+    async def signal(self, value: Any) -> None:
+        """Gives a condition the value that it waits for.
+
+        Raises:
+            RuntimeDataValidationError: The value is not of the condition's type.
+            flyte.errors.RuntimeUserError: It does not wait for one (code "ActionNotWaitingError").
+        """
+        self._signal(self.interface.dump_outputs(value))
+
+    def signal_text(self, text: str) -> None:
+        """Gives a condition a value as people type it: JSON, or plain text."""
+        from flyte._types import parse_argument
+
+        value = parse_argument(text, self.interface.outputs[0].annotation)
+        self._signal(self.interface.dump_outputs(value))
+
+    def _signal(self, document: bytes) -> None:
+        with self.state.lock:
+            waits = self.kind == "condition" and self.phase is ActionPhase.PAUSED
+            if waits:
+                self.phase = ActionPhase.SUCCEEDED
+        if not waits:
+            raise errors.RuntimeUserError(
+                "ActionNotWaitingError",
+                f"action {self.name} ({self.task_name}) does not wait for a value: it is {self.phase.value}",
+            )
+        self.succeed(document)
 
     def report_path(self, attempt: int | None = None) -> Path | None:
         """File of its report, None when there is none.
@@ -296,14 +344,27 @@ class LocalAction:
         self.start_time = self.start_time or attempt.start_time
         self._move(ActionPhase.RUNNING)
 
+    def begin_step(self) -> None:
+        """A step that is no task begins: a traced call runs, the others pause."""
+        self.start_time = datetime.now(timezone.utc)
+        self._move(ActionPhase.RUNNING if self.kind == "trace" else ActionPhase.PAUSED)
+
+    def time_out_step(self) -> None:
+        """The time of a sleep or condition has come."""
+        if self.kind == "sleep":
+            self.succeed(b"{}")
+        else:
+            message = f"nobody signalled {self.task_name!r} within its time limit"
+            self._fail(_failure("TIMEOUT", "ConditionTimeout", message), ActionPhase.TIMED_OUT)
+
     def succeed(self, document: bytes) -> None:
         """The last attempt gave an outputs document, or the cache did."""
         self.outputs_document = document
         self._end(ActionPhase.SUCCEEDED)
 
-    def abort(self) -> errors.BaseRuntimeError:
-        """It was stopped on request."""
-        reason = self.state.abort_reason or "nobody waits for it any more"
+    def abort(self, why: str = "nobody waits for it any more") -> errors.BaseRuntimeError:
+        """It was stopped on request, or by whoever called it."""
+        reason = self.state.abort_reason or why
         self.failure = _failure("USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}")
         self._end(ActionPhase.ABORTED)
         return self.raised()
@@ -369,6 +430,7 @@ class LocalAction:
         times = {"created_at": self.created_at, "start_time": self.start_time, "end_time": self.end_time}
         return {
             "name": self.name,
+            "kind": self.kind,
             "task": self.task_name,
             "parent": self.parent,
             "group": self.group,
@@ -381,7 +443,12 @@ class LocalAction:
             "error": {"code": error.code, "message": error.message} if error else None,
         }
 
-    def _document(self) -> bytes:
+    def document(self) -> bytes:
+        """Its outputs document.
+
+        Raises:
+            BaseRuntimeError: It did not succeed, or has not ended.
+        """
         if self.failure is not None:
             raise self.raised()
         if self.outputs_document is None:
@@ -412,7 +479,11 @@ class LocalAction:
         if self.attempt_list:
             self.attempt_list[-1].end(phase, None if phase is ActionPhase.ABORTED else self.failure)
         self.end_time = datetime.now(timezone.utc)
+        for calls in self.children.values():
+            if calls[-1].kind != "task" and not calls[-1].done():
+                calls[-1].abort(f"{self.task_name} ended")
         self._move(phase)
+        self.ended.set_result(None)
 
     def __repr__(self) -> str:
         return f"LocalAction(name={self.name!r}, task_name={self.task_name!r}, phase={self.phase.value!r})"

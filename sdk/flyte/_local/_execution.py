@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -16,9 +16,11 @@ from flyte._local._action import LocalAction, TimedOut
 from flyte._local._cache import Turn, turn_of
 from flyte._local._logs import captured
 from flyte._local._reports import attempt_report, keep_report
+from flyte._local._steps import LocalTrace, begin_pause, wait_async, wait_sync
 from flyte._local._threads import TaskThread
 from flyte._local._variables import variables
-from flyte._runtime.controller import check_size, child_key
+from flyte._runtime.controller import check_size, child_key, refuse_in_trace
+from flyte._step import Step, current_trace
 from flyte._types import digest
 from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
@@ -40,7 +42,7 @@ class LocalController:
 
     def __init__(self, action: LocalAction) -> None:
         self._action = action
-        self._occurrences: dict[tuple[str, str, str], int] = {}
+        self._occurrences: dict[tuple[str, str, str, str], int] = {}
         self._callers: set[asyncio.Task[Any]] = set()
         self._ended = False
         self._lock = threading.Lock()
@@ -63,7 +65,7 @@ class LocalController:
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run a child and give its result. Cancelling the awaiting asyncio task aborts the child."""
-        child = await off_loop(self._child, task, args, kwargs)
+        child = await off_loop(self._task_child, task, args, kwargs)
         caller = asyncio.current_task()
         if caller is not None:
             self._callers.add(caller)
@@ -76,8 +78,38 @@ class LocalController:
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a child in the calling thread."""
-        child = self._child(task, args, kwargs)
+        child = self._task_child(task, args, kwargs)
         return task.interface.load_outputs(child.outputs_document or run_sync(child))
+
+    def trace(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LocalTrace:
+        """Begin to record a traced call."""
+        document = step.interface.dump_inputs(step.interface.bind(args, kwargs))
+        return LocalTrace(*self._child(step, document))
+
+    async def pause(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """Wait for a condition or a sleep, and give its outputs document. Cancelling the asyncio task aborts it."""
+        action = self._begin_pause(step, inputs, seconds)
+        caller = asyncio.current_task()
+        if caller is not None:
+            self._callers.add(caller)
+        try:
+            return await wait_async(action)
+        except asyncio.CancelledError:
+            if not self._ended and not action.done():  # else a later attempt waits on
+                action.abort()
+            raise
+        finally:
+            if caller is not None:
+                self._callers.discard(caller)
+
+    def pause_sync(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """The same, blocking the calling thread."""
+        return wait_sync(self._begin_pause(step, inputs, seconds))
+
+    def _begin_pause(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> LocalAction:
+        _, action = self._child(step, step.interface.dump_inputs(inputs))
+        begin_pause(action, seconds)
+        return action
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in a thread with an event loop of its own, and block until it ends."""
@@ -92,10 +124,14 @@ class LocalController:
             for caller in list(self._callers):
                 caller.get_loop().call_soon_threadsafe(caller.cancel)
 
-    def _child(
+    def _task_child(
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> LocalAction:
-        """The action of a call: a new one, or that of an earlier attempt that succeeded."""
+        refuse_in_trace(task)
+        return self._child(task, task.interface.dump_inputs(task.interface.bind(args, kwargs)))[1]
+
+    def _child(self, task: TaskTemplate[Any, Any] | Step, document: bytes) -> tuple[str, LocalAction]:
+        """Key and action of a call: a new one, or that of an earlier attempt that succeeded or still pauses."""
         parent = self._action
         if self._ended:
             raise errors.NotInTaskContextError(
@@ -103,21 +139,23 @@ class LocalController:
             )
         if parent.state.abort_reason is not None:
             raise errors.ActionAbortedError(f"{task.name} is not started: {parent.state.abort_reason}")
-        document = task.interface.dump_inputs(task.interface.bind(args, kwargs))
         check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
         inputs_digest, group = digest(document), current_group()
+        scope = current_trace() or parent.name
         with self._lock:
-            identity = (task.name, inputs_digest, group)
+            identity = (scope, task.name, inputs_digest, group)
             occurrence = self._occurrences.get(identity, 0)
             self._occurrences[identity] = occurrence + 1
-            key = child_key(parent.name, task.name, inputs_digest, group, occurrence)
+            key = child_key(scope, task.name, inputs_digest, group, occurrence)
             before = parent.children.setdefault(key, [])
-            if before and before[-1].phase is ActionPhase.SUCCEEDED:
-                return before[-1]
+            if before and before[-1].phase in (ActionPhase.SUCCEEDED, ActionPhase.PAUSED):
+                return key, before[-1]
             name = f"{key}-{len(before) + 1}" if before else key
-            child = LocalAction(parent.state, name, task, document, parent_action=parent, group=group)
+            step = task if isinstance(task, Step) else None
+            own = parent.task if isinstance(task, Step) else task
+            child = LocalAction(parent.state, name, own, document, parent, group, step=step)
             before.append(child)
-        return parent.state.add(child)
+        return key, parent.state.add(child)
 
 
 def run_sync(action: LocalAction) -> bytes:

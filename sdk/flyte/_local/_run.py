@@ -294,6 +294,38 @@ class LocalRun:
         return True
 
     @twin_method
+    async def signal(self, value: Any, name: str = "") -> None:
+        """Gives a condition of the run the value that it waits for.
+
+        Args:
+            value: The value, of the condition's type.
+            name: Name of the condition or of its action; empty when the run waits for exactly one.
+
+        Raises:
+            RuntimeDataValidationError: The value is not of the condition's type.
+            flyte.errors.RuntimeUserError: No such condition waits (code "ActionNotWaitingError"), or several do
+                (code "SeveralConditionsError").
+        """
+        waiting = [
+            action
+            for action in self.actions
+            if action.kind == "condition"
+            and not action.done()
+            and name in ("", action.name, action.task_name)
+        ]
+        if not waiting:
+            raise errors.RuntimeUserError(
+                "ActionNotWaitingError", f"no condition {name!r} of run {self.name} waits for a value"
+            )
+        if len(waiting) > 1:
+            names = ", ".join(f"{action.task_name} ({action.name})" for action in waiting)
+            raise errors.RuntimeUserError(
+                "SeveralConditionsError",
+                f"{len(waiting)} conditions of run {self.name} wait: {names}; name one",
+            )
+        await waiting[0].signal.aio(value)
+
+    @twin_method
     async def show_logs(self, /, **options: Any) -> None:
         """Prints the last lines that its root action wrote: see `LocalAction.show_logs`.
 

@@ -181,7 +181,7 @@ def _action_row(position: int, action: LocalAction) -> dict[str, Any]:
         "run": action.run_name,
         "name": action.name,
         "position": position,
-        "kind": "task",
+        "kind": action.kind,
         "task": action.task_name,
         "short_name": action.short_name,
         "parent": action.parent,

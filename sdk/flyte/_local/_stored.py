@@ -40,7 +40,8 @@ class StoredAction:
     Attributes:
         name: Name within the run; the root's is "a0".
         run_name: Name of the run.
-        task_name: Fully qualified name of its task.
+        kind: What it is: "task", "trace", "condition" or "sleep".
+        task_name: Fully qualified name of its task or traced function; of a condition its name.
         short_name: Name shown to people.
         parent: Name of the action that called it, None for the root.
         group: Path of the groups that it was called in, None for none.
@@ -65,6 +66,7 @@ class StoredAction:
         self._inputs, self._outputs = bytes(row["inputs"]), row["outputs"]
         self.name: str = row["name"]
         self.run_name: str = row["run"]
+        self.kind: str = row["kind"]
         self.task_name: str = row["task"]
         self.short_name: str = row["short_name"]
         self.parent: str | None = row["parent"]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,9 +16,11 @@ from flyte import errors
 from flyte._cache import cache_key
 from flyte._context import current_group
 from flyte._runtime.blob_access import LeaseObjects
-from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry
+from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry, TraceEnd
 from flyte._runtime.lineage import Lineage
 from flyte._runtime.own_loop import OwnLoop
+from flyte._runtime.traces import LeaseTrace
+from flyte._step import Step, current_trace
 from flyte._types import digest
 from flyte._types._moves import off_loop
 
@@ -35,7 +37,7 @@ _MAX_DOCUMENT_BYTES = 60 * 1024 * 1024
 
 
 class Courier(Protocol):
-    """What the controller needs of the worker. `ask` and `cancel` are called on the loop only."""
+    """What the controller needs of the worker. All but `loop` and `pump` is called on the loop only."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -43,6 +45,12 @@ class Courier(Protocol):
 
     def ask(self, lease: Lease, child: Child) -> None:
         """Asks for a child."""
+
+    def begin_trace(self, lease: Lease, child: Child) -> None:
+        """Says that a traced call runs."""
+
+    def end_trace(self, lease: Lease, end: TraceEnd) -> None:
+        """Says how a traced call ended."""
 
     def pump(self, lease: Lease, begin: Callable[[], None], finished: Callable[[], bool]) -> None:
         """Begins something on the main thread and runs the loop from within, until it has finished."""
@@ -61,14 +69,14 @@ class SpecBook:
         self._entries: OrderedDict[int, tuple[Any, SpecEntry]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def entry(self, task: TaskTemplate[Any, Any]) -> SpecEntry:
-        """The definition of a task and its key, the digest of the definition."""
+    def entry(self, task: TaskTemplate[Any, Any] | Step, environment: str) -> SpecEntry:
+        """The definition of a task, or of a step of a task of an environment, and its key, which is a digest of it."""
         with self._lock:
             known = self._entries.get(id(task))
             if known is not None and known[0] is task:
                 self._entries.move_to_end(id(task))
                 return known[1]
-        spec = task.to_spec()
+        spec = task.to_spec(environment) if isinstance(task, Step) else task.to_spec()
         text = json.dumps(spec, sort_keys=True, separators=(",", ":")).encode()
         entry = SpecEntry(hashlib.blake2b(text, digest_size=16).hexdigest(), spec)
         with self._lock:
@@ -89,7 +97,7 @@ class LeaseController:
         """The objects of the blob store in reach of the attempt."""
         self.report: Report | None = None
         self._lineage = Lineage()
-        self._occurrences: dict[tuple[str, str, str], int] = {}
+        self._occurrences: dict[tuple[str, str, str, str], int] = {}
         self._lock = threading.Lock()
         self._own_loops: dict[asyncio.AbstractEventLoop, OwnLoop] = {}
 
@@ -112,12 +120,10 @@ class LeaseController:
             RuntimeDataValidationError: The inputs do not fit the task.
             NotInTaskContextError: The attempt has ended already.
         """
-        child = await off_loop(self._child, task, args, kwargs)
-        if asyncio.get_running_loop() is self._courier.loop:
-            outcome = await self._on_main_loop(child)
-        else:
-            outcome = await self._on_other_loop(child)
-        return await off_loop(self._result, task, child, outcome)
+        child = await off_loop(self._task_child, task, args, kwargs)
+        outcome = await self.ask(child)
+        document = self.document(task.name, child, outcome)
+        return await off_loop(task.interface.load_outputs, document)
 
     def submit_sync(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a child and blocks the calling thread until its result is there.
@@ -128,14 +134,53 @@ class LeaseController:
         Raises:
             BaseRuntimeError: The child failed; the class says how.
         """
-        child = self._child(task, args, kwargs)
+        child = self._task_child(task, args, kwargs)
+        outcome = self.ask_sync(child)
+        return task.interface.load_outputs(self.document(task.name, child, outcome))
+
+    def trace(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LeaseTrace:
+        """Begins to record a traced call.
+
+        Raises:
+            TypeError: The arguments do not fit the function.
+            RuntimeDataValidationError: They do not fit its types.
+            NotInTaskContextError: The attempt has ended already.
+        """
+        document = step.interface.dump_inputs(step.interface.bind(args, kwargs))
+        return LeaseTrace(
+            self, step.name, self._child(step, document), bool(self._lease.header.get("replays"))
+        )
+
+    async def pause(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """Waits for a condition or a sleep, and gives its outputs document. Cancelling the asyncio task aborts it."""
+        child = self._pause(step, inputs, seconds)
+        return self.document(step.name, child, await self.ask(child))
+
+    def pause_sync(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
+        """The same, blocking the calling thread."""
+        child = self._pause(step, inputs, seconds)
+        return self.document(step.name, child, self.ask_sync(child))
+
+    def _pause(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> Child:
+        child = self._child(step, step.interface.dump_inputs(inputs))
+        child.wait = round((seconds or 0) * 1_000_000)
+        return child
+
+    async def ask(self, child: Child) -> Outcome | None:
+        """Asks for a child and waits for its outcome."""
+        if asyncio.get_running_loop() is self._courier.loop:
+            return await self._on_main_loop(child)
+        return await self._on_other_loop(child)
+
+    def ask_sync(self, child: Child) -> Outcome | None:
+        """The same, blocking the calling thread."""
         answers: list[Outcome | None] = []
         if threading.current_thread() is threading.main_thread():
             # A sync task called in asynchronous code: the loop stands still, as the author wrote it.
             child.resolve = answers.append
             ask = partial(self._courier.ask, self._lease, child)
             self._courier.pump(self._lease, ask, lambda: bool(answers))
-            return self._result(task, child, answers[0])
+            return answers[0]
         gate = threading.Lock()
         gate.acquire()
 
@@ -147,7 +192,58 @@ class LeaseController:
         child.blocks_thread = True
         self._courier.loop.call_soon_threadsafe(self._courier.ask, self._lease, child)
         gate.acquire()
-        return self._result(task, child, answers[0])
+        return answers[0]
+
+    def begin_trace(self, child: Child) -> None:
+        """Says that a traced call runs. Nobody waits for that."""
+        self._post(partial(self._courier.begin_trace, self._lease, child))
+
+    def end_trace(self, end: TraceEnd) -> None:
+        """Says how a traced call ended, and waits for nothing."""
+        self._post(partial(self._courier.end_trace, self._lease, end))
+
+    async def keep_trace(self, end: TraceEnd) -> None:
+        """Says how a traced call ended, and waits until the executor has that in its outbox."""
+        main = self._courier.loop
+        own = asyncio.get_running_loop()
+        if own is main:
+            future: asyncio.Future[Outcome | None] = main.create_future()
+            end.resolve = lambda _: None if future.done() else future.set_result(None)
+            self._courier.end_trace(self._lease, end)
+        else:
+            future = self._place(own).waiter(end)
+            main.call_soon_threadsafe(self._courier.end_trace, self._lease, end)
+        await future
+        self._check_killed()
+
+    def keep_trace_sync(self, end: TraceEnd) -> None:
+        """The same, blocking the calling thread."""
+        if threading.current_thread() is threading.main_thread():
+            kept: list[None] = []
+            end.resolve = lambda _: kept.append(None)
+            begin = partial(self._courier.end_trace, self._lease, end)
+            self._courier.pump(self._lease, begin, lambda: bool(kept))
+        else:
+            gate = threading.Lock()
+            gate.acquire()
+            end.resolve = lambda _: gate.release()
+            self.end_trace(end)
+            gate.acquire()
+        self._check_killed()
+
+    def _check_killed(self) -> None:
+        if self._lease.killed is not None:
+            raise asyncio.CancelledError(f"the action {self._lease.action} is being stopped")
+
+    def learn(self, key: str, outputs: bytes) -> None:
+        """Takes note of what a sibling gave, for the lineage of later ones."""
+        self._lineage.learn(key, outputs)
+
+    def _post(self, call: Callable[[], None]) -> None:
+        if threading.current_thread() is threading.main_thread():
+            call()
+        else:
+            self._courier.loop.call_soon_threadsafe(call)
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine for sync code that was called on the worker's event loop, and blocks until it ends.
@@ -189,11 +285,8 @@ class LeaseController:
 
     async def _on_other_loop(self, child: Child) -> Outcome | None:
         """Waits on a loop of the user's own, such as that of `asyncio.run` in a sync task."""
-        own, main = asyncio.get_running_loop(), self._courier.loop
-        place = self._own_loops.get(own)
-        if place is None:
-            place = self._own_loops[own] = OwnLoop(own, main, self._lease)
-        future = place.waiter(child)
+        main = self._courier.loop
+        future = self._place(asyncio.get_running_loop()).waiter(child)
         main.call_soon_threadsafe(self._courier.ask, self._lease, child)
         try:
             return await future
@@ -201,22 +294,36 @@ class LeaseController:
             main.call_soon_threadsafe(self._courier.cancel, self._lease, child)
             raise
 
-    def _child(self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Child:
+    def _place(self, own: asyncio.AbstractEventLoop) -> OwnLoop:
+        place = self._own_loops.get(own)
+        if place is None:
+            place = self._own_loops[own] = OwnLoop(own, self._courier.loop, self._lease)
+        return place
+
+    def _task_child(
+        self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Child:
+        refuse_in_trace(task)
+        return self._child(task, task.interface.dump_inputs(task.interface.bind(args, kwargs)))
+
+    def _child(self, task: TaskTemplate[Any, Any] | Step, document: bytes) -> Child:
         if self._lease.ended:
             raise errors.NotInTaskContextError(
                 f"{task.name} was called after the action {self._lease.action} had ended: "
                 "await what it starts"
             )
-        document = task.interface.dump_inputs(task.interface.bind(args, kwargs))
         check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
         inputs_digest, group = digest(document), current_group()
+        parent = current_trace() or self._lease.action
         with self._lock:
-            identity = (task.name, inputs_digest, group)
+            identity = (parent, task.name, inputs_digest, group)
             occurrence = self._occurrences.get(identity, 0)
             self._occurrences[identity] = occurrence + 1
-        spec = self._specs.entry(task)
+        spec = self._specs.entry(
+            task, str(self._lease.header.get("task") or "").rpartition(".")[0] or "flyte"
+        )
         return Child(
-            key=child_key(self._lease.action, task.name, inputs_digest, group, occurrence),
+            key=child_key(parent, task.name, inputs_digest, group, occurrence),
             spec=spec,
             group=group,
             sources=self._lineage.sources(document),
@@ -224,22 +331,42 @@ class LeaseController:
             digest=inputs_digest,
             cache_key=cache_key(spec.spec, document, inputs_digest),
             resolve=_nobody,
+            kind=task.kind if isinstance(task, Step) else "",
         )
 
-    def _result(self, task: TaskTemplate[Any, Any], child: Child, outcome: Outcome | None) -> Any:
+    def document(self, name: str, child: Child, outcome: Outcome | None) -> bytes:
+        """The outputs document of a child that succeeded.
+
+        Raises:
+            BaseRuntimeError: It did not.
+            asyncio.CancelledError: The attempt is being stopped.
+        """
         if outcome is None:
             raise asyncio.CancelledError(f"the action {self._lease.action} is being stopped")
         if outcome.phase == "succeeded":
-            self._lineage.learn(child.key, outcome.document)
-            return task.interface.load_outputs(outcome.document)
+            self.learn(child.key, outcome.document)
+            return outcome.document
         failure = outcome.failure or {}
         raise errors.from_failure(
             str(failure.get("kind") or ""),
             str(failure.get("code") or ""),
-            str(failure.get("message") or f"{task.name} ended as {outcome.phase}"),
+            str(failure.get("message") or f"{name} ended as {outcome.phase}"),
             phase=outcome.phase,
             worker=failure.get("worker"),
             user_traceback=str(failure.get("traceback") or ""),
+        )
+
+
+def refuse_in_trace(task: TaskTemplate[Any, Any]) -> None:
+    """Refuses a call of a task inside a traced call: nobody could tell later what it was part of.
+
+    Raises:
+        TraceDoesNotAllowNestedTasksError: The caller is inside of one.
+    """
+    if current_trace():
+        raise errors.TraceDoesNotAllowNestedTasksError(
+            f"{task.name} is a task, which a traced function cannot call: call it in the task itself, or leave "
+            "@flyte.trace out"
         )
 
 
@@ -247,7 +374,7 @@ def child_key(parent: str, task: str, inputs_digest: str, group: str, occurrence
     """The name that a child gets, the same in every attempt of its parent.
 
     Args:
-        parent: Name of the parent's action.
+        parent: Name of the parent's action; within a traced call the key of that call.
         task: Fully qualified name of the child's task.
         inputs_digest: Digest of the inputs document.
         group: Path of the groups around the call.

@@ -57,6 +57,25 @@ class Child:
     resolve: Callable[[Outcome | None], None]
     blocks_thread: bool = False
     cancelled: bool = False
+    kind: str = ""  # of a step: "trace", "condition" or "sleep"; empty for a task
+    wait: int = 0  # microseconds that a sleep lasts, or a condition waits at most
+    began: bool = False  # a trace that runs already, and is not asked for
+
+
+@dataclass(slots=True, eq=False)
+class TraceEnd:
+    """How a traced call ended, until the executor has that in its outbox.
+
+    Attributes:
+        resolve: Called once, on the event loop, when the executor has it, or when the lease was killed.
+    """
+
+    key: str
+    document: bytes = b""
+    digest: str = ""
+    failure: dict[str, Any] | None = None
+    abandoned: str = ""
+    resolve: Callable[[Outcome | None], None] = lambda outcome: None
 
 
 @dataclass(eq=False)
@@ -68,6 +87,8 @@ class Lease:
         header: The `run` frame that started it.
         document: The inputs document.
         children: Children without an outcome, by key.
+        traces: Traced calls that run, or whose end the executor has not taken, by key.
+        traced: Those of them that have ended.
         withdrawn: Number of `children` that were cancelled.
         tasks: Live asyncio tasks of the lease.
         others: Those of them that do not wait for a child at this moment.
@@ -85,6 +106,8 @@ class Lease:
     header: Header
     document: bytes
     children: dict[str, Child] = field(default_factory=dict)
+    traces: dict[str, Child] = field(default_factory=dict)
+    traced: dict[str, TraceEnd] = field(default_factory=dict)
     withdrawn: int = 0
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     others: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -138,13 +161,25 @@ class Lease:
         if child is None:
             return
         self.withdrawn -= child.cancelled
+        if outcome.phase == "running" and not child.cancelled:
+            child.began = True
+            self.traces[key] = child
         self.parked = False
         self._resolve(child, outcome)
 
+    def trace_taken(self, key: str) -> None:
+        """The executor has the end of a traced call."""
+        self.traces.pop(key, None)
+        end = self.traced.pop(key, None)
+        if end is not None:
+            end.resolve(None)
+
     def drop_children(self) -> None:
-        """Ends every wait for a child: the lease was killed."""
+        """Ends every wait: the lease was killed."""
         for child in self.children.values():
             self._resolve(child, None)
+        for end in self.traced.values():
+            end.resolve(None)
 
     def _resolve(self, child: Child, outcome: Outcome | None) -> None:
         if child.blocks_thread:

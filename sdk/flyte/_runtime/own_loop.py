@@ -12,7 +12,7 @@ import selectors
 from typing import Any
 
 from flyte._runtime.idle import IdleSelector
-from flyte._runtime.lease import Child, Lease, Outcome
+from flyte._runtime.lease import Child, Lease, Outcome, TraceEnd
 
 _OWN_DESCRIPTORS = 1
 """What an idle loop has registered: its wake-up pipe."""
@@ -42,8 +42,8 @@ class OwnLoop:
             watched.on_iteration = self._end_iteration
             loop._selector = watched  # type: ignore[attr-defined]  # loops without one are never parked
 
-    def waiter(self, child: Child) -> asyncio.Future[Outcome | None]:
-        """A future of this loop for the outcome of a child. Called on the loop."""
+    def waiter(self, child: Child | TraceEnd) -> asyncio.Future[Outcome | None]:
+        """A future of this loop for the outcome of a child, or for a trace to be kept. Called on the loop."""
         future: asyncio.Future[Outcome | None] = self._loop.create_future()
         self._pending += 1
 

@@ -22,7 +22,7 @@ from flyte._runtime.controller import LeaseController, SpecBook
 from flyte._runtime.environ import EnvironOverlay
 from flyte._runtime.frames import Frame, Header
 from flyte._runtime.idle import IdleSelector
-from flyte._runtime.lease import Child, Lease, Outcome, current_lease
+from flyte._runtime.lease import Child, Lease, Outcome, TraceEnd, current_lease
 from flyte._runtime.modules import CodeLoader
 from flyte._runtime.order import WorkerOrder
 from flyte._runtime.parking import may_park
@@ -53,6 +53,7 @@ class Worker:
         self._scopes: dict[int, _context._Scope] = {}
         self._results: dict[int, Frame] = {}
         self._asked: list[tuple[Lease, Child]] = []
+        self._ended_traces: list[tuple[Lease, TraceEnd]] = []
         self._sent_specs: set[str] = set()
         self._specs = SpecBook()
         self._loader = CodeLoader(Path(order.directory))
@@ -66,6 +67,7 @@ class Worker:
         self._handlers = {
             "run": self._run,
             "outcomes": self._outcomes,
+            "traced": self._traced,
             "ack": self._acknowledged,
             "kill": self._kill,
             "stop": self._stop,
@@ -101,6 +103,22 @@ class Worker:
             return
         lease.ask(child)
         self._asked.append((lease, child))
+
+    def begin_trace(self, lease: Lease, child: Child) -> None:
+        """Says that a traced call runs, together with what else is said in this iteration of the loop."""
+        if lease.ended or lease.killed is not None:
+            return
+        child.began = True
+        lease.traces[child.key] = child
+        self._asked.append((lease, child))
+
+    def end_trace(self, lease: Lease, end: TraceEnd) -> None:
+        """Says how a traced call ended, behind its beginning."""
+        if lease.ended or lease.killed is not None:
+            end.resolve(None)
+            return
+        lease.traced[end.key] = end
+        self._ended_traces.append((lease, end))
 
     def pump(self, lease: Lease, begin: Callable[[], None], finished: Callable[[], bool]) -> None:
         """Begins something on the main thread and runs the loop from within, until it has finished.
@@ -164,6 +182,7 @@ class Worker:
         """Says hello on a new connection, and again everything that is unanswered."""
         self._sent_specs.clear()
         self._asked.clear()
+        self._ended_traces.clear()
         self._channel.send(
             {
                 "type": "hello",
@@ -178,6 +197,8 @@ class Worker:
             if lease.started:
                 self._channel.send({"type": "started", "lease": lease.id})
             self._asked.extend((lease, child) for child in lease.children.values())
+            self._asked.extend((lease, child) for child in lease.traces.values())
+            self._ended_traces.extend((lease, end) for end in lease.traced.values())
         self._send_asked()
         for lease in self._leases.values():
             for child in lease.children.values():
@@ -193,9 +214,16 @@ class Worker:
         self._channel.send({"type": "park", "lease": lease.id, "awaiting": lease.awaiting})
 
     def _send_asked(self) -> None:
-        """Queues the children that were asked for, many to a frame, their definitions first."""
-        if not self._asked or not self._channel.connected:
+        """Queues what was asked for and what has ended: children, many to a frame, their definitions first; traces."""
+        if not self._channel.connected:
             return
+        if self._asked:
+            self._send_children()
+        ended, self._ended_traces = self._ended_traces, []
+        for lease, end in ended:
+            self._channel.send(_traced_header(lease, end), end.document)
+
+    def _send_children(self) -> None:
         asked, self._asked = self._asked, []
         headers: list[Header] = []
         documents: list[bytes] = []
@@ -313,6 +341,7 @@ class Worker:
         for child in list(lease.children.values()):
             self.cancel(lease, child)
         self._send_progress(lease)
+        self._send_asked()
         lease.ended = True
         for task in lease.tasks - lease.others:
             task.cancel()
@@ -355,6 +384,12 @@ class Worker:
             start = end
         self._focus()
 
+    def _traced(self, header: Header, body: bytes) -> None:
+        for number, key in header["traces"]:
+            lease = self._leases.get(int(number))
+            if lease is not None:
+                lease.trace_taken(str(key))
+
     def _acknowledged(self, header: Header, body: bytes) -> None:
         self._results.pop(int(header["lease"]), None)
 
@@ -396,8 +431,17 @@ class Worker:
         return self._stopping and not self._leases and not self._results and self._channel.empty
 
 
+def _traced_header(lease: Lease, end: TraceEnd) -> Header:
+    header: Header = {"type": "traced", "lease": lease.id, "key": end.key, "digest": end.digest}
+    if end.failure is not None:
+        header["failure"] = end.failure
+    if end.abandoned:
+        header["abandoned"] = end.abandoned
+    return header
+
+
 def _child_header(lease: Lease, child: Child) -> Header:
-    return {
+    header: Header = {
         "lease": lease.id,
         "key": child.key,
         "spec": child.spec.key,
@@ -407,6 +451,9 @@ def _child_header(lease: Lease, child: Child) -> Header:
         "digest": child.digest,
         "cache_key": child.cache_key,
     }
+    if child.kind:
+        header.update(kind=child.kind, wait=child.wait, began=child.began)
+    return header
 
 
 def _peak_memory() -> int:

@@ -25,6 +25,7 @@ from flyte._types._compile import codec_for, register
 from flyte._types._describe import describe_type, json_schema
 from flyte._types._interface import Interface
 from flyte._types._mismatch import Mismatch
+from flyte._types._stream import StreamInterface
 from flyte._types._variable import NO_DEFAULT, Variable
 from flyte.errors import RuntimeDataValidationError
 
@@ -35,6 +36,7 @@ __all__ = [
     "DocumentError",
     "Interface",
     "Mismatch",
+    "StreamInterface",
     "Variable",
     "canonical",
     "codec_for",

@@ -85,7 +85,7 @@ class Interface:
 
     def _resolve(self) -> tuple[tuple[Variable, ...], tuple[Variable, ...], OutputStyle, Any]:
         if self._resolved is None:
-            hints = function_hints(self._fn)
+            hints = self._hints()
             texts = parameter_texts(self._fn)
             inputs = tuple(
                 Variable(p.name, hints.get(p.name, Any), p.default, texts.get(p.name, ""))
@@ -93,6 +93,10 @@ class Interface:
             )
             self._resolved = (inputs, *_outputs_of(hints))
         return self._resolved
+
+    def _hints(self) -> dict[str, Any]:
+        """The types of parameters, and of what it returns as ``return``."""
+        return function_hints(self._fn)
 
     @property
     def inputs(self) -> tuple[Variable, ...]:

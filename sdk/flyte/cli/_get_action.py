@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "action",
     "task",
+    "type",
     "phase",
     "start",
     "end",
@@ -87,6 +88,7 @@ def _row(action: Action | StoredAction) -> dict[str, Any]:
         "run": action.run_name,
         "action": action.name,
         "task": action.task_name,
+        "type": action.kind,
         "phase": action.known_phase.value,
         "start": action.start_time,
         "end": action.end_time,

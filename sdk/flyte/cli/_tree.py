@@ -72,6 +72,8 @@ def _line(action: Action) -> Text:
     if action.group:
         text.append(f"{action.group} / ", "dim")
     text.append(action.short_name)
+    if action.kind != "task":
+        text.append(f"  {action.kind}", "dim")
     duration = action.duration
     if duration is not None:
         text.append(f"  {shown_duration(duration)}", "dim")

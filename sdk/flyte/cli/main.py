@@ -20,6 +20,7 @@ _COMMANDS = {
     ),
     "abort": ("flyte.cli._abort:abort", "Abort a run or an action."),
     "delete": ("flyte.cli._delete:delete", "Remove an image."),
+    "signal": ("flyte.cli._signal:signal", "Give a condition that a run waits for its value."),
     "create": ("flyte.cli._create:create", "Create a configuration file or a project."),
     "update": ("flyte.cli._update:update", "Change a project."),
     "start": (
@@ -37,6 +38,7 @@ flyte run --local hello.py greet ...     run it in this process
 flyte get run                            list runs
 flyte get logs RUN                       show what a run wrote
 flyte abort RUN                          abort it
+flyte signal RUN true                    answer the condition that it waits for
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
@@ -12,15 +12,16 @@ from flyte._details import ActionDetails, AttemptDetails, duration_of
 from flyte._initialize import Session, require_session
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte.models import ActionPhase, Progress
-from flyte.remote._convert import cache_status_of, error_of, phase_values, run_identifier
+from flyte.remote._convert import cache_status_of, error_of, kind_of, phase_values, run_identifier, time_of
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
+from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
 from hangar.core.v1 import identifiers_pb2
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from flyte._types import Interface
 
@@ -115,6 +116,21 @@ class Action(Execution):
     def cache_status(self) -> str:
         """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
         return cache_status_of(self._message.cache_status)
+
+    @property
+    def kind(self) -> str:
+        """What it is: "task", "trace", "condition" or "sleep"."""
+        return kind_of(self._message.kind)
+
+    @property
+    def prompt(self) -> str:
+        """What a condition asks people, empty for other kinds."""
+        return self._message.wait.prompt
+
+    @property
+    def wait_until(self) -> datetime | None:
+        """When a sleep or condition ends by itself, None when it does not."""
+        return time_of(self._message.wait, "until")
 
     @property
     def duration(self) -> timedelta | None:
@@ -230,6 +246,19 @@ class Action(Execution):
         request = run_service_pb2.AbortActionRequest(id=self._message.id, reason=reason)
         answer = await client.call(client.runs.AbortAction, request)
         return answer.accepted
+
+    @twin_method
+    async def signal(self, value: Any) -> None:
+        """Gives a condition the value that it waits for.
+
+        Args:
+            value: The value, of the condition's type.
+
+        Raises:
+            flyte.errors.RuntimeUserError: It does not fit (code "ValueInvalidError"), or the action is no condition
+                that waits (code "ActionNotWaitingError"), for instance because somebody was faster.
+        """
+        await send_signal(self._session, self._message.id.run, self.name, value_as_json(value))
 
     # ----------------------------------------------------------------------------------------- not public
 

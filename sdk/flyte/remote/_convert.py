@@ -11,12 +11,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flyte import errors
 from flyte._outcome import ending
 from flyte.models import ActionPhase
-from hangar.core.v1 import failure_pb2, identifiers_pb2, phase_pb2, task_spec_pb2
+from hangar.core.v1 import action_kind_pb2, failure_pb2, identifiers_pb2, phase_pb2, task_spec_pb2
 
 if TYPE_CHECKING:
     from hangar.admin.v1 import run_pb2
     from hangar.image.v1 import image_build_pb2
 
+_KINDS: dict[int, str] = {
+    action_kind_pb2.ACTION_KIND_TRACE: "trace",
+    action_kind_pb2.ACTION_KIND_CONDITION: "condition",
+    action_kind_pb2.ACTION_KIND_SLEEP: "sleep",
+}
 _CACHE_STATUSES: dict[int, str] = {
     task_spec_pb2.CACHE_STATUS_MISS: "miss",
     task_spec_pb2.CACHE_STATUS_HIT: "hit",
@@ -44,7 +49,8 @@ def phase_values(
 
 
 def time_of(
-    message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt | image_build_pb2.ImageBuild, field: str
+    message: run_pb2.Run | run_pb2.Action | run_pb2.Attempt | run_pb2.Wait | image_build_pb2.ImageBuild,
+    field: str,
 ) -> datetime | None:
     """A time of a message in UTC, None when it is not set."""
     if not message.HasField(field):
@@ -58,6 +64,11 @@ def timestamp(value: datetime) -> Timestamp:
     result = Timestamp()
     result.FromDatetime(value.astimezone(timezone.utc))
     return result
+
+
+def kind_of(value: int) -> str:
+    """What an action is, in words."""
+    return _KINDS.get(value, "task")
 
 
 def cache_status_of(value: int) -> str:

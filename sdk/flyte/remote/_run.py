@@ -23,6 +23,7 @@ from flyte.remote._convert import (
 )
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
+from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
 from hangar.core.v1 import identifiers_pb2
@@ -315,6 +316,20 @@ class Run(Execution):
         request = run_service_pb2.AbortRunRequest(id=self._message.id, reason=reason)
         answer = await client.call(client.runs.AbortRun, request)
         return answer.accepted
+
+    @twin_method
+    async def signal(self, value: Any, name: str = "") -> None:
+        """Gives a condition of the run the value that it waits for.
+
+        Args:
+            value: The value, of the condition's type.
+            name: Name of the condition or of its action; empty when the run waits for exactly one.
+
+        Raises:
+            flyte.errors.RuntimeUserError: It does not fit (code "ValueInvalidError"), no such condition waits
+                (code "ActionNotWaitingError"), or several do (code "SeveralConditionsError").
+        """
+        await send_signal(self._session, self._message.id, name, value_as_json(value))
 
     # ----------------------------------------------------------------------------------------- not public
 

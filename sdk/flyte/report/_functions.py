@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from flyte._context import ctx, current_controller
-from flyte.report._pairs import immediate, paired
+from flyte._pairs import immediate, paired
 from flyte.report._report import MAIN, Report, Tab
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from flyte import errors
+from flyte._pairs import Pair, immediate, paired
 from flyte.report._document import document
-from flyte.report._pairs import Pair, immediate, paired
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 """Most bytes of HTML in all tabs of a report together."""

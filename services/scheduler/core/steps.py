@@ -42,7 +42,7 @@ def begin(
         kind=event.kind,
         round=lease.number if is_trace else None,
         started_at=min(event.began_at or w.now, w.now),
-        ready_at=0 if is_trace or not event.wait else w.now + event.wait,
+        ready_at=w.now + event.wait if event.wait or event.kind is Kind.SLEEP else 0,
     )
     if is_trace:
         lease.traces.add(event.key)

@@ -2,6 +2,7 @@
 import { between, byId, element, isEnded, phaseClass, phaseMark, phaseOrder, phaseWord } from "/static/common.js";
 
 const PAGE = 200;
+const KINDS = { ACTION_KIND_TRACE: "trace", ACTION_KIND_CONDITION: "condition", ACTION_KIND_SLEEP: "sleep" };
 
 export class Tree {
   constructor(onSelect) {
@@ -130,6 +131,7 @@ export class Tree {
     text(name, this.titleOf(action));
     name.title = `${action.task_name} (${action.id.name})`;
     const hints = [];
+    if (KINDS[action.kind]) hints.push(KINDS[action.kind]);
     if (action.attempt_count > 1) hints.push(`${action.attempt_count} attempts`);
     if (action.cache_status === "CACHE_STATUS_HIT") hints.push("from the cache");
     const sources = new Set((action.lineage || []).map((edge) => edge.source));

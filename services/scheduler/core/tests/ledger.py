@@ -8,6 +8,7 @@ from typing import Any
 
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import (
+    INITIAL_STATE,
     TERMINAL_STATES,
     Action,
     Child,
@@ -34,7 +35,7 @@ class ActionRow:
 
     @property
     def state(self) -> State:
-        return self.moved.state if self.moved else State.QUEUED
+        return self.moved.state if self.moved else INITIAL_STATE[self.created.kind]
 
 
 @dataclass
@@ -130,7 +131,8 @@ class MemoryLedger:
             parent = row.created.parent_id
             if parent not in wanted or self.actions[parent].state in TERMINAL_STATES or action_id in wanted:
                 continue
-            child = Child(action_id, row.created.name, row.state, row.round, row.created.incarnation)
+            made = row.created
+            child = Child(action_id, made.name, row.state, row.round, made.incarnation, kind=made.kind)
             if row.moved is not None:
                 child = child._replace(withdrawn_by=row.moved.withdrawn_by)
             latest[parent, row.created.key] = child
@@ -160,7 +162,8 @@ class MemoryLedger:
         made, moved = row.created, row.moved
         action = Action(
             made.action_id, made.run_id, made.name, made.key, made.parent_id, made.depth, made.task, made.at,
-            round=row.round, incarnation=made.incarnation, cache=made.cache,
+            round=row.round, incarnation=made.incarnation, cache=made.cache, kind=made.kind,
+            state=row.state, started_at=made.started_at, ready_at=made.ready_at,
         )  # fmt: skip
         if moved is not None:
             action.state, action.attempts = moved.state, moved.attempts
@@ -179,6 +182,10 @@ class MemoryLedger:
             g.lease_id, g.action_id, g.node, g.number, g.user_attempt, g.at,
             pool_key=g.pool_key, worker_id=row.worker_id, gpu_uuids=g.gpu_uuids, started_at=row.started_at,
         )  # fmt: skip
+
+    def run_of(self, action_id: int) -> str:
+        """Name of the run of an action."""
+        return self.runs[self.actions[action_id].created.run_id].name
 
     def by_name(self, run_name: str) -> dict[str, Any]:
         """The actions of a run by name."""

@@ -18,7 +18,8 @@ from services.scheduler.core.model import (
 )
 
 from .ledger import MemoryLedger
-from .simulation import MS, Program, Simulation
+from .simulated_host import MS, Program
+from .simulation import Simulation
 from .test_core import ONE_CORE, Driver, of
 from .test_simulation import HOSTS, cold, warm
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from services.scheduler.core import events as ev
-from services.scheduler.core.model import SECOND, Inventory, PoolPolicy, Resources, State, Task
+from services.scheduler.core.model import SECOND, Inventory, Kind, PoolPolicy, Resources, State, Task
 
-from .simulation import MS, Program, Simulation
+from .simulated_host import MS, Program
+from .simulation import Simulation
 
 GIB = 1 << 30
 SMALL = Resources(cpu=1000, memory=GIB)
@@ -276,3 +277,51 @@ def test_a_host_that_goes_away_for_good_loses_its_leases_to_another() -> None:
     assert row.state is State.SUCCEEDED
     assert row.moved.attempts == 2
     assert row.moved.user_failures == 0
+
+
+def stepping(make: Callable[[str], Task], key: str = "s") -> Program:
+    """A task that fails twice, around traces, a condition, a sleep and a child; one trace fails once as well."""
+
+    def step(kind: Kind, name: str, duration: int = 5 * MS, user_failures: int = 0) -> Program:
+        task = Task(f"digest-{name}", f"env.{name}", SMALL)
+        return Program(f"{key}{name}", task, duration=duration, kind=kind, user_failures=user_failures)
+
+    stages = (
+        (step(Kind.TRACE, "quick"), step(Kind.TRACE, "slow", 200 * MS)),
+        (
+            step(Kind.CONDITION, "asks", 300 * MS),
+            step(Kind.SLEEP, "sleeps", 2 * SECOND),
+            Program(f"{key}leaf", make("leaf")),
+        ),
+        (step(Kind.TRACE, "fails", user_failures=1),),
+        (step(Kind.SLEEP, "again", SECOND), step(Kind.TRACE, "beside", 500 * MS)),
+    )
+    return Program(key, make("stepping"), stages, user_failures=2)
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_faults_repeat_no_step_that_succeeded(seed: int) -> None:
+    """Whatever breaks, a trace whose success is recorded runs no more, sleeps end in time, one signal is enough."""
+    sim = Simulation(
+        seed,
+        HOSTS["two" if seed % 3 else "one"],
+        faults=0.03,
+        doubling=0.1,
+        batching=seed % 4 == 1,
+        silences=seed % 2,
+    )
+    make = warm if seed % 2 else cold
+    sim.submit("run", Program("root", cold("root"), ((stepping(lambda name: make(name, 2)),),)))
+    sim.run()
+    rows = [row for row in sim.ledger.actions.values() if row.created.key.startswith("s")]
+    assert sim.ledger.run_phases == {1: "succeeded"}, {row.created.name: row.state for row in rows}
+    latest = {row.created.key: row for row in sorted(rows, key=lambda row: row.created.incarnation)}
+    assert {row.state for row in latest.values()} == {State.SUCCEEDED}
+    assert len(latest) == 9
+    for row in rows:
+        if row.created.kind is not Kind.TASK:
+            assert row.moved is not None
+            if row.created.kind is Kind.SLEEP and row.state is State.SUCCEEDED:
+                assert row.moved.at >= row.created.ready_at
+            if row.created.kind in (Kind.SLEEP, Kind.CONDITION):
+                assert row.created.incarnation == 1, "it goes on over the attempts of its task"
