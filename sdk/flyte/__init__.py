@@ -22,22 +22,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flyte import durable, errors, io, models, remote, report, storage, types
+    from flyte import durable, errors, io, models, notify, remote, report, storage, types
     from flyte._accelerators import AMD_GPU, GPU, HABANA_GAUDI, TPU, Device, GPUAccelerator, Neuron
     from flyte._build import build, build_images
     from flyte._cache import Cache, CachePolicy, FunctionBodyPolicy, VersionParameters
     from flyte._condition import condition
-    from flyte._context import TaskContext, ctx, group
+    from flyte._context import TaskContext, ctx, custom_context, get_custom_context, group
     from flyte._current import current_domain, current_project
     from flyte._docs import Documentation
+    from flyte._dry_run import DryRun
     from flyte._environment import TaskEnvironment
     from flyte._image import Image
     from flyte._initialize import init, init_from_api_key, init_from_config
+    from flyte._link import Link
     from flyte._logging import logger
     from flyte._map import map  # noqa: A004 - the name of the public contract
     from flyte._progress import progress
+    from flyte._rerun import rerun
     from flyte._resources import Resources
-    from flyte._retry import RetryStrategy
+    from flyte._retry import Backoff, RetryStrategy
     from flyte._reuse import ReusePolicy
     from flyte._run import run, with_runcontext
     from flyte._task import TaskTemplate
@@ -52,15 +55,18 @@ __all__ = [
     "GPU",
     "HABANA_GAUDI",
     "TPU",
+    "Backoff",
     "Cache",
     "CachePolicy",
     "Device",
     "Directory",
     "Documentation",
+    "DryRun",
     "File",
     "FunctionBodyPolicy",
     "GPUAccelerator",
     "Image",
+    "Link",
     "Neuron",
     "Resources",
     "RetryStrategy",
@@ -77,9 +83,11 @@ __all__ = [
     "ctx",
     "current_domain",
     "current_project",
+    "custom_context",
     "durable",
     "errors",
     "extras",
+    "get_custom_context",
     "group",
     "init",
     "init_from_api_key",
@@ -88,9 +96,11 @@ __all__ = [
     "logger",
     "map",
     "models",
+    "notify",
     "progress",
     "remote",
     "report",
+    "rerun",
     "run",
     "storage",
     "trace",
@@ -104,15 +114,18 @@ _OWNERS: dict[str, str] = {
     "GPU": "_accelerators",
     "HABANA_GAUDI": "_accelerators",
     "TPU": "_accelerators",
+    "Backoff": "_retry",
     "Cache": "_cache",
     "CachePolicy": "_cache",
     "Device": "_accelerators",
     "Directory": "io",
     "Documentation": "_docs",
+    "DryRun": "_dry_run",
     "File": "io",
     "FunctionBodyPolicy": "_cache",
     "GPUAccelerator": "_accelerators",
     "Image": "_image",
+    "Link": "_link",
     "Neuron": "_accelerators",
     "Resources": "_resources",
     "RetryStrategy": "_retry",
@@ -129,6 +142,8 @@ _OWNERS: dict[str, str] = {
     "ctx": "_context",
     "current_domain": "_current",
     "current_project": "_current",
+    "custom_context": "_context",
+    "get_custom_context": "_context",
     "group": "_context",
     "init": "_initialize",
     "init_from_api_key": "_initialize",
@@ -136,12 +151,13 @@ _OWNERS: dict[str, str] = {
     "logger": "_logging",
     "map": "_map",
     "progress": "_progress",
+    "rerun": "_rerun",
     "run": "_run",
     "trace": "_trace",
     "with_runcontext": "_run",
 }
 _ALIASES = {"Directory": "Dir"}
-_MODULES = ("durable", "errors", "extras", "io", "models", "remote", "report", "storage", "types")
+_MODULES = ("durable", "errors", "extras", "io", "models", "notify", "remote", "report", "storage", "types")
 
 
 def __getattr__(name: str) -> Any:

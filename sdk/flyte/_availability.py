@@ -6,12 +6,8 @@ from flyte.errors import FeatureNotAvailableError
 
 # Parameter → what to do instead.
 _PARAMETERS: dict[str, str] = {
-    "entrypoint": "leave it out; any task can be started with `flyte run`",
-    "interruptible": "leave it out; every worker runs on regular capacity",
-    "links": "leave it out; print the address instead, it appears in the action's logs",
     "plugin_config": "leave it out and call the library inside the task",
     "pod_template": "set resources=, env_vars= and image= on the environment: plain hosts have no pods",
-    "queue": "leave it out; all runs share one queue",
     "secrets": "pass the value with env_vars=, read from the environment of the process that starts the run",
     "task_resolver": "leave it out; tasks are imported by the module and name that they are defined under",
     "triggers": "leave it out and start runs from the scheduler of your system with `flyte run`",
@@ -22,15 +18,12 @@ NAMES: dict[str, str] = {
     "AppEnvironment": "apps are not built yet; run the server outside of the platform",
     "Cron": _PARAMETERS["triggers"],
     "FixedRate": _PARAMETERS["triggers"],
-    "Link": _PARAMETERS["links"],
     "PodTemplate": _PARAMETERS["pod_template"],
     "Secret": _PARAMETERS["secrets"],
     "Trigger": _PARAMETERS["triggers"],
     "TriggerTime": _PARAMETERS["triggers"],
     "app": "apps are not built yet; run the server outside of the platform",
-    "custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
-    "get_custom_context": "pass the values as inputs, or with flyte.with_runcontext(env_vars=…)",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
     "run_python_script": "put the script's code into a function and decorate it with @env.task",

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte.errors import FeatureNotAvailableError
@@ -124,6 +125,7 @@ class _Scope:
 
 _scope: ContextVar[_Scope | None] = ContextVar("flyte_scope", default=None)
 _group: ContextVar[str] = ContextVar("flyte_group", default="")
+_custom: ContextVar[Mapping[str, str]] = ContextVar("flyte_custom_context", default=MappingProxyType({}))
 _process_scope: _Scope | None = None
 
 
@@ -162,6 +164,7 @@ def running(context: TaskContext, controller: Controller, *, process_wide: bool 
     scope = _Scope(context, controller)
     token = _scope.set(scope)
     group_token = _group.set("")
+    custom_token = _custom.set(MappingProxyType({}))
     before = _process_scope
     if process_wide:
         _process_scope = scope
@@ -170,8 +173,52 @@ def running(context: TaskContext, controller: Controller, *, process_wide: bool 
     finally:
         if process_wide:
             _process_scope = before
+        _custom.reset(custom_token)
         _group.reset(group_token)
         _scope.reset(token)
+
+
+def get_custom_context() -> dict[str, str]:
+    """The custom context here: the action's, with what `custom_context` changes around the caller.
+
+    Empty outside a run.
+
+    Example:
+        ```python
+        tenant = flyte.get_custom_context().get("tenant", "nobody")
+        ```
+    """
+    scope = _scope.get() or _process_scope
+    inherited: Mapping[str, str] = scope.context.custom_context if scope else {}
+    return {**inherited, **_custom.get()}
+
+
+@contextmanager
+def custom_context(**values: str) -> Iterator[None]:
+    """Change the custom context of the children that are called inside, and of all below them.
+
+    The caller of a run gives the first one: `flyte.with_runcontext(custom_context={"tenant": "acme"})`.
+
+    Args:
+        **values: Texts by name, over those that are there.
+
+    Raises:
+        TypeError: A value is no text.
+
+    Example:
+        ```python
+        with flyte.custom_context(tenant="acme"):
+            rows = await train(3)  # flyte.get_custom_context() in it has the tenant
+        ```
+    """
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"custom_context: {name}={value!r} must be text; write {str(value)!r}")
+    token = _custom.set({**_custom.get(), **values})
+    try:
+        yield
+    finally:
+        _custom.reset(token)
 
 
 def current_group() -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from flyte import errors
@@ -50,7 +51,10 @@ class ActionDetails:
         start_time: When user code first ran.
         end_time: When it ended.
         cached_from: The action whose result it has from the cache, as "project/domain/run/action"; None for none.
-        cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
+        cache_status: What the cache did: "disabled", "miss", "hit", "overwritten" or "recovered".
+        cache_reason: Why it did so, in words; empty when the task keeps no results.
+        links: Addresses of pages elsewhere that belong to it, by name.
+        custom_context: Custom context, where it differs from the run's.
     """
 
     name: str
@@ -65,6 +69,9 @@ class ActionDetails:
     end_time: datetime | None
     cached_from: str | None = None
     cache_status: str = "disabled"
+    cache_reason: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    custom_context: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def queued_time(self) -> timedelta | None:

@@ -11,6 +11,8 @@ from flyte._availability import refuse_parameters
 from flyte._cache import Cache, CacheBehavior, cache_of
 from flyte._caller import caller
 from flyte._docs import Documentation
+from flyte._link import check_links
+from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._reuse import ReusePolicy
@@ -18,6 +20,7 @@ from flyte._task import (
     MAX_INLINE_IO_BYTES,
     TaskSettings,
     TaskTemplate,
+    check_entrypoint,
     check_env_vars,
     check_max_inline_io_bytes,
     check_report,
@@ -35,6 +38,7 @@ R = TypeVar("R")
 
 _NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _LONGEST_DESCRIPTION = 255
+_SHARED = ("image", "resources", "env_vars", "cache", "reusable", "queue", "interruptible")
 _CLONED = ("image", "resources", "env_vars", "secrets", "depends_on", "cache", "reusable")
 
 
@@ -48,6 +52,8 @@ class TaskEnvironment:
         env_vars: Environment variables of every task.
         reusable: Pool of warm workers, None for a worker per action.
         cache: How results of its tasks are kept for equal calls.
+        queue: Queue that its tasks wait in, None for the run's.
+        interruptible: Whether its tasks may run on hosts whose capacity can be taken away.
         depends_on: Environments whose tasks are called from this one's.
         include: Extra files for the code bundle, relative to `declared_in`.
         description: What the environment is for.
@@ -93,13 +99,13 @@ class TaskEnvironment:
             resources: Hardware of one worker.
             limits: Another spelling of `resources`.
             accelerator: Type of an untyped GPU count in `resources`.
-            interruptible: Not available yet, except False.
+            interruptible: Whether its tasks may run on hosts whose capacity can be taken away.
             image: A `flyte.Image`, the address of an image, or "auto" for the default.
             include: Extra files or directories for the code bundle, relative to the declaring file.
             cache: How results of its tasks are kept for equal calls: "disable", "auto" or a `flyte.Cache`.
             reusable: Pool of warm workers.
             plugin_config: Not available yet.
-            queue: Not available yet.
+            queue: Queue that its tasks wait in, unless they name one: only hosts that serve it take them.
 
         Raises:
             TypeError: A value has the wrong type.
@@ -113,10 +119,10 @@ class TaskEnvironment:
             f"TaskEnvironment {name!r}",
             pod_template=pod_template,
             secrets=secrets,
-            interruptible=interruptible,
             plugin_config=plugin_config,
-            queue=queue,
         )
+        self.queue = check_queue(queue)
+        self.interruptible = bool(check_interruptible(interruptible))
         self.description = _check_description(description)
         self.env_vars = check_env_vars(env_vars or {})
         self.cache = cache_of(cache, f"environment {name!r}")
@@ -216,12 +222,13 @@ class TaskEnvironment:
             cache: How results are kept: "auto", "disable" or a `flyte.Cache`; as in the environment unless given.
             pod_template: Not available: there are no pods on plain hosts.
             report: Attempts of the task write reports, with `flyte.report`.
-            interruptible: Not available yet.
-            queue: Not available yet.
+            interruptible: Whether its actions may run on hosts whose capacity can be taken away; as in the environment
+                unless given.
+            queue: Queue that its actions wait in; as in the environment unless given.
             triggers: Not available yet.
-            links: Not available yet.
+            links: Pages elsewhere that belong to its actions: objects as `flyte.Link`.
             task_resolver: Not available yet.
-            entrypoint: Not available yet.
+            entrypoint: Whether people are meant to start it themselves.
 
         Raises:
             TypeError: What is decorated is not a function, or a value has the wrong type.
@@ -237,12 +244,8 @@ class TaskEnvironment:
         refuse_parameters(
             f"{self.name}.task",
             pod_template=pod_template,
-            interruptible=interruptible,
-            queue=queue,
             triggers=triggers,
-            links=links,
             task_resolver=task_resolver,
-            entrypoint=entrypoint,
         )
         settings = TaskSettings(
             short_name=check_short_name(short_name),
@@ -252,6 +255,10 @@ class TaskEnvironment:
             docs=_check_docs(docs),
             cache=None if cache is None else cache_of(cache, f"{self.name}.task"),
             report=check_report(report),
+            queue=check_queue(queue),
+            interruptible=check_interruptible(interruptible),
+            links=check_links(links),
+            entrypoint=check_entrypoint(entrypoint),
         )
 
         def decorate(function: Callable[..., Any]) -> TaskTemplate[Any, Any]:
@@ -310,6 +317,8 @@ class TaskEnvironment:
             "depends_on": self.depends_on,
             "cache": self.cache,
             "reusable": self.reusable,
+            "queue": self.queue,
+            "interruptible": self.interruptible,
             "description": self.description,
             "include": self._include,
         }
@@ -348,7 +357,7 @@ class TaskEnvironment:
                 raise TypeError(f"TaskEnvironment.from_task takes tasks made with @env.task, not {task!r}")
         first = tasks[0].environment
         for other in (task.environment for task in tasks[1:]):
-            for setting in ("image", "resources", "env_vars", "cache", "reusable"):
+            for setting in _SHARED:
                 if getattr(first, setting) != getattr(other, setting):
                     raise ValueError(
                         f"TaskEnvironment.from_task({name!r}): {first.name!r} and {other.name!r} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,9 @@ from flyte import errors
 from flyte._bundle._select import CopyStyle, checked_copy_style
 from flyte._client._twins import twin, twin_method
 from flyte._initialize import current_session, refuse
+from flyte._logging import FORMATS, check_level, configure, log_variables
+from flyte._placement import check_interruptible, check_queue
+from flyte.notify._notification import Notification, check_notifications
 
 if TYPE_CHECKING:
     from flyte._local import LocalRun
@@ -38,16 +41,23 @@ class RunContext:
     domain: str | None = None
     version: str | None = None
     copy_style: CopyStyle = "loaded_modules"
-    raw_data_path: str | None = None
     env_vars: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    custom_context: Mapping[str, str] = field(default_factory=dict)
+    interruptible: bool | None = None
+    queue: str | None = None
+    raw_data_path: str | None = None
+    notifications: tuple[Notification, ...] = ()
+    dry_run: bool = False
+    copy_bundle_to: Path | None = None
     overwrite_cache: bool = False
     disable_run_cache: bool = False
     cache_lookup_scope: CacheScope = "project-domain"
 
     @twin_method
-    async def run(self, task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Run | LocalRun:
-        """Runs a task and returns at once.
+    async def run(self, task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a task and returns at once: a `Run` on a backend, a `LocalRun` here, a `DryRun` with `dry_run`.
 
         Args:
             task: The task.
@@ -63,7 +73,12 @@ class RunContext:
         """
         _check_task(task)
         mode = self.mode or ("local" if current_session() is None else "remote")
+        if self.dry_run:
+            from flyte._client._submit import describe
+
+            return await describe(self, task, args, kwargs)
         if mode == "local":
+            configure(self.env_vars)
             from flyte._local import start_local_run
             from flyte._local._persistence import configured_store
 
@@ -76,12 +91,14 @@ class RunContext:
                 overwrite_cache=self.overwrite_cache,
                 disable_cache=self.disable_run_cache,
                 labels=self.labels,
+                custom_context=self.custom_context,
                 raw_data_path=self.raw_data_path,
                 store=configured_store(),
             )
+        if self.raw_data_path is not None:
+            raise refused_path(self.raw_data_path)
         from flyte._client._submit import submit
 
-        refuse(raw_data_path=(self.raw_data_path, "the backend's own storage is used; leave it out"))
         return await submit(self, task, args, kwargs)
 
 
@@ -103,16 +120,17 @@ def with_runcontext(
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
     interruptible: bool | None = None,
-    log_level: int | None = None,
-    log_format: str = "console",
+    log_level: int | str | None = None,
+    log_format: Literal["console", "json"] = "console",
     reset_root_logger: bool = False,
     disable_run_cache: bool = False,
     queue: str | None = None,
-    notifications: Any | None = None,
+    notifications: Notification | Sequence[Notification] | None = None,
     custom_context: Mapping[str, str] | None = None,
     cache_lookup_scope: CacheScope | None = None,
     preserve_original_types: bool | None = None,
     debug: bool = False,
+    raw_data_storage: str | None = None,
 ) -> RunContext:
     """Says how to run a task: ``with_runcontext(name="x").run(task, …)``.
 
@@ -128,26 +146,28 @@ def with_runcontext(
         env_vars: Environment variables of every action, over those of its environment.
         labels: Labels of the run.
         service_account: Refused.
-        dry_run: Refused, unless False.
-        copy_bundle_to: Refused.
+        dry_run: Only say what the run would be made of: `run` gives a `flyte.DryRun` and sends nothing.
+        copy_bundle_to: With `dry_run`, directory that the code bundle is written to.
         interactive_mode: Refused, unless False.
-        raw_data_path: In local mode the directory that tasks may write bulk data to. Refused on a backend, which has
-            storage of its own.
-        run_base_dir: Refused: the backend's storage is used.
+        raw_data_path: Directory for bulk data, with mode="local" only: tasks on a backend write to its own store,
+            whose credentials they do not have.
+        run_base_dir: Refused, as `raw_data_path`.
         overwrite_cache: Compute every cached result anew and replace those that are kept.
-        annotations: Refused: use `labels`.
-        interruptible: Refused.
-        log_level: Refused: use `env_vars`.
-        log_format: Only "console".
-        reset_root_logger: Refused, unless False.
+        annotations: Notes on the run; unlike labels no filter looks at them.
+        interruptible: Whether its actions may run on hosts whose capacity can be taken away, over what tasks say.
+        log_level: Level of `flyte.logger` in the run's tasks, such as logging.DEBUG or "DEBUG".
+        log_format: "console" for lines of text, "json" for an object per line.
+        reset_root_logger: Let all loggers of the run's tasks write as `flyte.logger` does, in place of what they were
+            configured for.
         disable_run_cache: Neither use nor keep results.
-        queue: Refused: all runs share one queue.
-        notifications: Refused.
-        custom_context: Refused.
+        queue: Queue of actions whose tasks name none.
+        notifications: Whom to tell of the run's phases: `flyte.notify.Webhook`, one or several.
+        custom_context: Texts for all its actions: `flyte.get_custom_context()`.
         cache_lookup_scope: Whose results count: "project-domain" (the default), or "global" for those of all
             projects and domains that were run with "global".
-        preserve_original_types: Refused.
+        preserve_original_types: Values have the types of the task's signature in any case; False is refused.
         debug: Refused, unless False.
+        raw_data_storage: Another spelling of `raw_data_path`.
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
@@ -156,19 +176,12 @@ def with_runcontext(
     """
     refuse(
         service_account=(service_account, "tasks run as the backend's executor; leave it out"),
-        dry_run=(dry_run or None, 'use mode="local" to try the code'),
-        copy_bundle_to=(copy_bundle_to, "the bundle is uploaded; leave it out"),
         interactive_mode=(interactive_mode or None, "put the task into a file that workers can import"),
         run_base_dir=(run_base_dir, "the backend's own storage is used; leave it out"),
-        annotations=(annotations, "use labels="),
-        interruptible=(interruptible, "every worker runs on regular capacity; leave it out"),
-        log_level=(log_level, 'use env_vars={"LOG_LEVEL": …} and read it in the task'),
-        log_format=(None if log_format == "console" else log_format, 'only "console" is'),
-        reset_root_logger=(reset_root_logger or None, "the root logger is not changed; leave it out"),
-        queue=(queue, "all runs share one queue; leave it out"),
-        notifications=(notifications, "wait for the run with run.wait()"),
-        custom_context=(custom_context, "pass the values as inputs or with env_vars="),
-        preserve_original_types=(preserve_original_types, "values have the types of the task's signature"),
+        preserve_original_types=(
+            None if preserve_original_types else preserve_original_types,
+            "values have the types of the task's signature: annotate flyte.io.DataFrame for a lazy frame",
+        ),
         debug=(debug or None, 'use mode="local" and a debugger'),
     )
     if mode == "hybrid":
@@ -177,6 +190,20 @@ def with_runcontext(
         )
     if mode not in {None, "local", "remote"}:
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
+    if log_format not in FORMATS:
+        raise ValueError(f'log_format={log_format!r} must be "console" or "json"')
+    if copy_bundle_to is not None and not dry_run:
+        raise ValueError("copy_bundle_to has an effect with dry_run=True only: add that, or leave it out")
+    if raw_data_path is not None and raw_data_storage is not None and raw_data_path != raw_data_storage:
+        raise ValueError("raw_data_path= and raw_data_storage= are the same setting: give one of them")
+    raw_data = raw_data_path if raw_data_path is not None else raw_data_storage
+    if raw_data is not None and mode == "remote":
+        raise refused_path(raw_data)
+    if notifications and mode == "local":
+        raise ValueError(
+            'notifications= has no effect with mode="local": leave it out, run.wait() returns at the end'
+        )
+    logs = log_variables(check_level(log_level), log_format, reset_root=bool(reset_root_logger))
     if cache_lookup_scope not in {None, "global", "project-domain"}:
         raise ValueError(f'cache_lookup_scope={cache_lookup_scope!r} must be "project-domain" or "global"')
     if overwrite_cache and disable_run_cache:
@@ -187,10 +214,17 @@ def with_runcontext(
         project=project,
         domain=domain,
         version=version,
-        raw_data_path=raw_data_path,
         copy_style=checked_copy_style(copy_style, version),
-        env_vars=_texts("env_vars", env_vars),
-        labels=_texts("labels", labels),
+        env_vars={**logs, **texts("env_vars", env_vars)},
+        labels=texts("labels", labels),
+        annotations=texts("annotations", annotations),
+        custom_context=texts("custom_context", custom_context),
+        interruptible=check_interruptible(interruptible),
+        queue=check_queue(queue),
+        raw_data_path=None if raw_data is None else str(raw_data),
+        notifications=check_notifications(notifications),
+        dry_run=bool(dry_run),
+        copy_bundle_to=None if copy_bundle_to is None else Path(copy_bundle_to),
         overwrite_cache=bool(overwrite_cache),
         disable_run_cache=bool(disable_run_cache),
         cache_lookup_scope=cache_lookup_scope or "project-domain",
@@ -211,7 +245,16 @@ async def run(task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Run | 
         print(run)  # waits: Hello, World!
         ```
     """
-    return await RunContext().run.aio(task, *args, **kwargs)
+    started: Run | LocalRun = await RunContext().run.aio(task, *args, **kwargs)
+    return started
+
+
+def refused_path(path: str) -> errors.FeatureNotAvailableError:
+    """The error that says that a backend does not write to a place of the caller's choice."""
+    return errors.FeatureNotAvailableError(
+        f"raw_data_path={path!r} is not available on a backend: tasks have no credentials of their own and write to "
+        'the backend\'s store, below flyte.ctx().raw_data_path. Leave it out, or use mode="local"'
+    )
 
 
 def _check_task(task: object) -> None:
@@ -221,7 +264,7 @@ def _check_task(task: object) -> None:
         raise TypeError(f"flyte.run takes a task, a function decorated with @env.task, not {task!r}")
 
 
-def _texts(what: str, values: Mapping[str, str] | None) -> dict[str, str]:
+def texts(what: str, values: Mapping[str, str] | None) -> dict[str, str]:
     """Names and values that are texts.
 
     Raises:

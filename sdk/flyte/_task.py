@@ -13,6 +13,8 @@ from flyte._availability import refuse_parameters
 from flyte._cache import Cache, CacheBehavior, cache_of
 from flyte._context import current_controller
 from flyte._docs import Documentation
+from flyte._link import Link, check_links
+from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._reuse import ReusePolicy
@@ -58,6 +60,10 @@ class TaskSettings:
     reusable: ReusePolicy | Literal["off"] | None = None
     cache: Cache | None = None
     report: bool = False
+    queue: str | None = None
+    interruptible: bool | None = None
+    links: tuple[Link, ...] = ()
+    entrypoint: bool = False
 
 
 class TaskTemplate(Generic[P, R_co]):
@@ -179,6 +185,27 @@ class TaskTemplate(Generic[P, R_co]):
         return self.settings.max_inline_io_bytes
 
     @property
+    def queue(self) -> str:
+        """Queue that its actions wait in; empty for the run's."""
+        return self.settings.queue or self.environment.queue or ""
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether its actions may run on hosts whose capacity can be taken away."""
+        own = self.settings.interruptible
+        return self.environment.interruptible if own is None else own
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Pages elsewhere that belong to its actions."""
+        return self.settings.links
+
+    @property
+    def entrypoint(self) -> bool:
+        """Whether people are meant to start it themselves."""
+        return self.settings.entrypoint
+
+    @property
     def report(self) -> bool:
         """Whether its attempts write reports."""
         return self.settings.report
@@ -260,10 +287,10 @@ class TaskTemplate(Generic[P, R_co]):
             secrets: Not available yet.
             max_inline_io_bytes: Largest inline inputs or outputs in bytes.
             pod_template: Not available.
-            queue: Not available yet.
-            interruptible: Not available yet.
-            entrypoint: Not available yet.
-            links: Not available yet.
+            queue: Queue that the action waits in; a host has to serve it.
+            interruptible: Whether the action may run on hosts whose capacity can be taken away.
+            entrypoint: Whether people are meant to start the task themselves.
+            links: Pages elsewhere that belong to the action, instead of the task's own: objects as `flyte.Link`.
             **unknown: Refused.
 
         Raises:
@@ -295,10 +322,6 @@ class TaskTemplate(Generic[P, R_co]):
             f"{self.name}.override",
             secrets=secrets,
             pod_template=pod_template,
-            queue=queue,
-            interruptible=interruptible,
-            entrypoint=entrypoint,
-            links=links,
         )
         settings = self.settings
         return self._variant(
@@ -314,6 +337,12 @@ class TaskTemplate(Generic[P, R_co]):
                 env_vars=settings.env_vars if env_vars is None else check_env_vars(env_vars),
                 reusable=settings.reusable if reusable is None else check_reusable(reusable),
                 cache=settings.cache if cache is None else cache_of(cache, f"{self.name}.override"),
+                queue=settings.queue if queue is None else check_queue(queue),
+                interruptible=settings.interruptible
+                if interruptible is None
+                else check_interruptible(interruptible),
+                links=check_links(links) or settings.links,
+                entrypoint=settings.entrypoint if entrypoint is None else check_entrypoint(entrypoint),
             )
         )
 
@@ -388,6 +417,13 @@ def check_report(report: object) -> bool:
     if not isinstance(report, bool):
         raise TypeError(f"report must be True or False, not {report!r}")
     return report
+
+
+def check_entrypoint(entrypoint: object) -> bool:
+    """True or False, or a `TypeError`."""
+    if not isinstance(entrypoint, bool):
+        raise TypeError(f"entrypoint must be True or False, not {entrypoint!r}")
+    return entrypoint
 
 
 def check_resources(resources: object) -> Resources:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import _code
 from flyte._cache import cache_spec
+from flyte._context import get_custom_context
+from flyte._link import link_specs
 
 if TYPE_CHECKING:
     from flyte._task import TaskTemplate
@@ -49,6 +51,14 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
         spec["cache"] = cache
     if task.report:
         spec["report"] = True
+    if task.queue:
+        spec["queue"] = task.queue
+    if task.interruptible:
+        spec["interruptible"] = True
+    if task.entrypoint:
+        spec["entrypoint"] = True
+    if task.links:
+        spec["links"] = link_specs(task.links, get_custom_context())
     if task.reusable is not None:
         spec["reuse"] = task.reusable.to_spec()
     return spec

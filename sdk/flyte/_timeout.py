@@ -8,11 +8,13 @@ from datetime import timedelta
 
 @dataclass(frozen=True)
 class Timeout:
-    """Time limits of one attempt. A number means seconds; 0 and None mean no limit.
+    """Time limits of an action. A number means seconds; 0 and None mean no limit.
 
     Attributes:
         max_runtime: Longest run time of one attempt. Beyond it the attempt ends as `TIMED_OUT`.
         max_queued_time: Longest time from enqueueing to the start of the attempt.
+        deadline: Longest time from the call to the end, over all attempts and the waits between them. Beyond it the
+            action ends as `TIMED_OUT`, whatever retries are left.
 
     Raises:
         TypeError: A limit is neither a number nor a timedelta.
@@ -27,29 +29,40 @@ class Timeout:
 
     max_runtime: int | float | timedelta | None = 0
     max_queued_time: int | float | timedelta | None = None
+    deadline: int | float | timedelta | None = None
 
     def __post_init__(self) -> None:
-        _millis("max_runtime", self.max_runtime)
-        _millis("max_queued_time", self.max_queued_time)
+        millis("max_runtime", self.max_runtime)
+        millis("max_queued_time", self.max_queued_time)
+        millis("deadline", self.deadline)
 
     @property
     def runtime_seconds(self) -> float | None:
         """Longest run time of one attempt in seconds, None for no limit."""
-        millis = _millis("max_runtime", self.max_runtime)
-        return millis / 1000 if millis else None
+        limit = millis("max_runtime", self.max_runtime)
+        return limit / 1000 if limit else None
 
     @property
     def queued_seconds(self) -> float | None:
         """Longest wait for the start of an attempt in seconds, None for no limit."""
-        millis = _millis("max_queued_time", self.max_queued_time)
-        return millis / 1000 if millis else None
+        limit = millis("max_queued_time", self.max_queued_time)
+        return limit / 1000 if limit else None
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        """Longest time from the call to the end in seconds, None for no limit."""
+        limit = millis("deadline", self.deadline)
+        return limit / 1000 if limit else None
 
     def to_spec(self) -> dict[str, int]:
         """The `Timeout` of the task spec, in milliseconds."""
-        return {
-            "max_runtime_millis": _millis("max_runtime", self.max_runtime),
-            "max_queued_millis": _millis("max_queued_time", self.max_queued_time),
+        spec = {
+            "max_runtime_millis": millis("max_runtime", self.max_runtime),
+            "max_queued_millis": millis("max_queued_time", self.max_queued_time),
         }
+        if deadline := millis("deadline", self.deadline):
+            spec["deadline_millis"] = deadline
+        return spec
 
 
 def timeout_of(timeout: int | float | timedelta | Timeout | None) -> Timeout:
@@ -57,7 +70,8 @@ def timeout_of(timeout: int | float | timedelta | Timeout | None) -> Timeout:
     return timeout if isinstance(timeout, Timeout) else Timeout(max_runtime=timeout)
 
 
-def _millis(name: str, value: object) -> int:
+def millis(name: str, value: object) -> int:
+    """Whole milliseconds of seconds or a timedelta, 0 for None; a `TypeError` or `ValueError` names `name`."""
     if value is None:
         return 0
     if isinstance(value, timedelta):

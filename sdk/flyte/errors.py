@@ -141,7 +141,11 @@ class TaskTimeoutError(_NamedUserError):
 
 
 class RetriesExhaustedError(_NamedUserError):
-    """The action failed as often as its retries allow."""
+    """The action has retries (`retries=`), and failed in each of its attempts.
+
+    Its code and message are those of the last failure, such as "ValueError". Failures with a class of their own, such
+    as `OOMError`, keep that.
+    """
 
 
 class ActionAbortedError(_NamedUserError):
@@ -293,12 +297,20 @@ _BY_KIND: dict[str, type[BaseRuntimeError]] = {
 }
 
 
+# Codes of failures of kind IMAGE that have a class of their own.
+_BY_IMAGE_CODE: dict[str, type[BaseRuntimeError]] = {
+    "ImagePullFailed": ImagePullBackOffError,
+    "InvalidImageName": InvalidImageNameError,
+}
+
+
 def from_failure(
     kind: str,
     code: str,
     message: str,
     *,
     phase: str = "failed",
+    retries: int = 0,
     worker: str | None = None,
     user_traceback: str = "",
 ) -> BaseRuntimeError:
@@ -309,6 +321,7 @@ def from_failure(
         code: The failure's code, such as "ValueError".
         message: The failure's message.
         phase: Phase that the action ended in, in any spelling: "failed", "ABORTED", "PHASE_TIMED_OUT".
+        retries: Retries that the action had, all of them used up; 0 when there were none, or some are left.
         worker: Worker that the failure happened in.
         user_traceback: Traceback of the user's code as text. It becomes the error's own: who raises it sees the
             frames of the task below the own ones, and what caused it.
@@ -325,7 +338,11 @@ def from_failure(
         error_class = TaskTimeoutError
     else:
         error_class = _BY_KIND.get(cause, RuntimeUnknownError)
+    if error_class is ImageBuildError:
+        error_class = _BY_IMAGE_CODE.get(code, ImageBuildError)
     if error_class is RuntimeUserError:
+        if retries:
+            error_class = RetriesExhaustedError
         named = globals().get(code) if code in __all__ else None
         if isinstance(named, type) and issubclass(named, BaseRuntimeError) and named is not BaseRuntimeError:
             error_class = named

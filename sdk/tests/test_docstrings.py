@@ -17,9 +17,18 @@ from flyte._context import ActionID, TaskContext, running
 from flyte._local import LocalAction, LocalRun, run_local
 
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-_MODULES = {"errors", "extras", "models", "remote", "report"}
+_MODULES = {"errors", "extras", "models", "notify", "remote", "report"}
 # What needs a backend is tested where the backend is.
-_NEEDS_BACKEND = {"build", "build_images", "init", "init_from_config", "run", "with_runcontext"}
+_NEEDS_BACKEND = {
+    "DryRun",
+    "build",
+    "build_images",
+    "init",
+    "init_from_config",
+    "rerun",
+    "run",
+    "with_runcontext",
+}
 
 
 class NoController:
@@ -41,6 +50,8 @@ def _examples() -> list[tuple[str, str]]:
     owners: dict[str, object] = {name: getattr(flyte, name) for name in flyte.__all__ if name not in _MODULES}
     owners = {name: owner for name, owner in owners.items() if name not in _NEEDS_BACKEND}
     owners |= {
+        "Webhook": flyte.notify.Webhook,
+        "Slack": flyte.notify.Slack,
         "report": flyte.report,
         "errors": flyte.errors,
         "LocalRun": LocalRun,

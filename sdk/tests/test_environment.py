@@ -57,6 +57,9 @@ def test_other_names_are_refused(name):
         ({"resources": flyte.Resources(cpu=1), "limits": flyte.Resources(cpu=2)}, ValueError, "same setting"),
         ({"accelerator": A10G}, ValueError, "needs a number of GPUs"),
         ({"resources": flyte.Resources(gpu="T4:1"), "accelerator": A10G}, ValueError, "name different types"),
+        ({"queue": "Big Queue"}, ValueError, "queue='Big Queue' must be"),
+        ({"queue": 5}, TypeError, "queue must be the name of a queue"),
+        ({"interruptible": "yes"}, TypeError, "interruptible must be True or False"),
         ({"colour": "red"}, TypeError, "unexpected keyword argument 'colour'"),
     ],
 )
@@ -71,9 +74,7 @@ def test_wrong_values_name_field_value_and_fix(arguments, error, message):
     [
         ("pod_template", "gpu-pod"),
         ("secrets", "key"),
-        ("interruptible", True),
         ("plugin_config", object()),
-        ("queue", "q"),
     ],
 )
 def test_parameters_of_later_versions_are_refused_by_name(name, value):

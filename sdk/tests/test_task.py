@@ -153,6 +153,11 @@ def test_what_a_task_is_cannot_be_overridden(name):
         ({"max_inline_io_bytes": 0}, ValueError, "max_inline_io_bytes must be at least 1"),
         ({"max_inline_io_bytes": "1Mi"}, TypeError, "max_inline_io_bytes must be an int"),
         ({"cache": "maybe"}, ValueError, "cache='maybe' must be"),
+        ({"queue": "Q"}, ValueError, "queue='Q' must be"),
+        ({"interruptible": 1}, TypeError, "interruptible must be True or False"),
+        ({"entrypoint": "yes"}, TypeError, "entrypoint must be True or False"),
+        ({"links": ["x"]}, TypeError, "links: 'x' must have a name and a method get_link"),
+        ({"links": "x"}, TypeError, "links must be a list"),
     ],
 )
 def test_wrong_overrides_are_refused(arguments, error, message):
@@ -166,10 +171,6 @@ def test_wrong_overrides_are_refused(arguments, error, message):
     [
         ("secrets", "key"),
         ("pod_template", "p"),
-        ("queue", "q"),
-        ("interruptible", True),
-        ("entrypoint", True),
-        ("links", ["link"]),
     ],
 )
 def test_overrides_of_later_versions_are_refused_by_name(name, value):
@@ -182,12 +183,8 @@ def test_overrides_of_later_versions_are_refused_by_name(name, value):
     ("name", "value"),
     [
         ("pod_template", "p"),
-        ("interruptible", True),
-        ("queue", "q"),
         ("triggers", ["t"]),
-        ("links", ["l"]),
         ("task_resolver", object()),
-        ("entrypoint", True),
     ],
 )
 def test_decorator_parameters_of_later_versions_are_refused_by_name(name, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
@@ -66,7 +67,10 @@ class Actions:
         attempts = await self._reader.read(lambda ledger: attempt_queries.list_attempts(ledger, record.id))
         action = convert.action(record, identifier.run, attempts)
         spec = await self._reader.read(lambda ledger: task_queries.get_spec(ledger, record.spec_digest))
-        action.has_report = spec is not None and TaskSpec.FromString(spec).report
+        task = TaskSpec.FromString(spec or b"")
+        action.has_report = task.report
+        action.links.extend(convert.links(task, action))
+        action.custom_context.update(json.loads(record.custom_context or "{}"))
         source = record.cached_from
         if source is not None:
             place = await self._reader.read(lambda ledger: queries.locate(ledger, source))

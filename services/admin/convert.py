@@ -19,7 +19,7 @@ from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.core.v1.payload_pb2 import BlobReference, Payload
 from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.progress_pb2 import Progress
-from hangar.core.v1.task_spec_pb2 import TaskSpec
+from hangar.core.v1.task_spec_pb2 import Link, TaskSpec
 from services.admin.store import ProjectRecord
 from services.common.names import DOMAINS
 from services.ledger.queries.actions import ActionFilter, ActionRecord
@@ -118,6 +118,7 @@ def action(record: ActionRecord, run: RunIdentifier, attempts: Iterable[AttemptR
         lineage=[Lineage(input=each.input, source=each.source) for each in record.lineage],
         sequence=record.sequence,
         cache_status=record.cache_status,  # type: ignore[arg-type]
+        cache_reason=record.cache_reason,
         kind=record.kind,  # type: ignore[arg-type]
         wait=_wait(record),
         progress=json_format.Parse(record.progress, Progress()) if record.progress else None,
@@ -133,6 +134,28 @@ def _wait(record: ActionRecord) -> Wait | None:
         spec = TaskSpec.FromString(record.condition)
         wait.prompt, wait.schema_json = spec.description, spec.interface.outputs[0].schema_json
     return wait
+
+
+def links(spec: TaskSpec, action: Action) -> list[Link]:
+    """Returns the pages elsewhere that belong to an action.
+
+    Args:
+        spec: The definition of its task, whose links have marks in place of what is the action's own.
+        action: The action.
+    """
+    run = action.id.run
+    marks = {
+        "__hangar_run_name__": run.name,
+        "__hangar_project__": run.project,
+        "__hangar_domain__": run.domain,
+        "__hangar_parent_action_name__": action.parent,
+        "__hangar_action_name__": action.id.name,
+    }
+    found = [Link(name=link.name, url=link.url) for link in spec.links]
+    for link in found:
+        for mark, value in marks.items():
+            link.url = link.url.replace(mark, value)
+    return found
 
 
 def attempt(record: AttemptRecord) -> Attempt:

@@ -102,6 +102,7 @@ class Children:
                 group=child.get("group") or "",
                 cache_key=child.get("cache_key") or "",
                 sources=[InputSource(input=name, key=key) for name, key in child.get("sources") or ()],
+                custom_context=child.get("custom_context") or {},
             )
             request.inputs.digest = child["digest"]
             kind = child.get("kind")

@@ -163,6 +163,8 @@ class Dispatch:
             "env_vars": {**lease.spec.env_vars, **context.env_vars},
             "traceparent": context.traceparent,
             "labels": dict(context.labels),
+            "custom_context": dict(assignment.custom_context or context.custom_context),
+            "run_custom_context": dict(context.custom_context),
             "raw_data_path": f"{base}/data",
             "output_path": f"{base}/outputs.json",
             "log_path": worker.log_path(lease.lease_id),

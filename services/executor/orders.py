@@ -85,6 +85,8 @@ class Orders:
             leases=self._holdings.held_leases(),
             labels=self._settings.labels,
             engine=self._engine,
+            queues=self._settings.queues,
+            interruptible=self._settings.interruptible,
         )
 
     def welcomed(self, welcome: Welcome) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.common.settings import ServiceSettings
 
@@ -35,8 +35,17 @@ def parse_bytes(text: object) -> object:
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
+def parse_names(text: object) -> object:
+    """Returns the names in a text such as "gpu,default"; other things as they are."""
+    if not isinstance(text, str):
+        return text
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+QueueName = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=128)]
+Names = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(parse_names)]
 
 
 class Settings(ServiceSettings):
@@ -56,6 +65,10 @@ class Settings(ServiceSettings):
     """JSON file that describes GPUs in place of the driver's."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the host for placement, as a JSON object."""
+    queues: Names = ()
+    """Queues that the host serves, such as "gpu,default"; that for tasks that name none, "default", by default."""
+    interruptible: bool = False
+    """True when the host's capacity can be taken away at any time: only tasks that allow that run on it."""
     engine: Literal["process", "docker", "fake"] = "process"
     """What runs workers: processes of this host, or its Docker engine. "fake" runs nothing and is for tests."""
     docker: str = Field(default_factory=lambda: os.environ.get("DOCKER_HOST") or LOCAL_DOCKER, min_length=1)

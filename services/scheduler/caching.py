@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.task_spec_pb2 import CACHE_SCOPE_GLOBAL, RunContext
@@ -13,6 +13,9 @@ from services.scheduler.live import Live
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Spec
 from services.scheduler.store import Store
+
+Requests: TypeAlias = Sequence[tuple[ev.ChildRequested, str]]
+"""Requests for children, each with the key that its result is kept under; empty when it is not."""
 
 
 def cache_use(key: str, spec: Spec, run: RunIdentifier, context: RunContext) -> CacheUse | None:
@@ -46,20 +49,39 @@ class CacheLookup:
         self._store = store
         self._live = live
 
-    async def fill(self, requests: Iterable[tuple[ev.ChildRequested, str]]) -> None:
-        """Completes requests for children. Those of leases that are not current stay as they are: they are ignored.
+    def concerned(self, requests: Requests) -> Requests:
+        """Returns those requests of which there may be a result already."""
+        leases = self._live.leases
+        return [
+            (event, key)
+            for event, key in requests
+            if key or ((parent := leases.get(event.lease_id)) is not None and parent.run.sources)
+        ]
+
+    async def fill(self, requests: Requests) -> None:
+        """Completes requests for children with what there is already of what they ask for.
+
+        Those of leases that are not current stay as they are: they are ignored.
 
         Args:
-            requests: Each with the key that its result is kept under.
+            requests: The requests.
         """
+        recovered: dict[tuple[int, ...], list[ev.ChildRequested]] = {}
         wanted: list[ev.ChildRequested | ev.CreateRun] = []
         for event, key in requests:
             parent = self._live.leases.get(event.lease_id)
             if parent is None:
                 continue
-            event.cache = cache_use(key, event.spec, parent.run.identifier, parent.run.context)
-            wanted.append(event)
+            if key:
+                event.cache = cache_use(key, event.spec, parent.run.identifier, parent.run.context)
+                wanted.append(event)
+            if parent.run.sources:
+                recovered.setdefault(parent.run.sources, []).append(event)
         await self.look_up(wanted)
+        for sources, events in recovered.items():
+            found = await self._shell.read(self._store.succeeded, sources, [event.key for event in events])
+            for event in events:
+                event.recovered = found.get(event.key, 0)
 
     async def look_up(self, events: Iterable[ev.ChildRequested | ev.CreateRun]) -> None:
         """Sets what the ledger's cache has for events that use it."""

@@ -10,10 +10,14 @@ from hangar.core.v1.failure_pb2 import FailureKind as FailureKindProto
 from hangar.core.v1.phase_pb2 import Phase as PhaseProto
 from hangar.core.v1.resources_pb2 import GpuDevice
 from hangar.core.v1.resources_pb2 import Inventory as InventoryProto
-from hangar.core.v1.task_spec_pb2 import TaskSpec
+from hangar.core.v1.task_spec_pb2 import RetryPolicy, TaskSpec
+from hangar.scheduler.v1.node_service_pb2 import Hello
 from hangar.scheduler.v1.node_service_pb2 import WorkerState as WorkerStateProto
 from hangar.scheduler.v1.scheduler_service_pb2 import NodeState as NodeStateProto
 from services.scheduler.core.model import (
+    DEFAULT_QUEUE,
+    NO_BACKOFF,
+    Backoff,
     Failure,
     FailureKind,
     Gpu,
@@ -34,6 +38,10 @@ PHASE_NUMBER: dict[Phase, int] = {each: PhaseProto.Value(f"PHASE_{each.name}") f
 KIND_NUMBER: dict[Kind, int] = {each: ActionKindProto.Value(f"ACTION_KIND_{each.name}") for each in Kind}
 """Number of `hangar.core.v1.ActionKind` of each kind."""
 KIND = {0: Kind.TASK, **{number: kind for kind, number in KIND_NUMBER.items()}}
+FINAL_PHASES = frozenset(
+    PHASE_NUMBER[each] for each in (Phase.SUCCEEDED, Phase.FAILED, Phase.ABORTED, Phase.TIMED_OUT)
+)
+"""Numbers of the phases that nothing leaves."""
 FAILURE_KIND_NUMBER: dict[FailureKind, int] = {
     each: FailureKindProto.Value(f"FAILURE_KIND_{each.name}") for each in FailureKind
 }
@@ -68,6 +76,19 @@ def task_of(spec: TaskSpec, digest: str) -> Task:
         max_runtime=spec.timeout.max_runtime_millis * _MILLISECOND,
         max_queued=spec.timeout.max_queued_millis * _MILLISECOND,
         pool=_pool_of(spec) if spec.HasField("reuse") else None,
+        backoff=_backoff_of(spec.retry) if spec.retry.backoff_base_millis else NO_BACKOFF,
+        deadline=spec.timeout.deadline_millis * _MILLISECOND,
+        queue=spec.queue,
+        interruptible=spec.interruptible,
+    )
+
+
+def _backoff_of(policy: RetryPolicy) -> Backoff:
+    return Backoff(
+        policy.backoff_base_millis * _MILLISECOND,
+        max(policy.backoff_factor, 1.0),
+        policy.backoff_cap_millis * _MILLISECOND,
+        policy.backoff_jitter,
     )
 
 
@@ -91,11 +112,19 @@ def _pool_of(spec: TaskSpec) -> PoolPolicy:
     )
 
 
-def inventory_of(message: InventoryProto, engine: str = "") -> Inventory:
-    """Returns what a host with an engine offers."""
+def inventory_of(hello: Hello) -> Inventory:
+    """Returns what a host offers."""
+    message = hello.inventory
     gpus = tuple(Gpu(gpu.uuid, gpu.model, gpu.memory_bytes, gpu.healthy) for gpu in message.gpus)
     return Inventory(
-        message.cpu_millis, message.memory_bytes, message.disk_bytes, gpus, message.platform, engine
+        message.cpu_millis,
+        message.memory_bytes,
+        message.disk_bytes,
+        gpus,
+        message.platform,
+        hello.engine,
+        tuple(hello.queues) or (DEFAULT_QUEUE,),
+        hello.interruptible,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +30,7 @@ from services.scheduler.documents import document_of
 from services.scheduler.frames import AcknowledgeLog, ChildRefused
 from services.scheduler.rows import Row
 from services.scheduler.specs import Spec, Specs
-from services.scheduler.validation import LONGEST_NAME, check_spec
+from services.scheduler.validation import LONGEST_NAME, check_spec, texts_problem
 
 _log = structlog.get_logger(__name__)
 
@@ -46,8 +48,8 @@ class Decoded:
     released: list[AcknowledgeLog | ChildRefused | fx.AcknowledgeTrace] = field(default_factory=list)
     """What is to be sent back once the frame's changes are durable."""
     log_chunks: list[Row] = field(default_factory=list)
-    cached: list[tuple[ev.ChildRequested, str]] = field(default_factory=list)
-    """Those of the events whose results are kept, and under which key."""
+    children: list[tuple[ev.ChildRequested, str]] = field(default_factory=list)
+    """Those of the events that ask for children, each with what its result is kept under; empty when it is not."""
     progress: list[tuple[int, str]] = field(default_factory=list)
     """Lease ids and what their preparation is doing."""
     user_progress: list[tuple[int, Progress]] = field(default_factory=list)
@@ -75,7 +77,7 @@ class FrameDecoder:
             node=self._node,
             session=self._session,
             boot_id=hello.boot_id,
-            inventory=inventory_of(hello.inventory, hello.engine),
+            inventory=inventory_of(hello),
             workers=[
                 ev.HeldWorker(worker.worker_id, worker_state_of(worker.state), worker.pool_key)
                 for worker in hello.workers
@@ -139,8 +141,7 @@ class FrameDecoder:
             decoded.released.append(ChildRefused(self._node, child.parent_lease_id, child.key, failure))
             return
         decoded.events.append(event)
-        if child.cache_key and event.kind is Kind.TASK:
-            decoded.cached.append((event, child.cache_key))
+        decoded.children.append((event, child.cache_key if event.kind is Kind.TASK else ""))
 
     def _decode_trace(self, trace: TraceResult, decoded: Decoded, now: int) -> None:
         request = trace.request
@@ -168,6 +169,8 @@ class FrameDecoder:
             problem = f"its key {child.key!r} must be 1 to 63 lower-case letters, digits and hyphens"
         elif any(max(len(source.input), len(source.key)) > LONGEST_NAME for source in child.sources):
             problem = f"the names of its inputs must have up to {LONGEST_NAME} characters"
+        elif (trouble := texts_problem(child.custom_context)) is not None:
+            problem = f"its custom_context {trouble}"
         elif child.cache_key and not CACHE_KEY.fullmatch(child.cache_key):
             problem = f"its cache_key {child.cache_key!r} must be 16 to 64 lower-case hex digits"
         elif kind is None:
@@ -190,6 +193,7 @@ class FrameDecoder:
             kind=kind,
             wait=wait,
             began_at=_micros(child.began_at),
+            custom_context=_json(child.custom_context),
         )
 
     def _decode_result(self, result: LeaseResult, now: int) -> ev.LeaseEnded:
@@ -206,6 +210,10 @@ class FrameDecoder:
             result.peak_memory_bytes,
             result.cpu_millis,
         )
+
+
+def _json(texts: Mapping[str, str]) -> str:
+    return json.dumps(dict(texts), sort_keys=True) if texts else ""
 
 
 def _micros(moment: Timestamp) -> int:

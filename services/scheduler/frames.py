@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -194,11 +195,13 @@ class Frames:
             gpu_uuids=effect.gpu_uuids,
             context=run.context,
             user_attempt=effect.user_attempt,
-            replays=effect.replays,
+            replays=effect.replays or bool(run.sources),
         )
         message.action.run.CopyFrom(run.identifier)
         message.action.name = action.name
         message.context.traceparent = f"00-{run.trace_id}-{assignment.span_id}-01"
+        if action.custom_context:
+            message.custom_context.update(json.loads(action.custom_context))
         document.write_to(message.inputs)
         frame.grow(300 + (len(document.inline) if document.inline else 0))
 

@@ -26,6 +26,8 @@ class LiveRun:
     """Actions that have not ended."""
     row: dict[str, Any] = field(default_factory=dict)
     """The columns that change, by name."""
+    sources: tuple[int, ...] = ()
+    """The runs whose succeeded actions it takes over: the one that it recovers, the one that recovered, and so on."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class LiveAction:
     """Its open attempt, 0 for none."""
     progress_cursor: int = 0
     """The event of its newest attempt's progress, 0 for none."""
+    custom_context: str = ""
+    """Its custom context as a JSON object; empty when it is the run's."""
     cache_status: int = 0
     """What the cache did, a number of `hangar.core.v1.CacheStatus`."""
 

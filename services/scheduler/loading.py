@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, select
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
+from services.ledger.queries.recovery import recovered_runs
 from services.ledger.run_context import run_context
 from services.ledger.tables import ACTION, ATTEMPT, GENERATION, NODE, RUN, TASK_SPEC, WORKER
 from services.scheduler.convert import KIND
 from services.scheduler.core.model import (
+    DEFAULT_QUEUE,
     TERMINAL_STATES,
     Action,
     CacheUse,
@@ -123,6 +125,7 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
         identifier = RunIdentifier(project=row.project, domain=row.domain, name=row.name)
         context = run_context(row)
         run = LiveRun(row.id, identifier, context, row.trace_id, row.parent_span_id, row.root_id)
+        run.sources = recovered_runs(connection, row.recovers)
         run.row = {name: row._mapping[name] for name in RUN_COLUMNS}
         live.runs[run.id] = run
     for row in rows.values():
@@ -133,6 +136,7 @@ def _live(connection: Connection, rows: dict[int, Any], run_rows: dict[int, Any]
                 row.id, run, row.name, row.spec_digest, row.parent_id, row.attempts, row.phase
             )
             live.actions[row.id].cache_status = row.cache_status
+            live.actions[row.id].custom_context = row.custom_context
     columns = ATTEMPT.c
     query = select(columns.id, columns.action_id, columns.span_id, columns.ended_at)
     for attempt in _paged(connection, query, columns.action_id, live.actions, columns.id):
@@ -165,7 +169,18 @@ def _paged(
 
 
 def _run(row: Any) -> Run:
-    return Run(row.id, row.project, row.domain, row.name, row.request_digest, row.root_id, row.action_count)
+    context = run_context(row)
+    return Run(
+        row.id,
+        row.project,
+        row.domain,
+        row.name,
+        row.request_digest,
+        row.root_id,
+        row.action_count,
+        context.queue,
+        context.interruptible if context.HasField("interruptible") else None,
+    )
 
 
 def _action(row: Any, spec: Spec, run: Any) -> Action:
@@ -228,6 +243,13 @@ def _node(row: Any) -> NodeRecord:
     given = row.inventory
     gpus = tuple(Gpu(*gpu) for gpu in given["gpus"])
     inventory = Inventory(
-        given["cpu"], given["memory"], given["disk"], gpus, given["platform"], given.get("engine", "")
+        given["cpu"],
+        given["memory"],
+        given["disk"],
+        gpus,
+        given["platform"],
+        given.get("engine", ""),
+        tuple(given.get("queues") or (DEFAULT_QUEUE,)),
+        given.get("interruptible", False),
     )
     return NodeRecord(row.name, row.boot_id, inventory, NodeState(row.state), dict(row.labels))

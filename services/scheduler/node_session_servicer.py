@@ -18,8 +18,9 @@ from hangar.scheduler.v1.node_service_pb2 import (
 )
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceServicer
 from services.common.errors import FailedPrecondition, InvalidArgument
+from services.scheduler.caching import Requests
 from services.scheduler.core.events import NodeDisconnected, NodeHeartbeat
-from services.scheduler.frame_decoder import Decoded, FrameDecoder
+from services.scheduler.frame_decoder import FrameDecoder
 from services.scheduler.running import Running, Slot
 from services.scheduler.sessions import Session
 
@@ -107,8 +108,9 @@ async def _take_in(
     shell = running.shell
     now = shell.now()
     decoded = decoder.decode(frame, now)
-    if decoded.cached:
-        await _look_up(running, decoded, session)
+    children = running.cache.concerned(decoded.children)
+    if children:
+        await _look_up(running, children, session)
         if running.sessions.of(session.node) is not session:
             return
     for chunk in decoded.log_chunks:
@@ -120,9 +122,9 @@ async def _take_in(
     shell.submit(decoded.events, decoded.released)
 
 
-async def _look_up(running: Running, decoded: Decoded, session: Session) -> None:
-    """Looks up what the cache has for requested children. Frames behind this one wait, and the host counts as heard."""
-    looking = asyncio.create_task(running.cache.fill(decoded.cached))
+async def _look_up(running: Running, children: Requests, session: Session) -> None:
+    """Looks up what there is of requested children. Frames behind this one wait, and the host counts as heard."""
+    looking = asyncio.create_task(running.cache.fill(children))
     try:
         while not (await asyncio.wait([looking], timeout=_HEARTBEAT_SECONDS))[0]:
             running.shell.submit([NodeHeartbeat(session.node, session.number)])

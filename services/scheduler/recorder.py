@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 from hangar.core.v1.failure_pb2 import Failure as FailureProto
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.progress_pb2 import Progress
-from hangar.core.v1.task_spec_pb2 import CACHE_STATUS_HIT, CACHE_STATUS_MISS, CACHE_STATUS_OVERWRITTEN
+from hangar.core.v1.task_spec_pb2 import (
+    CACHE_STATUS_HIT,
+    CACHE_STATUS_MISS,
+    CACHE_STATUS_OVERWRITTEN,
+    CACHE_STATUS_RECOVERED,
+)
 from services.scheduler.convert import FAILURE_KIND_NUMBER, KIND_NUMBER, PHASE_NUMBER, failure_message
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import INITIAL_STATE, PHASE_OF, Failure, Kind, Phase, State, WorkerState
@@ -215,6 +220,7 @@ class Recorder:
         run = LiveRun(
             effect.run_id, identifier, context, trace.trace_id, trace.parent_span_id, effect.root_id
         )
+        run.sources = effect.sources
         run.row = {
             "phase": _QUEUED,
             "started_at": None,
@@ -245,7 +251,7 @@ class Recorder:
             "disable_cache": context.disable_cache,
             "cache_scope": context.cache_scope,
             "settings": context.SerializeToString(),
-            "recovers": None,
+            "recovers": effect.sources[0] if effect.sources else None,
             "trace_id": run.trace_id,
             "parent_span_id": run.parent_span_id,
         }
@@ -279,6 +285,7 @@ class Recorder:
         action = LiveAction(effect.action_id, run, effect.name, spec.digest, effect.parent_id, phase=phase)
         if effect.cache is not None:
             action.cache_status = CACHE_STATUS_OVERWRITTEN if effect.cache.overwrite else CACHE_STATUS_MISS
+        action.custom_context = effect.custom_context
         self._live.actions[action.id] = action
         rows.actions[action.id] = {
             "id": action.id,
@@ -309,9 +316,9 @@ class Recorder:
             "cache_status": action.cache_status,
             "cached_from": None,
             "withdrawn_by": 0,
-            "custom_context": "",
-            "cache_reason": "",
             "progress": "",
+            "custom_context": effect.custom_context,
+            "cache_reason": effect.cache_reason or self._disabled_reason(run, spec),
             **_NO_FAILURE_ROW,
         }
         rows.inputs.append({"action_id": action.id, **document._asdict()})
@@ -375,7 +382,7 @@ class Recorder:
         action.attempts = effect.attempts
         action.phase = PHASE_NUMBER[effect.phase]
         if effect.cached_from:
-            action.cache_status = CACHE_STATUS_HIT
+            action.cache_status = CACHE_STATUS_RECOVERED if effect.recovered else CACHE_STATUS_HIT
         waits = effect.state in _WAITING
         ended = effect.phase in _TERMINAL_PHASES
         values = (
@@ -402,6 +409,8 @@ class Recorder:
             change: Row = dict(zip(_MOVED_PARAMETERS, values, strict=True))
             change["id_"] = action.id
             rows.action_changes[action.id] = change
+        if effect.cache_reason:
+            self._cache_reason_changed(action.id, effect.cache_reason)
         self._event(action, effect.at, effect.detail)
         run = action.run
         if action.id == run.root_id and effect.started_at:
@@ -426,6 +435,20 @@ class Recorder:
         self._payloads.inputs.drop(action.id)
         del self._live.actions[action.id]
         action.run.live_count -= 1
+
+    def _cache_reason_changed(self, action_id: int, reason: str) -> None:
+        rows = self._current.rows
+        if action_id in rows.actions:
+            rows.actions[action_id]["cache_reason"] = reason
+        else:
+            rows.cache_reasons[action_id] = {"id_": action_id, "cache_reason_": reason}
+
+    @staticmethod
+    def _disabled_reason(run: LiveRun, spec: Spec) -> str:
+        """Why a task that keeps results does not do so in a run; empty when that is not so."""
+        if run.context.disable_cache and spec.message.HasField("cache"):
+            return "the run neither uses nor keeps results"
+        return ""
 
     def _cache_stored(self, effect: fx.CacheStored) -> None:
         self._current.rows.cache_entries[effect.key] = {
@@ -545,6 +568,8 @@ class Recorder:
                 "platform": inventory.platform,
                 "engine": inventory.engine,
                 "gpus": [[gpu.uuid, gpu.model, gpu.memory, gpu.healthy] for gpu in inventory.gpus],
+                "queues": list(inventory.queues),
+                "interruptible": inventory.interruptible,
             },
             "labels": dict(effect.labels),
             "changed_at": effect.at,

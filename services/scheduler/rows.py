@@ -98,6 +98,7 @@ class Rows:
     progress: dict[int, Row] = field(default_factory=dict)
     replaced_events: list[Row] = field(default_factory=list)
     """Events of progress that a later one of `events` says anew: `cursor_`."""
+    cache_reasons: dict[int, Row] = field(default_factory=dict)
     inputs: list[Row] = field(default_factory=list)
     outputs: list[Row] = field(default_factory=list)
     output_copies: list[Row] = field(default_factory=list)
@@ -180,6 +181,7 @@ class Statements:
         self._wait_reason = _update(ACTION, ("wait_reason",))
         self._progress = _update(ACTION, ("progress",))
         self._replaced_event = EVENT.delete().where(EVENT.c.cursor == bindparam("cursor_"))
+        self._cache_reason = _update(ACTION, ("cache_reason",))
         self._attempt_start = _text(_update(ATTEMPT, ("phase", "started_at", "worker_id")), dialect)
         attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
             started_at=func.coalesce(bindparam("started_at_"), ATTEMPT.c.started_at),
@@ -209,6 +211,7 @@ class Statements:
             (self._round, list(rows.rounds.values())),
             (self._wait_reason, list(rows.wait_reasons.values())),
             (self._progress, list(rows.progress.values())),
+            (self._cache_reason, list(rows.cache_reasons.values())),
             (self._action_change, list(rows.action_changes.values())),
             (self._output, rows.outputs),
             (self._output_copy, rows.output_copies),

@@ -12,7 +12,7 @@ from hangar.core.v1.task_spec_pb2 import RunContext
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.scheduler.caching import CacheLookup, cache_use
-from services.scheduler.convert import NODE_STATE_NUMBER, inventory_message
+from services.scheduler.convert import FINAL_PHASES, NODE_STATE_NUMBER, inventory_message
 from services.scheduler.core import effects as fx
 from services.scheduler.core import events as ev
 from services.scheduler.core.model import Inventory
@@ -74,6 +74,7 @@ class Commands:
             raise _already_exists(run)
         context = RunContext()
         context.CopyFrom(request.context)
+        sources = await self._sources(run, context.recovers)
         event = ev.CreateRun(
             None,
             run.project,
@@ -85,12 +86,31 @@ class Commands:
             document_of(request.inputs),
             context,
             cache_use(request.cache_key, spec, run, context),
+            queue=context.queue,
+            interruptible=context.interruptible if context.HasField("interruptible") else None,
+            sources=sources,
         )
         await self._cache.look_up([event])
         reply = await self._shell.call(lambda token: replace(event, token=token))
         if reply.error is not None:
             raise _already_exists(run)
         return bool(reply.value)
+
+    async def _sources(self, run: RunIdentifier, recovers: str) -> tuple[int, ...]:
+        """The runs whose succeeded actions a new one takes over."""
+        if not recovers:
+            return ()
+        earlier = await self._shell.read(self._store.run, run.project, run.domain, recovers)
+        if earlier is None:
+            raise _no_run(RunIdentifier(project=run.project, domain=run.domain, name=recovers))
+        if earlier.phase not in FINAL_PHASES:
+            raise FailedPrecondition(
+                f"run {recovers!r} has not ended: wait for its end or abort it, then recover it",
+                reason="RUN_NOT_ENDED",
+                run=recovers,
+            )
+        sources: tuple[int, ...] = await self._shell.read(self._store.sources, earlier.id)
+        return sources
 
     async def abort_run(self, run: RunIdentifier, reason: str) -> bool:
         """Aborts a run. False when it had ended already.
@@ -173,12 +193,15 @@ def _node_message(node: Node, leases: dict[int, Any]) -> messages.Node:
         tuple(node.free_gpus.values()),
         node.inventory.platform,
     )
+    inventory = node.inventory
     single = sum(1 for lease_id in node.leases if not leases[lease_id].pool_key)
     return messages.Node(
         name=node.name,
         state=NODE_STATE_NUMBER[node.state],  # type: ignore[arg-type]  # an enum's value is an int
         capacity=inventory_message(node.inventory),
         free=inventory_message(free),
+        queues=inventory.queues,
+        interruptible=inventory.interruptible,
         leases=len(node.leases),
         workers=len(node.workers) + single,
     )

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hangar.core.v1.failure_pb2 import Failure
 from services.common.db import reader_engine, writer_engine
-from services.ledger.queries import payloads, runs, tasks
+from services.ledger.queries import payloads, recovery, runs, tasks
 from services.ledger.queries.failures import failure_columns
 from services.ledger.tables import ACTION, CACHE_ENTRY, GENERATION, RUN, SPAN_EXPORT, WRITER
 from services.scheduler.documents import Document
@@ -190,6 +190,16 @@ class Store:
                 query = select(c.key, c.action_id).where(c.key.in_(keys[start : start + _PAGE]))
                 found.update((key, action_id) for key, action_id in connection.execute(query))
         return found
+
+    def sources(self, run_id: int) -> tuple[int, ...]:
+        """Returns a run, the one that it recovered, and so on."""
+        with self._reader.connect() as connection:
+            return recovery.recovered_runs(connection, run_id)
+
+    def succeeded(self, runs: Sequence[int], keys: Sequence[str]) -> dict[str, int]:
+        """Returns the actions that succeeded under some keys in the first of some runs that has one."""
+        with self._reader.connect() as connection:
+            return recovery.succeeded_actions(connection, runs, keys)
 
     def span_cursor(self) -> int:
         """Returns how far spans were exported."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.resources_pb2 import Resources
-from hangar.core.v1.task_spec_pb2 import ReusePolicy, RunContext, TaskSpec
+from hangar.core.v1.task_spec_pb2 import RetryPolicy, ReusePolicy, RunContext, TaskSpec
 from services.common.errors import InvalidArgument
 from services.common.names import check_domain, check_name
 
@@ -19,6 +22,10 @@ INLINE_BYTES = 64 * 1024
 LONGEST_NAME = 255
 """Most characters of a name. PostgreSQL indexes keys of up to 2700 bytes."""
 _MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 128, 256
+_MOST_TEXTS, _LONGEST_TEXT = 64, 4096
+_LONGEST_FACTOR = 1000.0
+_QUEUE = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_MOST_LINKS = 32
 
 
 def check_run(run: RunIdentifier) -> None:
@@ -44,11 +51,30 @@ def check_context(context: RunContext) -> None:
         if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             limits = f"keys have 1 to {_LONGEST_KEY} characters, values up to {_LONGEST_VALUE}"
             raise _invalid("context.labels", f"has {key[:40]!r}, which is not valid: {limits}")
-    for name in ("annotations", "custom_context", "queue", "raw_data_path", "notifications", "recovers"):
-        if getattr(context, name):
-            raise _invalid(f"context.{name}", "is not available yet: leave it out")
-    if context.HasField("interruptible"):
-        raise _invalid("context.interruptible", "is not available yet: leave it out")
+    for name in ("annotations", "custom_context"):
+        problem = texts_problem(getattr(context, name))
+        if problem is not None:
+            raise _invalid(f"context.{name}", problem)
+    if context.queue:
+        _check_queue("context.queue", context.queue)
+    if context.recovers:
+        check_name("run to recover", context.recovers)
+    if context.raw_data_path:
+        raise _invalid("context.raw_data_path", "is not available: tasks write to the backend's own store")
+    if context.notifications:
+        raise _invalid("context.notifications", "is not available yet: leave it out")
+
+
+def texts_problem(texts: Mapping[str, str]) -> str | None:
+    """Returns what is wrong with annotations or a custom context; None when nothing is."""
+    if len(texts) > _MOST_TEXTS:
+        return f"has {len(texts)} entries: use up to {_MOST_TEXTS}"
+    for key, value in texts.items():
+        if not 1 <= len(key) <= _LONGEST_KEY:
+            return f"has the key {key[:40]!r}: keys have 1 to {_LONGEST_KEY} characters"
+        if len(value) > _LONGEST_TEXT:
+            return f"has {len(value)} characters in {key!r}: use up to {_LONGEST_TEXT}"
+    return None
 
 
 def check_inputs(inputs: Payload) -> None:
@@ -108,7 +134,12 @@ def check_spec(spec: TaskSpec) -> None:
         raise _invalid("code", "needs module and attribute: they say how to import the task")
     if not 0 <= spec.retry.count <= MOST_RETRIES:
         raise _invalid("retry.count", f"is {spec.retry.count}: give 0 to {MOST_RETRIES}")
-    for name in ("max_runtime_millis", "max_queued_millis"):
+    _check_backoff(spec.retry)
+    if spec.queue:
+        _check_queue("queue", spec.queue)
+    if len(spec.links) > _MOST_LINKS:
+        raise _invalid("links", f"has {len(spec.links)} entries: use up to {_MOST_LINKS}")
+    for name in ("max_runtime_millis", "max_queued_millis", "deadline_millis"):
         if getattr(spec.timeout, name) < 0:
             raise _invalid(
                 f"timeout.{name}", f"is {getattr(spec.timeout, name)}: give a positive number, or 0 for none"
@@ -118,6 +149,25 @@ def check_spec(spec: TaskSpec) -> None:
         _check_reuse(spec.reuse)
     if spec.HasField("container"):
         _check_container(spec)
+
+
+def _check_backoff(policy: RetryPolicy) -> None:
+    for name in ("backoff_base_millis", "backoff_cap_millis"):
+        if getattr(policy, name) < 0:
+            raise _invalid(f"retry.{name}", f"is {getattr(policy, name)}: give 0 or more")
+    factor, jitter = policy.backoff_factor, policy.backoff_jitter
+    if factor and not (math.isfinite(factor) and 1 <= factor <= _LONGEST_FACTOR):
+        raise _invalid("retry.backoff_factor", f"is {factor}: give 1 to {_LONGEST_FACTOR:g}")
+    if not 0 <= jitter <= 1:
+        raise _invalid("retry.backoff_jitter", f"is {jitter}: give 0 to 1")
+
+
+def _check_queue(field: str, queue: str) -> None:
+    if len(queue) > _LONGEST_KEY or not _QUEUE.fullmatch(queue):
+        problem = (
+            f"is {queue[:80]!r}: write lower-case letters and digits, in words joined by single '-' or '_'"
+        )
+        raise _invalid(field, problem)
 
 
 def _check_resources(spec: TaskSpec) -> None:

@@ -21,6 +21,8 @@ from flyte._client._client import Client
 from flyte._client._data import ClientPlace
 from flyte._client._images import images_file, prepare_images, resolve_images, setting_of
 from flyte._client._transfer import upload
+from flyte._context import custom_context
+from flyte._dry_run import DryRun
 from flyte._environment import walk
 from flyte._image_definition import Resolved
 from flyte._initialize import Session, require_session
@@ -68,6 +70,46 @@ async def submit(
     return Run(session, message, task.interface)
 
 
+async def describe(
+    context: RunContext, task: TaskTemplate[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> DryRun:
+    """What a run would be made of.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: As `RunContext.run`, as far as the backend is not asked.
+        OSError: The bundle cannot be written.
+    """
+    interface = task.interface
+    document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
+    bundle, packed, _ = await asyncio.to_thread(_packed, context, require_session(), task)
+    path = None
+    if context.copy_bundle_to is not None:
+        context.copy_bundle_to.mkdir(parents=True, exist_ok=True)
+        path = context.copy_bundle_to / f"{bundle.digest}.tar.gz"
+        path.write_bytes(bundle.archive)
+    settings = json_format.MessageToDict(_settings(context), preserving_proto_field_name=True)
+    return DryRun(packed, document.decode(), settings, tuple(bundle.names), bundle.digest, path)
+
+
+def _settings(context: RunContext) -> task_spec_pb2.RunContext:
+    """What all actions of the run inherit."""
+    settings = task_spec_pb2.RunContext(
+        env_vars=context.env_vars,
+        labels=context.labels,
+        traceparent=current_traceparent(),
+        overwrite_cache=context.overwrite_cache,
+        disable_cache=context.disable_run_cache,
+        cache_scope=_CACHE_SCOPES[context.cache_lookup_scope],
+        annotations=context.annotations,
+        custom_context=context.custom_context,
+        queue=context.queue or "",
+        interruptible=context.interruptible,
+    )
+    for notification in context.notifications:
+        json_format.ParseDict(notification.to_spec(), settings.notifications.add())
+    return settings
+
+
 async def _inputs_document(
     context: RunContext,
     session: Session,
@@ -106,7 +148,7 @@ def _packed(
         main_module=main_module(root, directories),
         images={name: image.definition_json for name, image in images.items()},
     )
-    with _code.using(identity):
+    with _code.using(identity), custom_context(**context.custom_context):
         spec = task.to_spec()
     if context.copy_style != "none":
         _check_bundled(spec, root, bundle)
@@ -166,14 +208,7 @@ async def _create(
         retried = True
 
     name = context.name or random_name()
-    settings = task_spec_pb2.RunContext(
-        env_vars=context.env_vars,
-        labels=context.labels,
-        traceparent=current_traceparent(),
-        overwrite_cache=context.overwrite_cache,
-        disable_cache=context.disable_run_cache,
-        cache_scope=_CACHE_SCOPES[context.cache_lookup_scope],
-    )
+    settings = _settings(context)
     request = run_service_pb2.CreateRunRequest(
         id=run_identifier(*scope, name), task=spec, inputs=inputs, context=settings, cache_key=key
     )

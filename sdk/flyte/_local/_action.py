@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import random
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
 from flyte._details import ActionDetails, AttemptDetails, LogLine, duration_of
+from flyte._link import filled, link_specs
 from flyte._local._logs import print_lines, stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
@@ -78,13 +80,14 @@ class LocalAttempt:
         )
 
 
-def error_from(failure: failures.Failure, phase: ActionPhase) -> errors.BaseRuntimeError:
-    """The exception that stands for a failure."""
+def error_from(failure: failures.Failure, phase: ActionPhase, retries: int = 0) -> errors.BaseRuntimeError:
+    """The exception that stands for a failure, of an action all of whose `retries` are used up."""
     return errors.from_failure(
         failure["kind"],
         failure["code"],
         failure["message"],
         phase=phase.value,
+        retries=retries,
         user_traceback=failure["traceback"],
     )
 
@@ -98,13 +101,17 @@ class LocalAction:
         task: The task that it runs; of a step the one that it is part of.
         parent_action: The action that called it, None for the root.
         group: Path of the groups that it was called in, empty for none.
+        key: What tells it from its siblings, in every attempt of its parent and in every run.
+        custom_context: Texts that its caller passed down.
         phase: Where it stands.
         attempt_list: Its attempts so far, oldest first.
         created_at: When it was called.
         start_time: When user code first ran, None before.
         end_time: When it ended, None while it runs.
         failure: What failed as on the wire, None unless it ended without success.
-        cache_status: What the cache did: "disabled", "miss", "hit" or "overwritten".
+        cache_status: What the cache did: "disabled", "miss", "hit", "overwritten" or "recovered".
+        cache_reason: Why it did so, in words; empty when the task keeps no results.
+        cached_from: The action of an earlier run that it was taken over from, as "run/action"; None for none.
         step: What it is when it is no task.
         wait_until: When a sleep or condition ends by itself, None when it does not.
         ended: Done when it has ended.
@@ -122,6 +129,8 @@ class LocalAction:
     inputs_document: bytes
     parent_action: LocalAction | None = None
     group: str = ""
+    custom_context: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
     phase: ActionPhase = ActionPhase.QUEUED
     attempt_list: list[LocalAttempt] = field(default_factory=list)
     created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
@@ -130,6 +139,8 @@ class LocalAction:
     outputs_document: bytes | None = None
     failure: failures.Failure | None = None
     cache_status: str = "disabled"
+    cache_reason: str = ""
+    cached_from: str | None = None
     children: dict[str, list[LocalAction]] = field(default_factory=dict)
     step: Step | None = None
     wait_until: datetime | None = None
@@ -291,7 +302,11 @@ class LocalAction:
             created_at=self.created_at,
             start_time=self.start_time,
             end_time=self.end_time,
+            cached_from=self.cached_from,
             cache_status=self.cache_status,
+            cache_reason=self.cache_reason,
+            links=self.links,
+            custom_context=self.custom_context if self.custom_context != self.state.custom_context else {},
         )
 
     @twin_method
@@ -335,6 +350,19 @@ class LocalAction:
             await self.state.until(self.done)
         for line in self._lines(attempt, max_lines):
             yield line
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Addresses of pages elsewhere that belong to it, by name."""
+        names = {"run": self.run_name, "action": self.name, "parent": self.parent or ""}
+        specs = link_specs(self.task.links, self.custom_context)
+        return {link["name"]: filled(link["url"], project="", domain="", **names) for link in specs}
+
+    def recover(self, document: bytes, source: str) -> None:
+        """The same call succeeded in the run that this one recovers."""
+        self.cache_status, self.cached_from = "recovered", source
+        self.cache_reason = "the same call succeeded in the run that this one recovers"
+        self.succeed(document)
 
     def begin_attempt(self) -> None:
         """An attempt starts."""
@@ -386,12 +414,51 @@ class LocalAction:
         message = f"{self.task_name} waited longer than its limit of {limit:g} s"
         return self._fail(_failure("TIMEOUT", "QueueTimeout", message), ActionPhase.TIMED_OUT)
 
+    def attempt_seconds(self) -> float | None:
+        """Longest time that an attempt may take from now on, None for no limit."""
+        limits = (self.task.timeout.runtime_seconds, self._seconds_to_deadline())
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def pause_seconds(self) -> float:
+        """How long the next attempt waits, at most until the deadline."""
+        backoff = self.task.retries.backoff
+        if backoff is None:
+            return 0.0
+        pause = backoff.seconds(self.attempts) * (1 - backoff.jitter * random.random())
+        left = self._seconds_to_deadline()
+        return pause if left is None else max(0.0, min(pause, left))
+
+    def is_overdue(self) -> bool:
+        """Whether its deadline has passed."""
+        left = self._seconds_to_deadline()
+        return left is not None and left <= 0
+
+    def reach_deadline(self) -> errors.BaseRuntimeError:
+        """It has had all the time that it may take."""
+        return self._fail(self._deadline_failure(), ActionPhase.TIMED_OUT)
+
+    def _deadline_failure(self) -> failures.Failure:
+        limit = self.task.timeout.deadline_seconds
+        last = self.attempt_list[-1].failure if self.attempt_list else None
+        message = f"{self.task_name} did not end within its deadline of {limit:g} s"
+        if last is not None:
+            message = f"{message}; its last attempt failed with {last['code']}: {last['message']}"
+        return {**_failure("TIMEOUT", "DeadlineExceeded", message), "non_recoverable": True}
+
+    def _seconds_to_deadline(self) -> float | None:
+        limit = self.task.timeout.deadline_seconds
+        if limit is None:
+            return None
+        return limit - (datetime.now(timezone.utc) - self.created_at).total_seconds()
+
     def fail_attempt(self, cause: BaseException) -> bool:
         """The last attempt raised. True when there is no other one."""
         if self.state.abort_reason is not None:
             self.abort()
             return True
-        if isinstance(cause, TimedOut):
+        if isinstance(cause, TimedOut) and self.is_overdue():
+            failure = self._deadline_failure()
+        elif isinstance(cause, TimedOut):
             limit = self.task.timeout.runtime_seconds
             message = f"{self.task_name} ran longer than its time limit of {limit:g} s"
             failure = _failure("TIMEOUT", "TaskTimeout", message)
@@ -411,7 +478,8 @@ class LocalAction:
         """The error for those who wait, new each time: with the frames and causes of what user code raised."""
         if self.failure is None:
             raise AssertionError(f"{self.name} has not failed")
-        error = error_from(self.failure, self.phase)
+        exhausted = not self.failure["non_recoverable"] and self.attempts > self.task.retries.count
+        error = error_from(self.failure, self.phase, self.task.retries.count if exhausted else 0)
         if self._cause is not None:
             error.__traceback__ = pruned(self._cause.__traceback__)
             error.__cause__, error.__context__ = self._cause.__cause__, self._cause.__context__

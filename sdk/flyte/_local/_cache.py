@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from flyte._local._action import LocalAction
 
+_HIT = "an equal call succeeded before: same task, version of results and inputs that count"
+_MISS = "nothing is kept for this task with this version of results and these inputs"
 _OFF = ("0", "false", "no", "off")
 _BUSY_SECONDS = 10.0
 _CREATE = (
@@ -112,9 +114,11 @@ class Turn:
         action = self._action
         if action.state.overwrite_cache:
             action.cache_status = "overwritten"
+            action.cache_reason = "the run computes anew what is kept"
             return None
         document = self._cache.find(self._key)
         action.cache_status = "miss" if document is None else "hit"
+        action.cache_reason = _MISS if document is None else _HIT
         return document
 
     def reserve(self) -> Future[None] | None:
@@ -162,10 +166,14 @@ def turn_of(action: LocalAction) -> Turn | None:
     Raises:
         ValueError: The version of the task's results cannot be told.
     """
-    if not action.task.cache.is_enabled or action.state.disable_cache:
+    if not action.task.cache.is_enabled:
+        return None
+    if action.state.disable_cache:
+        action.cache_reason = "the run neither uses nor keeps results"
         return None
     cache = local_cache()
     if cache is None:
+        action.cache_reason = "FLYTE_LOCAL_CACHE_ENABLED switches the local cache off"
         return None
     from flyte._task_spec import cacheable_spec
 

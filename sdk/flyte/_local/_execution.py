@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flyte import errors
-from flyte._context import ActionID, TaskContext, current_group, running
+from flyte._context import ActionID, TaskContext, current_group, get_custom_context, running
 from flyte._local._action import LocalAction, TimedOut
 from flyte._local._cache import Turn, turn_of
 from flyte._local._logs import captured
@@ -151,11 +151,23 @@ class LocalController:
             if before and before[-1].phase in (ActionPhase.SUCCEEDED, ActionPhase.PAUSED):
                 return key, before[-1]
             name = f"{key}-{len(before) + 1}" if before else key
-            step = task if isinstance(task, Step) else None
-            own = parent.task if isinstance(task, Step) else task
-            child = LocalAction(parent.state, name, own, document, parent, group, step=step)
+            child = LocalAction(
+                parent.state,
+                name,
+                parent.task if isinstance(task, Step) else task,
+                document,
+                parent,
+                group,
+                custom_context=get_custom_context(),
+                key=key,
+                step=task if isinstance(task, Step) else None,
+            )
+            taken = parent.state.recovered.get(key) if not before else None
             before.append(child)
-        return key, parent.state.add(child)
+        parent.state.add(child)
+        if taken is not None:
+            child.recover(*taken)
+        return key, child
 
 
 def run_sync(action: LocalAction) -> bytes:
@@ -213,6 +225,16 @@ def _attempts_sync(action: LocalAction) -> bytes:
             return document
         if is_last:
             raise action.raised()
+        action.state.aborting.wait(action.pause_seconds())
+        _check_end(action)
+
+
+def _check_end(action: LocalAction) -> None:
+    """Raises when an action may not be tried again: it was aborted while it waited, or its deadline has passed."""
+    if action.state.abort_reason is not None:
+        raise action.abort()
+    if action.is_overdue():
+        raise action.reach_deadline()
 
 
 async def run_async(action: LocalAction) -> bytes:
@@ -259,6 +281,12 @@ async def _attempts_async(action: LocalAction) -> bytes:
             return document
         if is_last:
             raise action.raised()
+        try:
+            await asyncio.sleep(action.pause_seconds())
+        except asyncio.CancelledError:
+            action.abort()
+            raise
+        _check_end(action)
 
 
 class _OuterCancel(Exception):
@@ -266,7 +294,7 @@ class _OuterCancel(Exception):
 
 
 def _sync_attempt(action: LocalAction) -> bytes:
-    limit = action.task.timeout.runtime_seconds
+    limit = action.attempt_seconds()
     if limit is None:
         return copy_context().run(_call, action)
     with _thread(action) as thread:
@@ -278,7 +306,7 @@ def _sync_attempt(action: LocalAction) -> bytes:
 
 
 async def _async_attempt(action: LocalAction) -> bytes:
-    limit = action.task.timeout.runtime_seconds
+    limit = action.attempt_seconds()
     if not action.task.is_async:
         with _thread(action) as thread:
             return await _awaited(asyncio.wrap_future(thread.future), thread.stop, limit)
@@ -358,6 +386,7 @@ def _attempt(action: LocalAction) -> Iterator[None]:
         raw_data_path=str(state.raw_data_path),
         run_base_dir=str(state.metadata_path),
         output_path=str(attempt.output_path),
+        custom_context=action.custom_context,
         attempt_number=attempt.number,
     )
     controller = LocalController(action)

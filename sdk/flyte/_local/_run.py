@@ -428,7 +428,9 @@ async def start_local_run(
     overwrite_cache: bool = False,
     disable_cache: bool = False,
     labels: Mapping[str, str] | None = None,
+    custom_context: Mapping[str, str] | None = None,
     raw_data_path: str | None = None,
+    recovered: Mapping[str, tuple[bytes, str]] | None = None,
     store: LocalStore | None = None,
     echo: bool = True,
     wait: bool = True,
@@ -444,7 +446,9 @@ async def start_local_run(
         overwrite_cache: Compute every cached result anew and replace what is kept.
         disable_cache: Neither use nor keep results.
         labels: Labels of the run.
-        raw_data_path: Directory that tasks may write bulk data to, instead of one below the system's temporary one.
+        custom_context: Texts for all its actions.
+        raw_data_path: Directory for bulk data, one below the system's temporary directory unless given.
+        recovered: Outputs that are taken over and whose they are, by key of the action.
         store: Where it is recorded, None for nowhere.
         echo: What tasks of a recorded run print goes to the usual output, too.
         wait: Return when the run has ended, so that no script ends before it. False: at once.
@@ -469,8 +473,9 @@ async def start_local_run(
     check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
     state = RunState.create(_run_name(name), env_vars or {}, raw_data_path)
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
+    state.recovered, state.custom_context = recovered or {}, dict(custom_context or {})
     state.labels, state.echo = dict(labels or {}), echo
-    root = LocalAction(state, ROOT, task, document)
+    root = LocalAction(state, ROOT, task, document, custom_context=state.custom_context)
     recorder = _recorder(store, state, root) if store is not None else None
     run = LocalRun(state, state.add(root), recorder)
     run._start()

@@ -30,6 +30,8 @@ class RunState:
         disable_cache: Results are neither used nor kept.
         abort_reason: Why it is being aborted, None unless it is.
         labels: Labels of the run.
+        custom_context: Texts that all its actions have unless a caller changed them.
+        recovered: Outputs of the actions that succeeded in the run that it recovers, and their names, by key.
         log_directory: Where its actions' logs go, None when it is not recorded.
         echo: What tasks print goes to the usual output, too.
     """
@@ -46,6 +48,9 @@ class RunState:
     log_directory: Path | None = None
     echo: bool = True
     threads: set[TaskThread[bytes]] = field(default_factory=set)
+    custom_context: Mapping[str, str] = field(default_factory=dict)
+    recovered: Mapping[str, tuple[bytes, str]] = field(default_factory=dict)
+    aborting: threading.Event = field(default_factory=threading.Event)
     listeners: list[Listener] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -96,6 +101,7 @@ class RunState:
     def abort(self, reason: str) -> None:
         """Nothing starts any more, and running threads are interrupted."""
         self.abort_reason = self.abort_reason or reason
+        self.aborting.set()
         with self.lock:
             threads = list(self.threads)
         for thread in threads:

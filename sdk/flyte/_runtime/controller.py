@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flyte import errors
 from flyte._cache import cache_key
-from flyte._context import current_group
+from flyte._context import current_group, get_custom_context
 from flyte._runtime.blob_access import LeaseObjects
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry, TraceEnd
 from flyte._runtime.lineage import Lineage
@@ -330,9 +330,15 @@ class LeaseController:
             document=document,
             digest=inputs_digest,
             cache_key=cache_key(spec.spec, document, inputs_digest),
+            custom_context=self._custom_context(),
             resolve=_nobody,
             kind=task.kind if isinstance(task, Step) else "",
         )
+
+    def _custom_context(self) -> dict[str, str]:
+        """What a child is to have beside what its run has; empty when that is the same."""
+        custom = get_custom_context()
+        return {} if custom == (self._lease.header.get("run_custom_context") or {}) else custom
 
     def document(self, name: str, child: Child, outcome: Outcome | None) -> bytes:
         """The outputs document of a child that succeeded.
@@ -352,6 +358,7 @@ class LeaseController:
             str(failure.get("code") or ""),
             str(failure.get("message") or f"{name} ended as {outcome.phase}"),
             phase=outcome.phase,
+            retries=0 if failure.get("non_recoverable") else _retries(child),
             worker=failure.get("worker"),
             user_traceback=str(failure.get("traceback") or ""),
         )
@@ -401,6 +408,10 @@ def check_size(document: bytes, limit: int, what: str) -> None:
             f"{what} are {len(document):,} bytes, more than max_inline_io_bytes={limit:,}: raise "
             f"max_inline_io_bytes, or pass less"
         )
+
+
+def _retries(child: Child) -> int:
+    return int((child.spec.spec.get("retry") or {}).get("count") or 0)
 
 
 def _nobody(outcome: Outcome | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Child:
     """A child that was asked for and has not ended.
 
     Attributes:
+        custom_context: Its custom context; empty when it is the run's.
         resolve: Called once, on the event loop, with the outcome, or None when the lease was killed.
         blocks_thread: A user thread is blocked until it ends.
     """
@@ -54,6 +55,7 @@ class Child:
     document: bytes
     digest: str
     cache_key: str
+    custom_context: Mapping[str, str]
     resolve: Callable[[Outcome | None], None]
     blocks_thread: bool = False
     cancelled: bool = False

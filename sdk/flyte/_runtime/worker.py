@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flyte import _context, errors
+from flyte._logging import configure
 from flyte._runtime import execution, failures
 from flyte._runtime.blob_access import BlobAccess, LeaseObjects
 from flyte._runtime.capture import Capture
@@ -282,7 +283,9 @@ class Worker:
         lease = Lease(number, header, body)
         self._leases[number] = lease
         try:
-            self._environ.push(number, execution.lease_variables(header))
+            variables = execution.lease_variables(header)
+            self._environ.push(number, variables)
+            configure(variables)
             self._capture.begin(lease)
         except (OSError, ValueError) as error:
             problem = failures.platform_failure("WorkerError", f"the attempt could not be prepared: {error}")
@@ -450,6 +453,7 @@ def _child_header(lease: Lease, child: Child) -> Header:
         "size": len(child.document),
         "digest": child.digest,
         "cache_key": child.cache_key,
+        "custom_context": child.custom_context,
     }
     if child.kind:
         header.update(kind=child.kind, wait=child.wait, began=child.began)

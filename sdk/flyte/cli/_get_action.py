@@ -110,6 +110,9 @@ def _record(action: Action | StoredAction, *, as_json: bool) -> dict[str, Any]:
     return {
         **_row(action),
         "cached_from": details.cached_from,
+        "cache_reason": details.cache_reason or None,
+        "links": dict(details.links) if as_json else "\n".join(f"{n}: {u}" for n, u in details.links.items()),
+        "custom_context": dict(details.custom_context) or None,
         "error": f"{error.code}: {error.message}" if error is not None else None,
         "traceback": error.user_traceback if error is not None else None,
         "attempts": attempts if as_json else "\n".join(_attempt_line(attempt) for attempt in attempts),

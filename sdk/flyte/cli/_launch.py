@@ -68,7 +68,7 @@ def launch(
         debug=options.debug,
     )
     try:
-        run: Run = context.run(task, **inputs)  # type: ignore[assignment]  # it is not local
+        run: Run = context.run(task, **inputs)
     except KeyboardInterrupt:
         click.echo(
             f"Interrupted while run {name} was being created; it may exist (flyte get run {name}).", err=True

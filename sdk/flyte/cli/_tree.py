@@ -15,6 +15,7 @@ from flyte.models import ActionPhase
 if TYPE_CHECKING:
     from flyte.remote import Action
 
+_TAKEN_OVER = {"hit": "cached", "recovered": "recovered"}
 _MOST_CHILDREN = 8
 _MOST_FAILED = 3
 
@@ -79,10 +80,10 @@ def _line(action: Action) -> Text:
         text.append(f"  {shown_duration(duration)}", "dim")
     if action.attempts > 1:
         text.append(f"  attempt {action.attempts}", "yellow")
-    if action.cache_status == "hit":
-        text.append("  cached", "green")
     if action.progress is not None and not phase.is_terminal:
         text.append(f"  {shown_progress(action.progress)}", "cyan")
+    if action.cache_status in _TAKEN_OVER:
+        text.append(f"  {_TAKEN_OVER[action.cache_status]}", "green")
     if action.wait_reason and not phase.is_terminal:
         text.append(f"  {action.wait_reason}", "yellow")
     if action.error is not None and phase is not ActionPhase.ABORTED:

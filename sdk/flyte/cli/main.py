@@ -18,6 +18,10 @@ _COMMANDS = {
         "flyte.cli._get:get",
         "Show runs, actions, inputs and outputs, logs, tasks, images, projects, configuration.",
     ),
+    "rerun": (
+        "flyte.cli._rerun:rerun",
+        "Run the task of an earlier run again, all of it or what did not succeed.",
+    ),
     "abort": ("flyte.cli._abort:abort", "Abort a run or an action."),
     "delete": ("flyte.cli._delete:delete", "Remove an image."),
     "signal": ("flyte.cli._signal:signal", "Give a condition that a run waits for its value."),

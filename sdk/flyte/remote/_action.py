@@ -114,7 +114,7 @@ class Action(Execution):
 
     @property
     def cache_status(self) -> str:
-        """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
+        """What the cache did: "disabled", "miss", "hit", "overwritten" or "recovered"."""
         return cache_status_of(self._message.cache_status)
 
     @property

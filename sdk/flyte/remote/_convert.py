@@ -26,6 +26,7 @@ _CACHE_STATUSES: dict[int, str] = {
     task_spec_pb2.CACHE_STATUS_MISS: "miss",
     task_spec_pb2.CACHE_STATUS_HIT: "hit",
     task_spec_pb2.CACHE_STATUS_OVERWRITTEN: "overwritten",
+    task_spec_pb2.CACHE_STATUS_RECOVERED: "recovered",
 }
 
 
@@ -72,7 +73,7 @@ def kind_of(value: int) -> str:
 
 
 def cache_status_of(value: int) -> str:
-    """What the cache did: "disabled", "miss", "hit" or "overwritten"."""
+    """What the cache did: "disabled", "miss", "hit", "overwritten" or "recovered"."""
     return _CACHE_STATUSES.get(value, "disabled")
 
 

@@ -42,6 +42,9 @@ def action_details(message: run_pb2.Action) -> ActionDetails:
         end_time=time_of(message, "ended_at"),
         cached_from=_place(message.cached_from) if message.HasField("cached_from") else None,
         cache_status=cache_status_of(message.cache_status),
+        cache_reason=message.cache_reason,
+        links={link.name: link.url for link in message.links},
+        custom_context=dict(message.custom_context),
     )
 
 

@@ -46,6 +46,8 @@ class RunDetails:
         task_version: Version of the task's code.
         phase: Where it stands.
         labels: Labels.
+        annotations: Annotations.
+        recovered_from: Name of the run whose succeeded actions it took over, None for none.
         trace_id: W3C trace id of all its spans.
         action_count: Actions in it so far.
         action_details: The root action.
@@ -56,6 +58,8 @@ class RunDetails:
     task_version: str
     phase: ActionPhase
     labels: dict[str, str]
+    annotations: dict[str, str]
+    recovered_from: str | None
     trace_id: str
     action_count: int
     action_details: ActionDetails
@@ -297,6 +301,8 @@ class Run(Execution):
             task_version=self.task_version,
             phase=self.known_phase,
             labels=self.labels,
+            annotations=dict(self._message.annotations),
+            recovered_from=self._message.recovered_from or None,
             trace_id=self._message.trace_id,
             action_count=self._message.action_count,
             action_details=action_details(action.pb),

@@ -103,6 +103,7 @@ class FakeAdmin:
         }
         self.blobs: dict[str, bytes] = {}
         self.calls: list[str] = []
+        self.requests: list[Any] = []
         self.puts: list[str] = []
         self.aborts: list[str] = []
         self.port = 0
@@ -249,6 +250,7 @@ class _Runs(run_service_pb2_grpc.RunServiceServicer):
         self.admin = admin
 
     async def CreateRun(self, request, context):
+        self.admin.requests.append(request)
         await self.admin.arrive("CreateRun", context)
         known = self.admin.runs.get(request.id.name)
         if known is not None:

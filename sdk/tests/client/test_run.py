@@ -333,11 +333,51 @@ def test_only_tasks_are_run(admin, tasks):
         flyte.run(len, "x")
 
 
-@pytest.mark.parametrize("refused", ["queue", "annotations", "custom_context", "debug", "dry_run"])
+@pytest.mark.parametrize("refused", ["service_account", "run_base_dir", "interactive_mode", "debug"])
 def test_what_is_not_built_is_refused_by_name(refused):
     """A documented parameter without its feature is refused by name."""
     with pytest.raises(flyte.errors.FeatureNotAvailableError, match=f"{refused}="):
         flyte.with_runcontext(**{refused: True})
+
+
+def test_run_settings_reach_the_backend(admin, tasks):
+    """Annotations, custom context, queue, interruptible, log settings and notifications are in the request."""
+    hook = flyte.notify.Webhook("https://ci.example.com/x", on_phase="failed", headers={"A": "b"})
+    flyte.with_runcontext(
+        annotations={"why": "test"},
+        custom_context={"tenant": "t"},
+        queue="gpu",
+        interruptible=False,
+        log_level=10,
+        log_format="json",
+        reset_root_logger=True,
+        env_vars={"A": "1"},
+        notifications=hook,
+    ).run(tasks.nothing)
+    context = admin.requests[-1].context
+    assert (dict(context.annotations), dict(context.custom_context)) == ({"why": "test"}, {"tenant": "t"})
+    assert (context.queue, context.HasField("interruptible"), context.interruptible) == ("gpu", True, False)
+    assert dict(context.env_vars) == {
+        "A": "1",
+        "FLYTE_LOG_LEVEL": "10",
+        "FLYTE_LOG_FORMAT": "json",
+        "FLYTE_RESET_ROOT_LOGGER": "1",
+    }
+    assert [(each.url, dict(each.headers)) for each in context.notifications] == [
+        ("https://ci.example.com/x", {"A": "b"})
+    ]
+
+
+def test_a_dry_run_sends_nothing_and_shows_what_it_would(admin, tasks, tmp_path):
+    """`dry_run` gives definition, inputs, settings and bundle, and writes the bundle where it is told."""
+    made = flyte.with_runcontext(dry_run=True, copy_bundle_to=tmp_path / "out", queue="gpu").run(
+        tasks.greet, "Ada"
+    )
+    assert not admin.calls
+    assert (made.task_spec["name"].rpartition(".")[2], made.context["queue"]) == ("greet", "gpu")
+    assert "Ada" in made.inputs
+    assert made.bundle_path.read_bytes()
+    assert any(name.endswith(".py") for name in made.files)
 
 
 def test_copy_style_none_sends_no_code(admin, tasks):

@@ -55,6 +55,9 @@ class ActionRecord:
     """How far its newest attempt is: a `hangar.core.v1.Progress` as JSON, empty for nothing."""
     condition: bytes | None
     """Serialised `hangar.core.v1.TaskSpec` of a condition: what is asked for. None for other kinds."""
+    cache_reason: str
+    custom_context: str
+    """Custom context as a JSON object; empty when it is the run's."""
     failure: FailureRecord | None
     lineage: tuple[LineageRecord, ...]
 
@@ -109,6 +112,8 @@ _COLUMNS = (
     ACTION.c.ready_at,
     ACTION.c.progress,
     case((ACTION.c.kind == CONDITION, TASK_SPEC.c.spec)),
+    ACTION.c.cache_reason,
+    ACTION.c.custom_context,
 )
 _ACTIONS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).select_from(
     ACTION.join(TASK_SPEC, TASK_SPEC.c.digest == ACTION.c.spec_digest).outerjoin(

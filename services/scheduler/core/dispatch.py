@@ -10,6 +10,7 @@ from .lifecycle import emit_moved, finish, move, send_outcome, unpark
 from .model import (
     SECOND,
     Action,
+    Demand,
     Failure,
     FailureKind,
     Lease,
@@ -21,7 +22,14 @@ from .model import (
     WorkerState,
 )
 from .nodes import Node
-from .placement import choose, describe, describe_engines, describe_largest, explain_wait
+from .placement import (
+    choose,
+    describe,
+    describe_engines,
+    describe_largest,
+    explain_refusal,
+    explain_wait,
+)
 from .pools import START_FAILURES, Pool
 from .queues import Queue, Rank
 from .reconcile import send_assignment, send_worker_start
@@ -195,7 +203,7 @@ def _consider(
 
 def _place_cold(w: World, queue: Queue) -> bool | None:
     """Place the head of a queue. True when it was, None when nothing fits now."""
-    node = choose(queue.resources, w.nodes.values())
+    node = choose(queue.demand, w.nodes.values())
     if node is None:
         return None
     _grant(w, w.actions[queue.pop()], node, None)
@@ -207,7 +215,7 @@ def _start_pool_worker(w: World, pool: Pool) -> bool | None:
     if w.now < pool.retry_at or pool.active_workers >= pool.wanted_workers():
         return False
     warm = frozenset(worker.node for worker in pool.workers.values())
-    node = choose(pool.task.resources, _nodes_for_another(w, pool), warm)
+    node = choose(pool.queue.demand, _nodes_for_another(w, pool), warm)
     if node is None:
         return None if not pool.active_workers else False
     worker = Worker(
@@ -237,7 +245,7 @@ def _nodes_for_another(w: World, pool: Pool) -> list[Node]:
 def _handle_blocked(w: World, queue: Queue, pool: Pool | None) -> None:
     """A queue whose head fits nowhere now: fail what can never fit, make room, or say why it waits."""
     while (head := queue.head()) is not None:
-        refusal = _never_fits(w, w.actions[head.action_id], queue.resources)
+        refusal = _never_fits(w, w.actions[head.action_id], queue.demand)
         if refusal is None:
             break
         action = w.actions[queue.pop()]
@@ -245,7 +253,7 @@ def _handle_blocked(w: World, queue: Queue, pool: Pool | None) -> None:
         finish(w, action, Trigger.FAILED, failure=failure)
     if queue.head() is None:
         return
-    _stop_idle_workers(w, queue.resources)
+    _stop_idle_workers(w, queue.demand)
     if w.now - queue.told_at >= SECOND:
         tell_wait_reason(w, queue, pool)
 
@@ -253,11 +261,13 @@ def _handle_blocked(w: World, queue: Queue, pool: Pool | None) -> None:
 def tell_wait_reason(w: World, queue: Queue, pool: Pool | None) -> None:
     """Show on the first actions of a queue why they wait."""
     queue.told_at = w.now
-    reason = explain_wait(queue.resources, w.nodes.values())
+    demand = queue.demand
+    reason = explain_wait(demand, w.nodes.values())
     if pool is not None:
         slots = sum(pool.ready_on(name) for name in pool.in_use) * pool.policy.concurrency
         if slots > pool.busy:
-            reason = explain_wait(queue.resources._replace(memory=0, disk=0, gpu_count=0), w.nodes.values())
+            processors = demand.resources._replace(memory=0, disk=0, gpu_count=0)
+            reason = explain_wait(demand._replace(resources=processors), w.nodes.values())
         elif slots:
             reason = f"all {slots} slots of its workers are busy"
         elif pool.active_workers:
@@ -270,11 +280,16 @@ def tell_wait_reason(w: World, queue: Queue, pool: Pool | None) -> None:
             emit_moved(w, action, Phase.WAITING_FOR_RESOURCES, detail=reason)
 
 
-def _never_fits(w: World, action: Action, wanted: Resources) -> str | None:
+def _never_fits(w: World, action: Action, demand: Demand) -> str | None:
     """Why no host could ever take the action, None when one could (or none is known yet)."""
     nodes = [node for node in w.nodes.values() if node.state is not NodeState.LOST or node.is_missed]
     if not nodes:
         return None
+    wanted, placement = demand
+    admitting = [node for node in nodes if node.admits(placement)]
+    if not admitting:
+        return f"{action.task.name} {explain_refusal(placement, nodes)}."
+    nodes = admitting
     if wanted.container and not any(node.inventory.runs_containers for node in nodes):
         return (
             f"{action.task.name} is a container, which only a host with the Docker engine can run; the hosts are "
@@ -319,9 +334,12 @@ def _held_by_ancestors(w: World, action: Action) -> dict[str, tuple[Resources, t
     return held
 
 
-def _stop_idle_workers(w: World, wanted: Resources) -> None:
-    """Make room: stop workers of idle pools on a node where that lets `wanted` fit, the longest idle first."""
+def _stop_idle_workers(w: World, demand: Demand) -> None:
+    """Make room: stop workers of idle pools on a node where that lets what is wanted fit, the longest idle first."""
+    wanted = demand.resources
     for node in w.ready_nodes():
+        if not node.admits(demand.placement):
+            continue
         idle = [
             worker
             for worker_id in node.workers

@@ -38,6 +38,7 @@ class RunCreated(Persist):
     root_id: int
     context: Opaque
     at: int
+    sources: tuple[int, ...] = ()  # the run that it recovers, the one that this one recovered, and so on
 
 
 @dataclass(slots=True)
@@ -73,6 +74,8 @@ class ActionCreated(Persist):
     kind: Kind = Kind.TASK
     started_at: int = 0  # of what is not leased
     ready_at: int = 0
+    cache_reason: str = ""
+    custom_context: Opaque = ""
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ class ActionMoved(Persist):
     abort_reason: str = ""
     cached_from: int = 0  # the action whose outputs are this one's as well
     withdrawn_by: int = 0  # the parent's lease that cancelled it
+    recovered: bool = False  # `cached_from` is of the run that this one recovers
+    cache_reason: str = ""  # why the cache did what it did, when that is another reason than before
 
 
 @dataclass(slots=True)

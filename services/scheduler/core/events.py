@@ -22,6 +22,9 @@ class CreateRun:
     context: Opaque
     cache: CacheUse | None = None
     cached: int = 0  # action whose outputs the ledger's cache has under the key, 0 for none
+    queue: str = ""
+    interruptible: bool | None = None
+    sources: tuple[int, ...] = ()  # as in `effects.RunCreated`
 
 
 @dataclass(slots=True)
@@ -125,6 +128,8 @@ class ChildRequested:
     sources: tuple[tuple[str, str], ...] = ()  # (input, key of the sibling)
     cache: CacheUse | None = None
     cached: int = 0  # as in CreateRun
+    recovered: int = 0  # action of the run that this one recovers, which succeeded under the same key
+    custom_context: Opaque = ""
     kind: Kind = Kind.TASK
     wait: int = 0  # how long a sleep lasts, or a condition waits at most; 0 for ever
     began_at: int = 0  # of a trace: when it began; 0 when it asks first whether it may

@@ -74,9 +74,15 @@ def _validate_action(w: World, action: Action) -> None:
                 action.state in (State.ABORTING, *dead, State.SUCCEEDED),
                 f"{name} lives on below an ended parent",
             )
+    deadline = action.created_at + action.task.deadline
+    fired = w.timers.next_due is None or w.timers.next_due > w.now  # not yet after a restart
+    if action.task.deadline and action.is_live and w.now >= deadline and fired:
+        lease = w.lease_of(action)
+        stopping = action.state is State.ABORTING or (lease is not None and lease.killing is not None)
+        _hold(stopping, f"{name} is stopped once its deadline has passed")
     queued = action.state is State.QUEUED
     pool = w.pools.get(w.pool_key_of(action))
-    queue = pool.queue if pool else w.queues.get(action.task.resources)
+    queue = pool.queue if pool else w.queue_of(action)
     in_queue = queue is not None and action.id in set(queue.first(len(queue)))
     _hold(queued == in_queue, f"{name} is in its queue exactly when queued")
 

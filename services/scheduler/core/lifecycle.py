@@ -8,6 +8,7 @@ from .events import LeaseEnded
 from .model import (
     INITIAL_STATE,
     PHASE_OF,
+    SECOND,
     Action,
     CacheUse,
     Child,
@@ -46,10 +47,13 @@ def create_action(
     round: int | None = None,
     started_at: int = 0,
     ready_at: int = 0,
+    recovered: int = 0,
+    custom_context: Opaque = "",
 ) -> Action:
     """Create an action in the initial state of its kind.
 
-    A task is then queued, or waits for another that computes the same, or has ended with what the cache has.
+    It may have ended at once, with what there is already. Else a task is queued, or waits for another that computes the
+    same.
     """
     action = Action(
         id=w.next_action_id,
@@ -68,6 +72,7 @@ def create_action(
         ready_at=ready_at,
         cache=use,
     )
+    source = 0 if use is None or use.overwrite else cache.find(w, use.key, cached)
     w.next_action_id += 1
     w.actions[action.id] = action
     if parent is not None:
@@ -93,23 +98,41 @@ def create_action(
             kind=kind,
             started_at=started_at,
             ready_at=ready_at,
+            cache_reason=_cache_reason(use, source, recovered),
+            custom_context=custom_context,
         )
     )
+    if recovered:
+        action.cached_from = recovered
+        finish(w, action, Trigger.RECOVERED)
+        return action
     if kind is not Kind.TASK:
         return action
-    if use is None:
+    if task.deadline:
+        w.timers.set(w.now + task.deadline, TimerKind.DEADLINE, action.id)
+    if source:
+        finish_cached(w, action, source)
+    elif use is None:
         admit(w, action)
     else:
-        _admit_cached(w, action, use, cached)
+        _compute(w, action, use)
     return action
 
 
-def _admit_cached(w: World, action: Action, use: CacheUse, cached: int) -> None:
-    """Decide how an action of the cache comes to its outputs."""
-    source = 0 if use.overwrite else cache.find(w, use.key, cached)
+def _cache_reason(use: CacheUse | None, source: int, recovered: int) -> str:
+    if recovered:
+        return "the same call succeeded in the run that this one recovers"
+    if use is None:
+        return ""
+    if use.overwrite:
+        return "the run computes anew what is kept"
     if source:
-        finish_cached(w, action, source)
-        return
+        return "an equal call succeeded before: same task, version of results and inputs that count"
+    return "nothing is kept for this task with this version of results and these inputs"
+
+
+def _compute(w: World, action: Action, use: CacheUse) -> None:
+    """Let an action run whose result is to be kept, or wait for another one that computes the same."""
     owner = cache.reserve(w, action) if use.serialize else None
     if owner is None:
         admit(w, action)
@@ -120,10 +143,17 @@ def _admit_cached(w: World, action: Action, use: CacheUse, cached: int) -> None:
     arm_queue_limit(w, action)
 
 
-def finish_cached(w: World, action: Action, source: int) -> None:
-    """End an action with the outputs of another one."""
+def finish_cached(w: World, action: Action, source: int, reason: str = "") -> None:
+    """End an action with the outputs of another one.
+
+    Args:
+        w: The world.
+        action: The action.
+        source: The other one.
+        reason: Why it can, when that was not known at its creation.
+    """
     action.cached_from = source
-    finish(w, action, Trigger.CACHED)
+    finish(w, action, Trigger.CACHED, cache_reason=reason)
 
 
 def arm_queue_limit(w: World, action: Action) -> None:
@@ -150,6 +180,7 @@ def move(
     detail: str = "",
     failure: Failure | None = None,
     outputs: Opaque = None,
+    cache_reason: str = "",
 ) -> None:
     """Move an action along the transition table and persist it when people or a restart have to know.
 
@@ -161,7 +192,16 @@ def move(
         return
     if before is State.QUEUED:
         action.wait_reason = ""
-    emit_moved(w, action, PHASE_OF[action.state], detail=detail, failure=failure, outputs=outputs)
+    emit_moved(
+        w,
+        action,
+        PHASE_OF[action.state],
+        detail=detail,
+        failure=failure,
+        outputs=outputs,
+        recovered=trigger is Trigger.RECOVERED,
+        cache_reason=cache_reason,
+    )
 
 
 def emit_moved(
@@ -172,6 +212,8 @@ def emit_moved(
     detail: str = "",
     failure: Failure | None = None,
     outputs: Opaque = None,
+    recovered: bool = False,
+    cache_reason: str = "",
 ) -> None:
     """Persist an action's state; for a root action the run's as well."""
     w.emit(
@@ -192,6 +234,8 @@ def emit_moved(
             abort_reason=action.abort_reason,
             cached_from=action.cached_from,
             withdrawn_by=action.withdrawn_by,
+            recovered=recovered,
+            cache_reason=cache_reason,
         )
     )
     if action.parent_id is None:
@@ -199,14 +243,28 @@ def emit_moved(
 
 
 def finish(
-    w: World, action: Action, trigger: Trigger, *, failure: Failure | None = None, outputs: Opaque = None
+    w: World,
+    action: Action,
+    trigger: Trigger,
+    *,
+    failure: Failure | None = None,
+    outputs: Opaque = None,
+    cache_reason: str = "",
 ) -> None:
     """End an action for good: persist, tell the parent, abort what is below it, forget it.
 
     Its lease must have been closed before.
     """
     was_queued = action.state is State.QUEUED
-    move(w, action, trigger, detail=action.abort_reason, failure=failure, outputs=outputs)
+    move(
+        w,
+        action,
+        trigger,
+        detail=action.abort_reason,
+        failure=failure,
+        outputs=outputs,
+        cache_reason=cache_reason,
+    )
     if was_queued:
         w.dequeue(action)
     if action.cache is not None:
@@ -232,11 +290,15 @@ def _settle_cache(w: World, action: Action, use: CacheUse) -> None:
     waiting = cache.release(w, action)
     if computed:
         for waiter in waiting:
-            finish_cached(w, waiter, action.id)
+            finish_cached(
+                w, waiter, action.id, f"action {action.name} computed the same while this one waited"
+            )
         return
     for number, heir in enumerate(waiting):
         cache.inherit(w, heir, [])
-        move(w, heir, Trigger.CACHE_RELEASED, detail=f"action {action.name} ended as {action.state.value}")
+        why = f"action {action.name} ended as {action.state.value}"
+        reason = f"{why}, which would have computed the same"
+        move(w, heir, Trigger.CACHE_RELEASED, detail=why, cache_reason=reason)
         admit(w, heir)
         if heir.is_live:
             cache.inherit(w, heir, waiting[number + 1 :])
@@ -393,22 +455,27 @@ def end_attempt(w: World, lease: Lease, failure: Failure | None, event: LeaseEnd
         finish(w, action, Trigger.SUCCEEDED, outputs=event.outputs if event else None)
     else:
         w.quarantine.failed(action.task, failure, w.now)
-        follow_up(w, action, failure)
+        follow_up(w, action, failure, lease.id)
 
 
-def follow_up(w: World, action: Action, failure: Failure) -> None:
+def follow_up(w: World, action: Action, failure: Failure, lease_id: int) -> None:
     """Retry or end an action whose attempt failed. Its children live on until it ends."""
-    decision = decide(action, failure)
+    decision = decide(action, failure, lease_id)
     if decision.uses_user_retry:
         action.user_failures += 1
         action.system_failures = 0
     else:
         action.system_failures += 1
+    if decision.retry and is_overdue(w, action):
+        finish(w, action, Trigger.TIMED_OUT, failure=deadline_failure(action, failure))
+        return
     if not decision.retry:
         trigger = Trigger.TIMED_OUT if failure.kind is FailureKind.TIMEOUT else Trigger.FAILED
         finish(w, action, trigger, failure=failure)
         return
     detail = f"attempt {action.attempts - 1} failed ({failure.kind.value}): {failure.code}"
+    if decision.delay:
+        detail = f"{detail}; the next one starts {decision.delay / SECOND:.3g} s later"
     action.ready_at = w.now + decision.delay
     if decision.delay:
         move(w, action, Trigger.BACKED_OFF, detail=detail, failure=failure)
@@ -416,6 +483,24 @@ def follow_up(w: World, action: Action, failure: Failure) -> None:
     else:
         move(w, action, Trigger.RETRIED, detail=detail, failure=failure)
         admit(w, action)
+
+
+def is_overdue(w: World, action: Action) -> bool:
+    """Whether the deadline of an action has passed."""
+    return 0 < action.task.deadline <= w.now - action.created_at
+
+
+def deadline_failure(action: Action, last: Failure | None = None) -> Failure:
+    """What an action fails with whose deadline has passed.
+
+    Args:
+        action: The action.
+        last: How its last attempt failed, if one did.
+    """
+    message = f"The action did not end within its deadline of {action.task.deadline / SECOND:g} s"
+    if last is not None:
+        message = f"{message}; its last attempt failed with {last.code}: {last.message}"
+    return Failure(FailureKind.TIMEOUT, "DeadlineExceeded", f"{message.rstrip('.')}.", non_recoverable=True)
 
 
 def abort(w: World, action: Action, reason: str) -> None:

@@ -9,10 +9,21 @@ from typing import Any
 from . import cache, dispatch, reconcile, steps
 from . import effects as fx
 from . import events as ev
-from .lifecycle import abort, admit, create_action, deliver, end_attempt, finish, move, park, start
+from .lifecycle import (
+    abort,
+    admit,
+    create_action,
+    deadline_failure,
+    deliver,
+    end_attempt,
+    finish,
+    is_overdue,
+    move,
+    park,
+    start,
+)
 from .model import (
     SECOND,
-    TERMINAL_STATES,
     Action,
     Child,
     Failure,
@@ -149,6 +160,8 @@ def _restore_timers(w: World, action: Action) -> None:
         since = max(action.created_at, action.ready_at)
         w.timers.set(since + action.task.max_queued, TimerKind.QUEUE_LIMIT, action.id, action.attempts)
     steps.restore(w, action)
+    if action.is_live and action.kind is Kind.TASK and action.task.deadline:
+        w.timers.set(action.created_at + action.task.deadline, TimerKind.DEADLINE, action.id)
     lease = w.lease_of(action)
     if lease is not None and lease.started_at and action.task.max_runtime:
         w.timers.set(lease.started_at + action.task.max_runtime, TimerKind.RUN_LIMIT, lease.id)
@@ -165,11 +178,20 @@ def _create_run(w: World, event: ev.CreateRun) -> None:
             message = f"run {event.name!r} exists in {event.project}/{event.domain} with another task or other inputs"
             w.emit(fx.Reply(event.token, error=("RUN_ALREADY_EXISTS", f"{message}; choose another name")))
         return
-    run = Run(w.next_run_id, *key, event.request_digest, root_id=w.next_action_id)
+    run = Run(
+        w.next_run_id,
+        *key,
+        event.request_digest,
+        root_id=w.next_action_id,
+        queue=event.queue,
+        interruptible=event.interruptible,
+    )
     w.next_run_id += 1
     w.runs[run.id] = run
     w.run_ids[key] = run.id
-    w.emit(fx.RunCreated(run.id, *key, event.request_digest, run.root_id, event.context, w.now))
+    w.emit(
+        fx.RunCreated(run.id, *key, event.request_digest, run.root_id, event.context, w.now, event.sources)
+    )
     create_action(
         w,
         run,
@@ -285,6 +307,8 @@ def _create_child(
         incarnation=incarnation,
         use=event.cache,
         cached=event.cached,
+        recovered=event.recovered if incarnation == 1 else 0,
+        custom_context=event.custom_context,
     )
 
 
@@ -330,6 +354,8 @@ def _lease_ended(w: World, event: ev.LeaseEnded) -> None:
             kind = lease.killing or FailureKind.PREEMPTED
             code = "TaskTimeout" if kind is FailureKind.TIMEOUT else "Preempted"
             failure = Failure(kind, code, lease.kill_reason or failure.message, worker=failure.worker)
+            if kind is FailureKind.TIMEOUT and is_overdue(w, w.action_of(lease)):
+                failure = deadline_failure(w.action_of(lease))
         if lease.pool_key:
             pool = w.pools[lease.pool_key]
             if event.started_at:
@@ -406,6 +432,8 @@ def _is_wanted(w: World, timer: Timer) -> bool:
             return key in w.leases
         case Timer(kind=TimerKind.WAKE, key=int(key)):
             return key in w.actions
+        case Timer(kind=TimerKind.DEADLINE, key=int(key)):
+            return key in w.actions and w.actions[key].is_live
         case Timer(kind=TimerKind.BACKOFF | TimerKind.QUEUE_LIMIT, key=int(key), guard=guard):
             action = w.actions.get(key)
             return action is not None and action.attempts == guard
@@ -426,11 +454,13 @@ def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:
             )
         return
     action = w.actions.get(key)
-    if kind is TimerKind.WAKE:
-        if action is not None and action.state is State.PAUSED:
-            steps.wake(w, action)
+    if action is None or not action.is_live:
         return
-    if action is None or action.attempts != guard or action.state in TERMINAL_STATES:
+    if kind is TimerKind.WAKE and action.state is State.PAUSED:
+        steps.wake(w, action)
+    elif kind is TimerKind.DEADLINE:
+        _reach_deadline(w, action)
+    if action.attempts != guard:
         return
     if kind is TimerKind.BACKOFF and action.state is State.BACKOFF:
         move(w, action, Trigger.BACKOFF_ELAPSED)
@@ -440,3 +470,13 @@ def _fire_numbered(w: World, kind: TimerKind, key: int, guard: int) -> None:
         message = f"The action waited longer than its limit of {limit:g} s. {action.wait_reason}".strip()
         failure = Failure(FailureKind.TIMEOUT, "QueueTimeout", message)
         finish(w, action, Trigger.TIMED_OUT, failure=failure)
+
+
+def _reach_deadline(w: World, action: Action) -> None:
+    """Timer: an action has had all the time that it may take, however many retries are left."""
+    lease = w.lease_of(action)
+    failure = deadline_failure(action)
+    if lease is None:
+        finish(w, action, Trigger.TIMED_OUT, failure=failure)
+    elif action.state is not State.ABORTING:
+        dispatch.kill(w, lease, FailureKind.TIMEOUT, failure.message)

@@ -129,6 +129,35 @@ class Resources(NamedTuple):
     """True for a host only whose engine runs any image."""
 
 
+DEFAULT_QUEUE = "default"
+
+
+class Placement(NamedTuple):
+    """Which hosts may take an action, whatever it needs of them."""
+
+    queue: str = DEFAULT_QUEUE
+    interruptible: bool = False  # hosts whose capacity can be taken away, too
+
+
+class Demand(NamedTuple):
+    """What a worker needs and where it may run: equal ones are placed alike."""
+
+    resources: Resources
+    placement: Placement = Placement()
+
+
+class Backoff(NamedTuple):
+    """How long the retries of the user wait. `jitter` is the part of a wait by which it may be shorter."""
+
+    base: int = 0
+    factor: float = 1.0
+    cap: int = 0
+    jitter: float = 0.0
+
+
+NO_BACKOFF = Backoff()
+
+
 @dataclass(frozen=True, slots=True)
 class PoolPolicy:
     """A reusable environment: `key` is equal for tasks that may share workers."""
@@ -152,6 +181,10 @@ class Task:
     max_runtime: int = 0
     max_queued: int = 0
     pool: PoolPolicy | None = None
+    backoff: Backoff = NO_BACKOFF
+    deadline: int = 0  # from creation to the end, over all attempts
+    queue: str = ""  # empty: the run's
+    interruptible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +207,8 @@ class Inventory:
     gpus: tuple[Gpu, ...] = ()
     platform: str = ""
     engine: str = ""
+    queues: tuple[str, ...] = (DEFAULT_QUEUE,)
+    interruptible: bool = False  # its capacity can be taken away
 
     @property
     def runs_containers(self) -> bool:
@@ -231,6 +266,8 @@ class Run:
     request_digest: str
     root_id: int
     action_count: int = 1
+    queue: str = ""
+    interruptible: bool | None = None  # over what tasks say
 
 
 @dataclass(slots=True)
@@ -263,7 +300,9 @@ class Action:
     withdrawn_by: int = 0  # the lease of the parent that cancelled it: a later one asks anew
     started_at: int = 0
     cache: CacheUse | None = None
-    cached_from: int = 0  # the action whose outputs it has from the cache
+    cached_from: int = (
+        0  # the action whose outputs it has from the cache or from the run that this one recovers
+    )
     children: dict[str, Child | Action] = field(default_factory=dict)
     live_children: int = 0
 

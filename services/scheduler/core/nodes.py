@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .model import Gpu, Inventory, NodeState, Resources
+from .model import Gpu, Inventory, NodeState, Placement, Resources
 
 
 @dataclass(slots=True)
@@ -69,6 +69,12 @@ class Node:
         for gpu in self.inventory.gpus:
             if gpu.healthy and gpu.uuid in gpu_uuids:
                 self.free_gpus[gpu.uuid] = gpu
+
+    def admits(self, placement: Placement) -> bool:
+        """Whether the host is one of those that may take what is placed so."""
+        inventory = self.inventory
+        serves = placement.queue in inventory.queues
+        return serves and (placement.interruptible or not inventory.interruptible)
 
     def could_ever_fit(self, wanted: Resources, held: Resources, held_gpus: tuple[str, ...]) -> bool:
         """Whether `wanted` fits on the empty node less what a waiting chain of ancestors goes on holding."""

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .model import NodeState, Resources
+from .model import Demand, NodeState, Placement, Resources
 from .nodes import Node
 
 GIB = 1 << 30
 
 
-def choose(wanted: Resources, nodes: Iterable[Node], preferred: frozenset[str] = frozenset()) -> Node | None:
-    """The best ready node that fits `wanted`, None when there is none.
+def choose(demand: Demand, nodes: Iterable[Node], preferred: frozenset[str] = frozenset()) -> Node | None:
+    """The best ready node that may take what is wanted and fits it, None when there is none.
 
-    Bin-packs over the dominant resource, keeps CPU work off GPU hosts, prefers the `preferred` nodes (those that
-    have the environment warm); ties are broken by name, so that equal states give equal plans.
+    Bin-packs over the dominant resource, keeps CPU work off GPU hosts and what may be interrupted off regular
+    ones, prefers the `preferred` nodes (those that have the environment warm); ties are broken by name, so that equal
+    states give equal plans.
     """
+    wanted, placement = demand
     best: Node | None = None
-    best_score: tuple[bool, bool, float, str] | None = None
+    best_score: tuple[bool, bool, bool, float, str] | None = None
     for node in nodes:
-        if node.state is not NodeState.READY or node.session is None or not node.fits(wanted):
+        if node.state is not NodeState.READY or node.session is None:
+            continue
+        if not node.admits(placement) or not node.fits(wanted):
             continue
         wasted_gpus = bool(node.inventory.gpus) and not wanted.gpu_count
-        score = (wasted_gpus, node.name not in preferred, -_fullness(node, wanted), node.name)
+        wasted_regular = placement.interruptible and not node.inventory.interruptible
+        fullness = -_fullness(node, wanted)
+        score = (wasted_gpus, wasted_regular, node.name not in preferred, fullness, node.name)
         if best_score is None or score < best_score:
             best, best_score = node, score
     return best
@@ -36,15 +42,46 @@ def _fullness(node: Node, wanted: Resources) -> float:
     return max(cpu, memory)
 
 
-def explain_wait(wanted: Resources, nodes: Iterable[Node]) -> str:
-    """Why no node takes `wanted` right now, per host."""
+def explain_wait(demand: Demand, nodes: Iterable[Node]) -> str:
+    """Why no node takes what is wanted right now, per host."""
+    wanted, placement = demand
     reasons = []
     for node in sorted(nodes, key=lambda node: node.name):
-        if node.state is not NodeState.READY or node.session is None:
+        if not node.admits(placement):
+            reasons.append(f"{node.name}: {_unfit(node, placement)}")
+        elif node.state is not NodeState.READY or node.session is None:
             reasons.append(f"{node.name}: {node.state.value}")
         elif not node.fits(wanted):
             reasons.append(f"{node.name}: {', '.join(_shortages(node, wanted))}")
     return "; ".join(reasons) if reasons else "no host is connected"
+
+
+def _unfit(node: Node, placement: Placement) -> str:
+    if placement.queue not in node.inventory.queues:
+        return f"serves {describe_queues(node.inventory.queues)}, not {placement.queue}"
+    return "may be taken away, and the action is not interruptible"
+
+
+def describe_queues(queues: Iterable[str]) -> str:
+    """Queues in words."""
+    names = sorted(set(queues))
+    return f"queue{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def explain_refusal(placement: Placement, nodes: Iterable[Node]) -> str:
+    """Why no host may ever take what is placed so; some of `nodes` must serve another queue or be interruptible."""
+    known = list(nodes)
+    serving = [node for node in known if placement.queue in node.inventory.queues]
+    if not serving:
+        queues = describe_queues(queue for node in known for queue in node.inventory.queues)
+        return (
+            f"is for queue {placement.queue}, which no host serves; the hosts serve {queues}. "
+            f"Name one of these, or start an executor with HANGAR_EXECUTOR_QUEUES={placement.queue}"
+        )
+    return (
+        f"is not interruptible, and every host of queue {placement.queue} may be taken away. "
+        "Set interruptible=True, or add a host of regular capacity"
+    )
 
 
 def _shortages(node: Node, wanted: Resources) -> list[str]:

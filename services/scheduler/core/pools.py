@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import SECOND, PoolPolicy, Resources, Task, Worker, WorkerState
+from .model import SECOND, Placement, PoolPolicy, Resources, Task, Worker, WorkerState
 from .nodes import Node
 from .queues import Queue
 
 PREFETCH_HORIZON = SECOND // 50  # how much work, in time, a node may hold ahead per slot: 20 ms
 MAX_PREFETCH = 32  # leases ahead per slot
 START_FAILURES = 3  # in a row, before the queued actions fail
+
+
+_EVERYWHERE = Placement()
+
+
+def pool_key(project: str, domain: str, pool: str, placement: Placement) -> str:
+    """Key of the pool that serves the actions of a project and domain that are placed so."""
+    key = f"{project}/{domain}/{pool}"
+    if placement == _EVERYWHERE:
+        return key
+    return f"{key}/{placement.queue}/{'interruptible' if placement.interruptible else 'regular'}"
+
+
+def placement_of_pool(key: str) -> Placement:
+    """Where the workers of a pool may run."""
+    _, _, _, *placement = key.split("/")
+    return Placement(placement[0], placement[1] == "interruptible") if placement else _EVERYWHERE
 
 
 @dataclass(slots=True)

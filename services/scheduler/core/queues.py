@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
-from .model import Action, Resources
+from .model import Action, Demand
 
 
 class Rank(NamedTuple):
@@ -27,8 +27,8 @@ def rank(action: Action) -> Rank:
 class Queue:
     """Ready actions with equal requests. Removed ones are skipped when they surface."""
 
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
+    def __init__(self, demand: Demand) -> None:
+        self.demand = demand
         self.blocked_at: int | None = None  # version of the capacity at which its head was found not to fit
         self.told_at = 0  # when its first actions were last told why they wait
         self._heap: list[Rank] = []

@@ -43,7 +43,10 @@ def begin(
         round=lease.number if is_trace else None,
         started_at=min(event.began_at or w.now, w.now),
         ready_at=w.now + event.wait if event.wait or event.kind is Kind.SLEEP else 0,
+        recovered=event.recovered if incarnation == 1 and not event.began_at else 0,
     )
+    if not action.is_live:
+        return action
     if is_trace:
         lease.traces.add(event.key)
     else:

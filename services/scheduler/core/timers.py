@@ -16,6 +16,7 @@ class TimerKind(Enum):
     BACKOFF = "backoff"
     QUEUE_LIMIT = "queue limit"
     RUN_LIMIT = "run limit"
+    DEADLINE = "deadline"
     NODE_SILENCE = "node silence"
     NODE_TTL = "node time to live"
     NODE_GRACE = "lost node's grace"

@@ -14,6 +14,7 @@ class Trigger(str, Enum):
     """Why an action moves."""
 
     CACHED = "found in cache"
+    RECOVERED = "succeeded in the run that is recovered"
     CACHE_AWAITED = "computed elsewhere"
     CACHE_RELEASED = "not computed elsewhere"
     PLACED = "placed"
@@ -38,6 +39,9 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.QUEUED, Trigger.TIMED_OUT): State.TIMED_OUT,
     (State.QUEUED, Trigger.ABORTED): State.ABORTED,
     (State.QUEUED, Trigger.CACHED): State.SUCCEEDED,
+    (State.QUEUED, Trigger.RECOVERED): State.SUCCEEDED,
+    (State.IN_PARENT, Trigger.RECOVERED): State.SUCCEEDED,
+    (State.PAUSED, Trigger.RECOVERED): State.SUCCEEDED,
     (State.QUEUED, Trigger.CACHE_AWAITED): State.WAITING_FOR_CACHE,
     (State.WAITING_FOR_CACHE, Trigger.CACHED): State.SUCCEEDED,
     (State.WAITING_FOR_CACHE, Trigger.CACHE_RELEASED): State.QUEUED,

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from . import effects as fx
-from .model import Action, Lease, NodeState, Resources, Run, Task, Worker
+from .model import DEFAULT_QUEUE, Action, Demand, Lease, NodeState, Placement, Run, Task, Worker
 from .nodes import Node
-from .pools import Pool
+from .pools import Pool, placement_of_pool, pool_key
 from .quarantine import Quarantine
 from .queues import Queue
 from .timers import Timers
@@ -45,7 +45,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.workers: dict[int, Worker] = {}
         self.pools: dict[str, Pool] = {}
-        self.queues: dict[Resources, Queue] = {}
+        self.queues: dict[Demand, Queue] = {}
         self.timers = Timers()
         self.quarantine = Quarantine()
         self.stored: OrderedDict[str, int] = (
@@ -83,7 +83,21 @@ class World:
         if action.task.pool is None:
             return ""
         run = self.runs[action.run_id]
-        return f"{run.project}/{run.domain}/{action.task.pool.key}"
+        return pool_key(run.project, run.domain, action.task.pool.key, self.placement_of(action))
+
+    def placement_of(self, action: Action) -> Placement:
+        """Which hosts may take an action: of queues its task's goes first, of the rest its run's."""
+        run, task = self.runs[action.run_id], action.task
+        interruptible = task.interruptible if run.interruptible is None else run.interruptible
+        return Placement(task.queue or run.queue or DEFAULT_QUEUE, interruptible)
+
+    def queue_of(self, action: Action) -> Queue:
+        """The queue of an action that has no pool; made on first use."""
+        demand = Demand(action.task.resources, self.placement_of(action))
+        queue = self.queues.get(demand)
+        if queue is None:
+            queue = self.queues[demand] = Queue(demand)
+        return queue
 
     def pool_of(self, key: str, task: Task) -> Pool:
         """The pool of a key; made on first use, for the environment of a task that has one.
@@ -95,7 +109,8 @@ class World:
         if pool is None:
             if task.pool is None:
                 raise ValueError(f"task {task.name} has no pool, and {key} was asked for")
-            pool = self.pools[key] = Pool(replace(task.pool, key=key), task, Queue(task.resources))
+            demand = Demand(task.resources, placement_of_pool(key))
+            pool = self.pools[key] = Pool(replace(task.pool, key=key), task, Queue(demand))
         return pool
 
     def change_in_use(self, pool: Pool, node: str, by: int) -> None:
@@ -120,10 +135,7 @@ class World:
             pool.idle_since = 0
             self.stale_pools.add(pool.policy.key)
             return
-        queue = self.queues.get(action.task.resources)
-        if queue is None:
-            queue = self.queues[action.task.resources] = Queue(action.task.resources)
-        queue.add(action)
+        self.queue_of(action).add(action)
 
     def dequeue(self, action: Action) -> None:
         """Withdraw an action from placement, if it is queued."""
@@ -134,9 +146,7 @@ class World:
                 pool.queue.discard(action.id)
                 self.stale_pools.add(pool.policy.key)
             return
-        queue = self.queues.get(action.task.resources)
-        if queue is not None:
-            queue.discard(action.id)
+        self.queue_of(action).discard(action.id)
 
     def remember_ended_run(self, run: Run) -> None:
         """Drop a run; its name stays known for a while."""

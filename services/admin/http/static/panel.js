@@ -5,8 +5,8 @@ import {
 
 const MOST_LINES = 5000;
 const CACHE = {
-  CACHE_STATUS_HIT: "result of an earlier action", CACHE_STATUS_MISS: "nothing kept for these inputs and this version",
-  CACHE_STATUS_OVERWRITTEN: "computed anew, as the run asked",
+  CACHE_STATUS_HIT: "hit", CACHE_STATUS_MISS: "miss",
+  CACHE_STATUS_RECOVERED: "taken over", CACHE_STATUS_OVERWRITTEN: "overwritten",
 };
 
 export class Panel {
@@ -60,7 +60,7 @@ export class Panel {
       ["Started", timeText(action.started_at)],
       ["Duration", action.started_at ? this.duration : ""],
       ["Group", action.group],
-      ["Cache", CACHE[action.cache_status]],
+      ["Cache", CACHE[action.cache_status] && [CACHE[action.cache_status], action.cache_reason].filter(Boolean).join(": ")],
     ].filter(([, value]) => value);
     const attempts = action.attempts || [];
     const parts = [

@@ -134,6 +134,7 @@ export class Tree {
     if (KINDS[action.kind]) hints.push(KINDS[action.kind]);
     if (action.attempt_count > 1) hints.push(`${action.attempt_count} attempts`);
     if (action.cache_status === "CACHE_STATUS_HIT") hints.push("from the cache");
+    if (action.cache_status === "CACHE_STATUS_RECOVERED") hints.push("recovered");
     const sources = new Set((action.lineage || []).map((edge) => edge.source));
     if (sources.size) {
       const words = [...sources].slice(0, 3).map((source) => {

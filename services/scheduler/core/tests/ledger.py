@@ -81,6 +81,12 @@ class MemoryLedger:
                 assert row.state not in TERMINAL_STATES, "terminal is final"
                 row.moved = effect
                 row.phases.append(effect.phase.value)
+                if effect.recovered:
+                    assert effect.cached_from
+                    source = self.actions[effect.cached_from].created
+                    assert source.run_id in self.runs[effect.run_id].sources
+                    assert source.key == row.created.key
+                    assert not effect.attempts, "what is recovered does not run"
                 if effect.cached_from:
                     assert self.actions[effect.cached_from].state is State.SUCCEEDED
             case fx.CacheStored():
@@ -125,7 +131,18 @@ class MemoryLedger:
         run_ids = {action.run_id for action in s.actions}
         for run_id in sorted(run_ids):
             run = self.runs[run_id]
-            s.runs.append(Run(run.run_id, run.project, run.domain, run.name, run.request_digest, run.root_id))
+            names = (run.project, run.domain, run.name)
+            queue, interruptible = run.context or ("", None)
+            s.runs.append(
+                Run(
+                    run.run_id,
+                    *names,
+                    run.request_digest,
+                    run.root_id,
+                    queue=queue,
+                    interruptible=interruptible,
+                )
+            )
         latest: dict[tuple[int, str], Child] = {}
         for action_id, row in sorted(self.actions.items()):
             parent = row.created.parent_id
@@ -186,6 +203,14 @@ class MemoryLedger:
     def run_of(self, action_id: int) -> str:
         """Name of the run of an action."""
         return self.runs[self.actions[action_id].created.run_id].name
+
+    def succeeded(self, runs: tuple[int, ...], key: str) -> int:
+        """The action that succeeded under a key in the first of some runs that has one, 0 for none."""
+        for run_id in runs:
+            for row in self.actions.values():
+                if (row.created.run_id, row.created.key) == (run_id, key) and row.state is State.SUCCEEDED:
+                    return row.created.action_id
+        return 0
 
     def by_name(self, run_name: str) -> dict[str, Any]:
         """The actions of a run by name."""

@@ -73,18 +73,30 @@ class Simulation:
         delay = max(MS, executor.silent_until - self.now)
         self.later(delay, lambda: self.feed(*frame) if executor.session == session else None)
 
-    def submit(self, name: str, program: Program) -> None:
+    def submit(
+        self,
+        name: str,
+        program: Program,
+        *,
+        queue: str = "",
+        interruptible: bool | None = None,
+        recovers: str = "",
+    ) -> None:
         """Create a run."""
         self._roots[name] = program
-        self.feed(
-            ev.CreateRun(name, "default", "development", name, name, program.task, program, b"in", None)
+        event = ev.CreateRun(
+            name, "default", "development", name, name, program.task, program, b"in", (queue, interruptible)
         )
+        event.queue, event.interruptible = queue, interruptible
+        earlier = next((run for run in self.ledger.runs.values() if run.name == recovers), None)
+        event.sources = (earlier.run_id, *earlier.sources) if earlier is not None else ()
+        self.feed(event)
 
     def feed(self, *events: ev.Event) -> None:
         """One step of the scheduler: handle, commit, release. A crash may strike before or after the commit."""
         for event in events:
-            if isinstance(event, ev.ChildRequested) and event.cache is not None:
-                event.cached = self.ledger.cache.get(event.cache.key, 0)
+            if isinstance(event, ev.ChildRequested):
+                self._look_up(event)
         effects = self.scheduler.step(events, self.now)
         validate(self.scheduler.world)
         if self._strikes():
@@ -115,6 +127,15 @@ class Simulation:
         if self.ledger.actions[action_id].state is State.PAUSED:
             self.feed(ev.SignalAction(("signal", action_id), action_id, b"yes"))
             self.later(SECOND, partial(self._signal, action_id))
+
+    def _look_up(self, event: ev.ChildRequested) -> None:
+        """What the shell does before the core has its turn."""
+        if event.cache is not None:
+            event.cached = self.ledger.cache.get(event.cache.key, 0)
+        lease = self.scheduler.world.leases.get(event.lease_id)
+        if lease is not None:
+            sources = self.ledger.runs[self.scheduler.world.action_of(lease).run_id].sources
+            event.recovered = self.ledger.succeeded(sources, event.key)
 
     def _close_session(self, executor: SimExecutor, session: int) -> None:
         delay = max(MS, executor.silent_until - self.now)

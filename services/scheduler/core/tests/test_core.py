@@ -115,7 +115,7 @@ def test_only_failures_of_the_user_use_up_retries(
     """Attempts are bounded for every kind, and a non-recoverable failure is never tried again."""
     action = Action(1, 1, "a", "a", None, 0, Task("d", "e.t", ONE_CORE, retries), 0)
     action.user_failures, action.system_failures = used, system
-    decision = decide(action, Failure(kind, "c", "m", non_recoverable=final))
+    decision = decide(action, Failure(kind, "c", "m", non_recoverable=final), 1)
     user = kind in {FailureKind.USER, FailureKind.OOM, FailureKind.GPU_OOM, FailureKind.TIMEOUT}
     assert decision.uses_user_retry == user
     if final or (user and used >= retries) or (system >= 100 and not user):

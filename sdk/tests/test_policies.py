@@ -1,0 +1,348 @@
+"""Settings of environment, decorator, override and run: which one holds, and what becomes of it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from datetime import timedelta
+
+import pytest
+
+import flyte
+from flyte._link import filled
+from flyte._local import run_local
+
+env = flyte.TaskEnvironment("policies", queue="env-queue", interruptible=True, cache="auto")
+plain = flyte.TaskEnvironment("plain_policies")
+
+
+class Board:
+    """A link whose address quotes what it is given."""
+
+    name = "Board"
+
+    def get_link(
+        self, run_name, project, domain, context, parent_action_name, action_name, pod_name, **kwargs
+    ):
+        """The address."""
+        from urllib.parse import quote
+
+        where = "/".join(quote(part) for part in (project, domain, run_name, parent_action_name, action_name))
+        return f"https://board.example.com/{where}?team={context.get('team', '')}&pod={pod_name}"
+
+
+@env.task
+def inherits() -> int:
+    """A task with its environment's settings."""
+    return 1
+
+
+@env.task(queue="own-queue", interruptible=False, cache="disable", entrypoint=True, links=[Board()])
+def decides() -> int:
+    """A task with settings of its own."""
+    return 1
+
+
+@plain.task
+async def contexts(depth: int) -> list[dict[str, str]]:
+    """The custom context here and below."""
+    here = [flyte.get_custom_context()]
+    if depth:
+        here += await contexts(depth - 1)
+        with flyte.custom_context(tenant=f"t{depth}", extra="x"):
+            here += await contexts(depth - 1)
+        assert flyte.get_custom_context() == here[0]
+    return here
+
+
+@plain.task
+def logs() -> int:
+    """Says something of little importance."""
+    flyte.logger.debug("a detail")
+    return 1
+
+
+def test_the_most_specific_setting_holds():
+    """Environment, then decorator, then override: each over the one before; False is a setting, None is none."""
+    given = [(task.queue, task.interruptible, task.cache.behavior) for task in (inherits, decides)]
+    assert given == [("env-queue", True, "auto"), ("own-queue", False, "disable")]
+    overridden = decides.override(queue="gpu", interruptible=True, cache="auto", entrypoint=False)
+    assert (overridden.queue, overridden.interruptible, overridden.cache.behavior) == ("gpu", True, "auto")
+    assert (overridden.entrypoint, decides.entrypoint, inherits.entrypoint) == (False, True, False)
+    assert inherits.override(interruptible=False).interruptible is False
+    assert inherits.override(retries=1).queue == "env-queue"
+    assert overridden.links == decides.links
+    assert inherits.override(links=[Board()]).links[0].name == "Board"
+
+
+def test_settings_reach_the_definition_and_only_when_they_are_set():
+    """Queue, interruptible, entrypoint and links are in the spec; a plain task's spec has none of them."""
+    spec = decides.override(interruptible=True).to_spec()
+    assert (spec["queue"], spec["interruptible"], spec["entrypoint"]) == ("own-queue", True, True)
+    assert spec["links"][0]["name"] == "Board"
+    assert not {"queue", "interruptible", "entrypoint", "links"} & logs.to_spec().keys()
+
+
+def test_a_link_is_filled_in_for_each_action():
+    """What a link was given stands for run and action, also behind its quoting."""
+    with flyte.custom_context(team="red"):
+        url = decides.to_spec()["links"][0]["url"]
+    shown = filled(url, run="r1", project="p", domain="d", action="a7", parent="a0")
+    assert shown == "https://board.example.com/p/d/r1/a0/a7?team=red&pod="
+
+
+@pytest.mark.parametrize("wrong", [None, "", 7, ZeroDivisionError()])
+def test_a_link_that_gives_no_address_is_named(wrong):
+    """A link that raises or gives something else is refused where the task is described."""
+
+    class Bad:
+        name = "Bad"
+
+        def get_link(self, **kwargs):
+            if isinstance(wrong, Exception):
+                raise wrong
+            return wrong
+
+    with pytest.raises(ValueError, match="link 'Bad': get_link"):
+        inherits.override(links=[Bad()]).to_spec()
+
+
+def test_backoff_in_the_spec():
+    """Base, factor, cap and jitter arrive in milliseconds and as numbers."""
+    strategy = flyte.RetryStrategy(3, flyte.Backoff(base=0.5, factor=2, cap=timedelta(minutes=1)))
+    assert strategy.to_spec() == {
+        "count": 3,
+        "backoff_base_millis": 500,
+        "backoff_factor": 2.0,
+        "backoff_cap_millis": 60_000,
+        "backoff_jitter": 0.1,
+    }
+    assert [strategy.backoff.seconds(failures) for failures in (1, 2, 3, 9)] == [0.5, 1.0, 2.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"base": 0}, ValueError, "base must be more than 0"),
+        ({"base": -1}, ValueError, "base must not be negative"),
+        ({"base": "1s"}, TypeError, "base must be seconds or a timedelta"),
+        ({"base": 5, "cap": 1}, ValueError, "cap=1 must not be less than base=5"),
+        ({"base": 1, "factor": 0.5}, ValueError, "factor must be between 1 and 1000"),
+        ({"base": 1, "factor": float("nan")}, ValueError, "factor must be between"),
+        ({"base": 1, "factor": "2"}, TypeError, "factor must be a number"),
+        ({"base": 1, "jitter": 2}, ValueError, "jitter must be between 0 and 1"),
+        ({"base": 1, "jitter": True}, TypeError, "jitter must be a number"),
+    ],
+)
+def test_wrong_backoffs_are_refused(arguments, error, message):
+    """Every refusal names the field, the value and the fix."""
+    with pytest.raises(error, match=message):
+        flyte.Backoff(**arguments)
+
+
+def test_a_backoff_is_one():
+    """Anything else is refused by type."""
+    with pytest.raises(TypeError, match=r"backoff must be flyte\.Backoff"):
+        flyte.RetryStrategy(2, backoff=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"queue": "A B"}, ValueError, "queue='A B' must be"),
+        ({"interruptible": "no"}, TypeError, "interruptible must be True or False"),
+        ({"annotations": {"a": 1}}, TypeError, "annotations: 'a'=1 must be text"),
+        ({"custom_context": {"a": None}}, TypeError, "custom_context: 'a'=None must be text"),
+        ({"log_level": "loud"}, ValueError, "log_level='loud' must be a level"),
+        ({"log_level": 1.5}, TypeError, "log_level must be a level"),
+        ({"log_format": "xml"}, ValueError, "log_format='xml' must be"),
+        ({"copy_bundle_to": "/x"}, ValueError, "with dry_run=True only"),
+        ({"raw_data_path": "/a", "raw_data_storage": "/b"}, ValueError, "are the same setting"),
+        (
+            {"mode": "remote", "raw_data_path": "s3://b"},
+            flyte.errors.FeatureNotAvailableError,
+            "no credentials",
+        ),
+        (
+            {"mode": "remote", "raw_data_storage": "/b"},
+            flyte.errors.FeatureNotAvailableError,
+            "no credentials",
+        ),
+        ({"service_account": "x"}, flyte.errors.FeatureNotAvailableError, "service_account="),
+        ({"debug": True}, flyte.errors.FeatureNotAvailableError, 'debug=.*mode="local"'),
+        (
+            {"preserve_original_types": False},
+            flyte.errors.FeatureNotAvailableError,
+            "preserve_original_types=",
+        ),
+        ({"notifications": "https://x"}, TypeError, r"notifications must be flyte\.notify\.Webhook"),
+        ({"overwrite_cache": True, "disable_run_cache": True}, ValueError, "exclude each other"),
+    ],
+)
+def test_wrong_run_settings_are_refused(arguments, error, message):
+    """Every refusal names the field, the value and the fix, or what to do instead."""
+    with pytest.raises(error, match=message):
+        flyte.with_runcontext(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: flyte.notify.Webhook("ftp://x/y"), ValueError, "must begin with https://"),
+        (lambda: flyte.notify.Webhook(5), TypeError, "url must be text"),
+        (lambda: flyte.notify.Webhook("https://x", on_phase="done"), ValueError, "'done' is no phase"),
+        (lambda: flyte.notify.Webhook("https://x", on_phase=[]), ValueError, "on_phase is empty"),
+        (
+            lambda: flyte.notify.Webhook("https://x", headers={"A": "b\r\nC: d"}),
+            ValueError,
+            "no valid header",
+        ),
+        (lambda: flyte.notify.Webhook("https://x", headers={"Host": "y"}), ValueError, "set by the platform"),
+        (lambda: flyte.notify.Webhook("https://x", body={1, 2}), TypeError, "must be a JSON value"),
+        (lambda: flyte.notify.Slack("https://x", message=5), TypeError, "message must be text"),
+        (lambda: flyte.notify.Email, AttributeError, "send a flyte.notify.Webhook"),
+    ],
+)
+def test_wrong_notifications_are_refused(make, error, message):
+    """Every refusal names the field, the value and the fix."""
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_notifications_are_one_or_several():
+    """One or a list; phases in any spelling; Slack is a webhook with a text."""
+    hook = flyte.notify.Webhook(
+        "https://a.example.com/x", on_phase=["failed", flyte.models.ActionPhase.RUNNING]
+    )
+    slack = flyte.notify.Slack("https://hooks.example.com/y", on_phase="FAILED", message="{run} failed")
+    context = flyte.with_runcontext(notifications=[hook, slack])
+    first, second = (each.to_spec() for each in context.notifications)
+    assert first == {
+        "url": "https://a.example.com/x",
+        "phases": ["PHASE_FAILED", "PHASE_RUNNING"],
+        "headers": {},
+        "body_json": "",
+    }
+    assert (second["phases"], second["body_json"]) == (["PHASE_FAILED"], '{"text": "{run} failed"}')
+    assert flyte.with_runcontext(notifications=hook).notifications == (hook,)
+
+
+def test_custom_context_changes_what_is_below_and_nothing_else():
+    """A run's context reaches all; a block changes it for the calls inside, and for what these call."""
+    run = flyte.with_runcontext(mode="local", custom_context={"tenant": "t0", "a": "1"}).run(contexts, 2)
+    base = {"tenant": "t0", "a": "1"}
+    one = {**base, "tenant": "t1", "extra": "x"}
+    two = {**base, "tenant": "t2", "extra": "x"}
+    assert run.result() == [base, base, base, one, two, two, {**two, "tenant": "t1"}]
+    assert flyte.get_custom_context() == {}
+    with pytest.raises(TypeError, match="custom_context: k=5 must be text"), flyte.custom_context(k=5):
+        pass
+
+
+def test_raw_data_of_a_local_run_goes_where_it_is_told(tmp_path):
+    """`raw_data_path` is honoured in local mode, below a directory of the run's name."""
+    run = flyte.with_runcontext(mode="local", name="raw-1", raw_data_path=str(tmp_path / "bulk")).run(where)
+    assert run.result() == str(tmp_path / "bulk" / "raw-1")
+
+
+@plain.task
+def where() -> str:
+    """Where bulk data goes."""
+    context = flyte.ctx()
+    assert context is not None
+    return context.raw_data_path
+
+
+def test_log_settings_hold_for_the_run_and_no_longer(capfd, monkeypatch):
+    """Level and format of `flyte.logger` are the run's; the next run has the usual ones."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of the test runner
+    flyte.with_runcontext(mode="local", log_level="DEBUG", log_format="json").run(logs)
+    assert '"level": "DEBUG", "logger": "flyte", "message": "a detail"' in capfd.readouterr().err
+    flyte.with_runcontext(mode="local").run(logs)
+    assert "a detail" not in capfd.readouterr().err
+    assert flyte.logger.level == logging.INFO
+
+
+def test_a_rerun_of_a_local_run_takes_over_what_succeeded():
+    """`recover` repeats no call that succeeded, also over several runs; a plain rerun repeats all."""
+    calls.clear()
+    failed = run_local(halfway, limit=1)
+    assert failed.phase is flyte.models.ActionPhase.FAILED
+    assert calls == [0, 1]
+    limits["now"] = 2
+    again = flyte.rerun(failed, recover=True)
+    assert calls == [0, 1, 1, 2]
+    limits["now"] = 9
+    third = flyte.rerun(again, True, name="third")
+    assert (third.result(), third.name, calls) == ([0, 1, 2], "third", [0, 1, 1, 2, 2])
+    taken = [action for action in third.actions if action.cache_status == "recovered"]
+    assert [action.cached_from.split("/")[0] for action in taken] == [again.name, again.name]
+    assert flyte.rerun(third).result() == [0, 1, 2]
+    assert len(calls) == 8
+    limits.clear()
+
+
+calls: list[int] = []
+limits: dict[str, int] = {}
+
+
+@plain.task
+async def step(number: int, limit: int) -> int:
+    """Fails from a number on."""
+    calls.append(number)
+    if number >= limits.get("now", limit):
+        raise ValueError(str(number))
+    return number
+
+
+@plain.task
+async def halfway(limit: int) -> list[int]:
+    """Three steps, one after the other."""
+    return [await step(number, limit) for number in range(3)]
+
+
+def test_retries_wait_and_a_deadline_ends_them():
+    """In local mode: waits between attempts, and a deadline over all of them that wins over retries."""
+    tries.clear()
+    run = run_local(never.override(retries=flyte.RetryStrategy(5, flyte.Backoff(0.05, factor=2, jitter=0))))
+    assert len(tries) == 6
+    assert isinstance(run.error, flyte.errors.RetriesExhaustedError)
+    assert run.error.code == "ValueError"
+    assert all(later - earlier >= 0.049 for earlier, later in itertools.pairwise(tries))
+    tries.clear()
+    limited = never.override(
+        retries=flyte.RetryStrategy(50, flyte.Backoff(0.05, jitter=0)), timeout=flyte.Timeout(deadline=0.4)
+    )
+    run = run_local(limited)
+    assert run.phase is flyte.models.ActionPhase.TIMED_OUT
+    assert isinstance(run.error, flyte.errors.TaskTimeoutError)
+    assert (run.error.code, 1 < len(tries) < 10) == ("DeadlineExceeded", True)
+    assert "ValueError: no" in str(run.error)
+
+
+def test_a_deadline_ends_a_running_attempt_whatever_retries_are_left():
+    """One attempt that would go on for ever ends with the deadline, not with its own limit."""
+    run = run_local(sleeps.override(retries=3, timeout=flyte.Timeout(max_runtime=30, deadline=0.2)))
+    assert (run.error.code, run.phase) == ("DeadlineExceeded", flyte.models.ActionPhase.TIMED_OUT)
+    assert run.actions[0].attempts == 1
+
+
+tries: list[float] = []
+
+
+@plain.task
+async def never() -> int:
+    """Fails always."""
+    import time
+
+    tries.append(time.monotonic())
+    raise ValueError("no")
+
+
+@plain.task
+async def sleeps() -> int:
+    """Sleeps long."""
+    import asyncio
+
+    await asyncio.sleep(60)
+    return 1
