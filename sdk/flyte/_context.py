@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from flyte.errors import FeatureNotAvailableError
+from flyte.errors import NotInTaskContextError
 
 if TYPE_CHECKING:
+    from flyte._checkpoint import Checkpoint
     from flyte._step import Step, TracedCall
     from flyte._task import TaskTemplate
     from flyte.models import Progress
@@ -28,6 +29,10 @@ class Controller(Protocol):
 
     report: Report | None
     """The attempt's report, None when its task writes none."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the attempt saves and finds."""
 
     def report_progress(self, progress: Progress) -> None:
         """Show how far the attempt is. Cheap, and from any thread."""
@@ -105,12 +110,18 @@ class TaskContext:
     attempt_number: int = 0
 
     @property
-    def checkpoint(self) -> Any:
-        """Not built yet: raises `FeatureNotAvailableError`."""
-        raise FeatureNotAvailableError(
-            "flyte.ctx().checkpoint is not available in this version: split the work into child tasks, whose "
-            "results are kept when their parent is tried again"
-        )
+    def checkpoint(self) -> Checkpoint:
+        """What the task saves on its way, and finds again when it is tried again: `load`, `save`.
+
+        Raises:
+            NotInTaskContextError: No task is running here.
+        """
+        controller = current_controller()
+        if controller is None:
+            raise NotInTaskContextError(
+                "flyte.ctx().checkpoint belongs to a running task, and none is running here"
+            )
+        return controller.checkpoint
 
     def is_in_cluster(self) -> bool:
         """True on a backend, False in local mode."""

@@ -43,13 +43,32 @@ class Reach:
     granted: set[str] = field(default_factory=set)
 
     @property
+    def checkpoint_key(self) -> str:
+        """Where the attempt's checkpoint is."""
+        return f"{self.prefix}/checkpoint"
+
+    @property
     def report_key(self) -> str:
         """Where the attempt's report is."""
         return f"{self.prefix}/report.html"
 
     def can_read(self, key: str) -> bool:
         """Says whether the attempt may read an object, or for a key with a slash at the end all that is below."""
-        return key in self.granted or key.startswith(f"{self.prefix}/") or any(map(self._grants, _above(key)))
+        if key in self.granted or key.startswith(f"{self.prefix}/") or any(map(self._grants, _above(key))):
+            return True
+        return self._is_earlier_checkpoint(key)
+
+    def _is_earlier_checkpoint(self, key: str) -> bool:
+        """Says whether a key is that of the checkpoint of an earlier attempt of the same action."""
+        action, _, attempt = self.prefix.rpartition("/")
+        earlier, _, name = key.removeprefix(f"{action}/").partition("/")
+        is_number = earlier.isascii() and earlier.isdecimal() and attempt.isdecimal()
+        return (
+            key.startswith(f"{action}/")
+            and is_number
+            and int(earlier) < int(attempt)
+            and name == "checkpoint"
+        )
 
     def _grants(self, prefix: str) -> bool:
         return prefix in self.granted
@@ -72,7 +91,7 @@ class Reach:
         Raises:
             NotInReachError: It may not.
         """
-        if key != self.report_key and not key.startswith(f"{self.prefix}/data/"):
+        if key not in (self.report_key, self.checkpoint_key) and not key.startswith(f"{self.prefix}/data/"):
             raise NotInReachError(
                 f"object {key!r} is not in reach of this task: it can write below {self.prefix}/data/"
             )

@@ -26,6 +26,7 @@ from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 
 if TYPE_CHECKING:
+    from flyte._checkpoint import Checkpoint
     from flyte._task import TaskTemplate
     from flyte.models import Progress
     from flyte.report import Report
@@ -80,6 +81,13 @@ class LocalController:
         """Run a child in the calling thread."""
         child = self._task_child(task, args, kwargs)
         return task.interface.load_outputs(child.outputs_document or run_sync(child))
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the attempt saves, and finds of earlier ones."""
+        from flyte._checkpoint import Checkpoint, DirectoryCheckpoints
+
+        return Checkpoint(DirectoryCheckpoints(self._action.state.metadata_path / self._action.name))
 
     def trace(self, step: Step, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LocalTrace:
         """Begin to record a traced call."""

@@ -230,11 +230,14 @@ class LeaseObjects:
         self._lease = int(run["lease"])
         names = run.get("run") or {}
         parts = ("runs", names.get("project"), names.get("domain"), names.get("name"), run.get("action"))
-        own = "/".join((*map(str, parts), str(run.get("attempt", 0))))
+        action, attempt = "/".join(map(str, parts)), int(run.get("attempt") or 0)
+        own = f"{action}/{attempt}"
         self.prefix = f"{own}/data"
         """Where the attempt may create objects: keys begin with this and a slash."""
         self.report_key = f"{own}/report.html"
-        """The one other object that it may create, again and again: its report."""
+        """Another object that it may create, again and again: its report."""
+        self.checkpoint_keys = [f"{action}/{number}/checkpoint" for number in range(attempt, -1, -1)]
+        """Its checkpoint, which it may create again and again, and those of earlier attempts, the newest first."""
         self._kept: list[int] = []
         self.frames: dict[int, Any] = {}
         """Data frames that were read, by identity: what they are and where they came from."""

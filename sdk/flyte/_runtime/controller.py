@@ -25,6 +25,7 @@ from flyte._types import digest
 from flyte._types._moves import off_loop
 
 if TYPE_CHECKING:
+    from flyte._checkpoint import Checkpoint
     from flyte._task import TaskTemplate
     from flyte.models import Progress
     from flyte.report import Report
@@ -100,6 +101,14 @@ class LeaseController:
         self._occurrences: dict[tuple[str, str, str, str], int] = {}
         self._lock = threading.Lock()
         self._own_loops: dict[asyncio.AbstractEventLoop, OwnLoop] = {}
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the attempt saves, and finds of earlier ones."""
+        from flyte._checkpoint import Checkpoint
+        from flyte._runtime.checkpoints import LeaseCheckpoints
+
+        return Checkpoint(LeaseCheckpoints(self.objects))
 
     def report_progress(self, progress: Progress) -> None:
         """Shows how far the attempt is: the latest of all that comes in a moment."""
