@@ -94,8 +94,11 @@ class TracedCall(Protocol):
     def keep_sync(self, outputs: bytes) -> None:
         """The same, blocking."""
 
-    def fail(self, error: BaseException) -> None:
-        """Record that the call raised."""
+    async def fail(self, error: BaseException) -> None:
+        """Record that the call raised; returns when nothing can lose that any more."""
+
+    def fail_sync(self, error: BaseException) -> None:
+        """The same, blocking."""
 
     def abandon(self, reason: str) -> None:
         """Record that the call did not come to its end."""

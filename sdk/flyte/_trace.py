@@ -105,7 +105,8 @@ def _coroutine(step: Step, func: Callable[..., Any]) -> Callable[..., Any]:
                 value = await func(*args, **kwargs)
             document = await off_loop(_outputs, step, value)
         except BaseException as error:
-            _record(call, error)
+            if not _abandon(call, error):
+                await call.fail(error)
             raise
         await call.keep(document)
         return value
@@ -127,7 +128,8 @@ def _function(step: Step, func: Callable[..., Any]) -> Callable[..., Any]:
                 value = func(*args, **kwargs)
             document = _outputs(step, value)
         except BaseException as error:
-            _record(call, error)
+            if not _abandon(call, error):
+                call.fail_sync(error)
             raise
         call.keep_sync(document)
         return value
@@ -165,7 +167,8 @@ def _async_stream(step: Step, func: Callable[..., Any]) -> Callable[..., Any]:
                 yield item
             document = await off_loop(_outputs, step, passed)
         except BaseException as error:
-            _record(call, error, len(passed))
+            if not _abandon(call, error, len(passed)):
+                await call.fail(error)
             await stream.aclose()
             raise
         await call.keep(document)
@@ -200,7 +203,8 @@ def _stream(step: Step, func: Callable[..., Any]) -> Callable[..., Any]:
                 yield item
             document = _outputs(step, passed)
         except BaseException as error:
-            _record(call, error, len(passed))
+            if not _abandon(call, error, len(passed)):
+                call.fail_sync(error)
             stream.close()
             raise
         call.keep_sync(document)
@@ -216,11 +220,12 @@ def _outputs(step: Step, value: Any) -> bytes:
     return document
 
 
-def _record(call: TracedCall, error: BaseException, items: int | None = None) -> None:
-    """Record how a call ended that did not succeed."""
+def _abandon(call: TracedCall, error: BaseException, items: int | None = None) -> bool:
+    """Record that a call did not come to its end, if that is what an error means. False when it failed."""
     if isinstance(error, GeneratorExit):
         call.abandon(f"nobody took more than {items} items of the stream")
     elif isinstance(error, asyncio.CancelledError):
         call.abandon("cancelled")
     else:
-        call.fail(error)
+        return False
+    return True

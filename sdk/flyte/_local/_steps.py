@@ -49,8 +49,12 @@ class LocalTrace:
         """The same."""
         self.keep_sync(outputs)
 
-    def fail(self, error: BaseException) -> None:
+    async def fail(self, error: BaseException) -> None:
         """Records that the call raised."""
+        self.fail_sync(error)
+
+    def fail_sync(self, error: BaseException) -> None:
+        """The same."""
         if not self._action.done():
             self._action.refuse(error)
 

@@ -60,9 +60,16 @@ class LeaseTrace:
         self._controller.learn(self.key, outputs)
         return TraceEnd(self.key, outputs, digest(outputs))
 
-    def fail(self, error: BaseException) -> None:
-        """Records that the call raised."""
-        self._controller.end_trace(TraceEnd(self.key, failure=dict(failures.from_exception(error))))
+    async def fail(self, error: BaseException) -> None:
+        """Records that the call raised; returns as `keep`."""
+        await self._controller.keep_trace(self._failed(error))
+
+    def fail_sync(self, error: BaseException) -> None:
+        """The same, blocking."""
+        self._controller.keep_trace_sync(self._failed(error))
+
+    def _failed(self, error: BaseException) -> TraceEnd:
+        return TraceEnd(self.key, failure=dict(failures.from_exception(error)))
 
     def abandon(self, reason: str) -> None:
         """Records that the call did not come to its end."""
