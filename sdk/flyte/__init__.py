@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flyte._condition import condition
     from flyte._context import TaskContext, ctx, custom_context, get_custom_context, group
     from flyte._current import current_domain, current_project
+    from flyte._deploy import Deployment, deploy
     from flyte._docs import Documentation
     from flyte._dry_run import DryRun
     from flyte._environment import TaskEnvironment
@@ -58,6 +59,7 @@ __all__ = [
     "Backoff",
     "Cache",
     "CachePolicy",
+    "Deployment",
     "Device",
     "Directory",
     "Documentation",
@@ -84,6 +86,7 @@ __all__ = [
     "current_domain",
     "current_project",
     "custom_context",
+    "deploy",
     "durable",
     "errors",
     "extras",
@@ -117,6 +120,7 @@ _OWNERS: dict[str, str] = {
     "Backoff": "_retry",
     "Cache": "_cache",
     "CachePolicy": "_cache",
+    "Deployment": "_deploy",
     "Device": "_accelerators",
     "Directory": "io",
     "Documentation": "_docs",
@@ -144,6 +148,7 @@ _OWNERS: dict[str, str] = {
     "current_project": "_current",
     "custom_context": "_context",
     "get_custom_context": "_context",
+    "deploy": "_deploy",
     "group": "_context",
     "init": "_initialize",
     "init_from_api_key": "_initialize",

@@ -23,7 +23,6 @@ NAMES: dict[str, str] = {
     "Trigger": _PARAMETERS["triggers"],
     "TriggerTime": _PARAMETERS["triggers"],
     "app": "apps are not built yet; run the server outside of the platform",
-    "deploy": "start the task with flyte.run or `flyte run`: its code is sent along",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
     "run_python_script": "put the script's code into a function and decorate it with @env.task",

@@ -257,7 +257,7 @@ def cache_key(spec: dict[str, Any], document: bytes, inputs_digest: str) -> str:
             if name not in policy["ignored_inputs"]
         )
     interface = [
-        [[variable["name"], variable["schema_json"]] for variable in spec["interface"][side]]
+        [[variable["name"], variable["schema_json"]] for variable in spec["interface"].get(side, ())]
         for side in ("inputs", "outputs")
     ]
     text = json.dumps([spec["name"], policy["version"], interface, counting], separators=(",", ":"))

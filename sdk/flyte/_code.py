@@ -23,6 +23,8 @@ class CodeIdentity:
         main_module: Importable name of what runs as `__main__` here, None when that cannot be imported.
         images: Definitions of images by the name of their environment, made where the run was started: a worker
             has neither the author's files nor his configuration.
+        pickle: File in the bundle with the tasks that cannot be imported, such as those of a notebook; empty for none.
+        pickled_modules: Modules whose functions are in it.
     """
 
     bundle_digest: str = ""
@@ -30,6 +32,8 @@ class CodeIdentity:
     version: str = ""
     main_module: str | None = None
     images: Mapping[str, str] = field(default_factory=dict)
+    pickle: str = ""
+    pickled_modules: frozenset[str] = frozenset()
 
 
 _process = CodeIdentity()

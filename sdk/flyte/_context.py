@@ -60,6 +60,9 @@ class Controller(Protocol):
     def pause_sync(self, step: Step, inputs: Mapping[str, Any], seconds: float | None) -> bytes:
         """The same, blocking the calling thread."""
 
+    async def find_task(self, name: str, project: str, domain: str, version: str) -> dict[str, Any]:
+        """Find a deployed task. Empty texts stand for the run's own project and domain, and for the newest version."""
+
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine for sync code on a thread whose event loop runs, and block until it ends."""
 

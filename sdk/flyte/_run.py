@@ -14,6 +14,7 @@ from flyte._initialize import current_session, refuse
 from flyte._logging import FORMATS, check_level, configure, log_variables
 from flyte._placement import check_interruptible, check_queue
 from flyte.notify._notification import Notification, check_notifications
+from flyte.remote._call import DeployedCall
 
 if TYPE_CHECKING:
     from flyte._local import LocalRun
@@ -54,13 +55,14 @@ class RunContext:
     overwrite_cache: bool = False
     disable_run_cache: bool = False
     cache_lookup_scope: CacheScope = "project-domain"
+    interactive_mode: bool | None = None
 
     @twin_method
-    async def run(self, task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(self, task: TaskTemplate[..., Any] | DeployedCall, *args: Any, **kwargs: Any) -> Any:
         """Runs a task and returns at once: a `Run` on a backend, a `LocalRun` here, a `DryRun` with `dry_run`.
 
         Args:
-            task: The task.
+            task: The task, or a deployed one (`flyte.remote.Task.get`), whose inputs are given by name.
             *args: Its inputs, by position.
             **kwargs: Its inputs, by name.
 
@@ -70,9 +72,16 @@ class RunContext:
             flyte.errors.RuntimeUserError: When the name is taken (code "RunAlreadyExistsError"), or the
                 backend refuses the run.
             flyte.errors.CodeBundleError: When the code cannot be packed.
+            flyte.errors.RemoteTaskUsageError: When a deployed task gets inputs by position, or is run locally.
+            flyte.errors.RemoteTaskNotFoundError: When there is no such deployed task.
         """
         _check_task(task)
         mode = self.mode or ("local" if current_session() is None else "remote")
+        if isinstance(task, DeployedCall):
+            self._check_deployed(task, args, mode)
+            from flyte._client._submit import submit_deployed
+
+            return await submit_deployed(self, task, kwargs)
         if self.dry_run:
             from flyte._client._submit import describe
 
@@ -100,6 +109,22 @@ class RunContext:
         from flyte._client._submit import submit
 
         return await submit(self, task, args, kwargs)
+
+    def _check_deployed(self, task: DeployedCall, args: tuple[Any, ...], mode: str) -> None:
+        task.check_arguments(args)
+        if mode == "local":
+            raise errors.RemoteTaskUsageError(
+                f"the deployed task {task.name} cannot run locally: say where the backend is with flyte.init or "
+                "flyte.init_from_config"
+            )
+        if self.raw_data_path is not None:
+            raise refused_path(self.raw_data_path)
+        for name, value in {"version": self.version, "dry_run": self.dry_run or None}.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name}={value!r} has no effect on the deployed task {task.name}: the version is given to "
+                    "Task.get, and no code is packed"
+                )
 
 
 def with_runcontext(
@@ -148,7 +173,8 @@ def with_runcontext(
         service_account: Refused.
         dry_run: Only say what the run would be made of: `run` gives a `flyte.DryRun` and sends nothing.
         copy_bundle_to: With `dry_run`, directory that the code bundle is written to.
-        interactive_mode: Refused, unless False.
+        interactive_mode: True to send the code pickled, as from a notebook; False to have workers import it. Unless
+            given, what was defined interactively is pickled.
         raw_data_path: Directory for bulk data, with mode="local" only: tasks on a backend write to its own store,
             whose credentials they do not have.
         run_base_dir: Refused, as `raw_data_path`.
@@ -176,7 +202,6 @@ def with_runcontext(
     """
     refuse(
         service_account=(service_account, "tasks run as the backend's executor; leave it out"),
-        interactive_mode=(interactive_mode or None, "put the task into a file that workers can import"),
         run_base_dir=(run_base_dir, "the backend's own storage is used; leave it out"),
         preserve_original_types=(
             None if preserve_original_types else preserve_original_types,
@@ -228,11 +253,12 @@ def with_runcontext(
         overwrite_cache=bool(overwrite_cache),
         disable_run_cache=bool(disable_run_cache),
         cache_lookup_scope=cache_lookup_scope or "project-domain",
+        interactive_mode=interactive_mode,
     )
 
 
 @twin
-async def run(task: TaskTemplate[..., Any], *args: Any, **kwargs: Any) -> Run | LocalRun:
+async def run(task: TaskTemplate[..., Any] | DeployedCall, *args: Any, **kwargs: Any) -> Run | LocalRun:
     """Runs a task and returns at once; see `RunContext.run` for what can go wrong.
 
     On the backend after `flyte.init` or `flyte.init_from_config`, else in this process.
@@ -260,7 +286,7 @@ def refused_path(path: str) -> errors.FeatureNotAvailableError:
 def _check_task(task: object) -> None:
     from flyte._task import TaskTemplate
 
-    if not isinstance(task, TaskTemplate):
+    if not isinstance(task, (TaskTemplate, DeployedCall)):
         raise TypeError(f"flyte.run takes a task, a function decorated with @env.task, not {task!r}")
 
 

@@ -394,12 +394,34 @@ class TaskTemplate(Generic[P, R_co]):
 
     def __reduce__(self) -> Any:
         """Tasks that can be imported are pickled by their name, so that they stay the module's own."""
+        from flyte._code import current
+
+        if self.origin.func.__module__ in current().pickled_modules:
+            return super().__reduce__()
         try:
             module, attribute = self.location
         except ValueError:
             return super().__reduce__()
         environment = None if self.environment is self.origin.environment else self.environment
         return _load, (module, attribute, self.settings, environment)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled of a task that cannot be imported. Annotations as types: text means nothing elsewhere."""
+        from flyte._types._hints import function_hints
+
+        state = {**self.__dict__, "_interface": None}
+        try:
+            state["_hints"] = function_hints(self.func)
+        except NameError:  # the one who calls it is told which
+            state["_hints"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes over what was pickled."""
+        hints = state.pop("_hints")
+        self.__dict__.update(state)
+        if hints is not None:
+            self.func.__annotations__ = hints
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"

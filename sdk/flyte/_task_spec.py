@@ -38,6 +38,7 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
             "attribute": attribute,
             "version": identity.version,
             "python_path": list(identity.python_path),
+            "pickle": identity.pickle if module in identity.pickled_modules else "",
         },
         "retry": task.retries.to_spec(),
         "timeout": task.timeout.to_spec(),
@@ -91,13 +92,15 @@ def cacheable_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
 
 
 def location(task: TaskTemplate[Any, Any]) -> tuple[str, str]:
-    """Module and attribute that a task can be imported by.
+    """Module and attribute that a task can be imported by; of one that is pickled, its module and its name.
 
     Raises:
         ValueError: It cannot be imported, with the reason and the fix.
     """
     origin = task.origin
     module = origin.func.__module__
+    if module in _code.current().pickled_modules:
+        return module, task.name
     attribute = _attribute(origin, module)
     if attribute is None:
         raise ValueError(

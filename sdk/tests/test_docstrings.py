@@ -20,9 +20,11 @@ _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _MODULES = {"errors", "extras", "models", "notify", "remote", "report"}
 # What needs a backend is tested where the backend is.
 _NEEDS_BACKEND = {
+    "Deployment",
     "DryRun",
     "build",
     "build_images",
+    "deploy",
     "init",
     "init_from_config",
     "rerun",

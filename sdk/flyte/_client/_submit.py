@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import string
 import sys
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from flyte import _code, errors
-from flyte._bundle._bundle import Bundle, make_bundle
-from flyte._bundle._environments import included_paths, root_of
-from flyte._bundle._modules import main_module, python_path
+from flyte import errors
 from flyte._cache import cache_key
 from flyte._client._client import Client
 from flyte._client._data import ClientPlace
-from flyte._client._images import images_file, prepare_images, resolve_images, setting_of
+from flyte._client._images import prepare_images
+from flyte._client._packing import Packed, pack
 from flyte._client._transfer import upload
-from flyte._context import custom_context
 from flyte._dry_run import DryRun
-from flyte._environment import walk
-from flyte._image_definition import Resolved
 from flyte._initialize import Session, require_session
 from flyte._types import digest
 from flyte._types._moves import off_loop
 from flyte.io._places import at_home
 from flyte.remote import Run
+from flyte.remote._call import DeployedCall
 from flyte.remote._convert import run_identifier
 from hangar.admin.v1 import data_service_pb2, run_pb2, run_service_pb2
 from hangar.core.v1 import payload_pb2, task_spec_pb2
 
 if TYPE_CHECKING:
+    from flyte._definition import Definition
     from flyte._run import RunContext
     from flyte._task import TaskTemplate
 
@@ -58,13 +53,13 @@ async def submit(
     """
     session = require_session()
     document = await _inputs_document(context, session, task, args, kwargs)
-    bundle, packed, images = await asyncio.to_thread(_packed, context, session, task)
-    key = cache_key(packed, document, digest(document))
-    spec = json_format.ParseDict(packed, task_spec_pb2.TaskSpec())
+    packed = await _packed(context, session, task)
+    wanted = packed.specs[task.name]
+    key = cache_key(wanted, document, digest(document))
+    spec = json_format.ParseDict(wanted, task_spec_pb2.TaskSpec())
     client = await session.client()
     project, domain = context.project or session.project, context.domain or session.domain
-    await _upload_bundle(client, project, domain, bundle)
-    await prepare_images(client, project, domain, images, walk([task.environment]))
+    await send_code(client, project, domain, packed)
     inputs = await _payload(client, project, domain, document)
     message = await _create(client, context, (project, domain), spec, inputs, key)
     return Run(session, message, task.interface)
@@ -81,14 +76,17 @@ async def describe(
     """
     interface = task.interface
     document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
-    bundle, packed, _ = await asyncio.to_thread(_packed, context, require_session(), task)
+    packed = await _packed(context, require_session(), task)
+    bundle = packed.bundle
     path = None
     if context.copy_bundle_to is not None:
         context.copy_bundle_to.mkdir(parents=True, exist_ok=True)
         path = context.copy_bundle_to / f"{bundle.digest}.tar.gz"
         path.write_bytes(bundle.archive)
     settings = json_format.MessageToDict(_settings(context), preserving_proto_field_name=True)
-    return DryRun(packed, document.decode(), settings, tuple(bundle.names), bundle.digest, path)
+    return DryRun(
+        packed.specs[task.name], document.decode(), settings, tuple(bundle.names), bundle.digest, path
+    )
 
 
 def _settings(context: RunContext) -> task_spec_pb2.RunContext:
@@ -110,10 +108,40 @@ def _settings(context: RunContext) -> task_spec_pb2.RunContext:
     return settings
 
 
+async def _packed(context: RunContext, session: Session, task: TaskTemplate[..., Any]) -> Packed:
+    return await asyncio.to_thread(
+        pack,
+        [task],
+        session,
+        copy_style=context.copy_style,
+        version=context.version,
+        interactive=context.interactive_mode,
+    )
+
+
+async def submit_deployed(context: RunContext, task: DeployedCall, kwargs: dict[str, Any]) -> Run:
+    """Creates a run of a deployed task.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: As `RunContext.run`.
+    """
+    session = require_session()
+    found = await task.definition(session)
+    document = await _inputs_document(context, session, found, (), kwargs)
+    spec = found.to_spec()
+    client = await session.client()
+    project, domain = context.project or session.project, context.domain or session.domain
+    inputs = await _payload(client, project, domain, document)
+    key = cache_key(spec, document, digest(document))
+    message = json_format.ParseDict(spec, task_spec_pb2.TaskSpec())
+    run = await _create(client, context, (project, domain), message, inputs, key)
+    return Run(session, run, found.interface)
+
+
 async def _inputs_document(
     context: RunContext,
     session: Session,
-    task: TaskTemplate[..., Any],
+    task: TaskTemplate[..., Any] | Definition,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> bytes:
@@ -129,58 +157,11 @@ async def _inputs_document(
     return document
 
 
-def _packed(
-    context: RunContext, session: Session, task: TaskTemplate[..., Any]
-) -> tuple[Bundle, dict[str, Any], dict[str, Resolved]]:
-    """The code of a task, its `TaskSpec` as proto-JSON, and the definitions of images by environment."""
-    root = session.root_dir or root_of(task)
-    directories = python_path(root, mirrored=session.sync_local_sys_paths)
-    images = resolve_images(
-        walk([task.environment]),
-        session,
-        setting_of(session, root, bakes_code=context.copy_style == "none"),
-    )
-    bundle = make_bundle(root, context.copy_style, included_paths(task), images_file(images))
-    identity = _code.CodeIdentity(
-        bundle_digest=bundle.digest,
-        python_path=directories if context.copy_style != "none" else _baked(task, directories),
-        version=context.version or _version(bundle.digest, directories),
-        main_module=main_module(root, directories),
-        images={name: image.definition_json for name, image in images.items()},
-    )
-    with _code.using(identity), custom_context(**context.custom_context):
-        spec = task.to_spec()
-    if context.copy_style != "none":
-        _check_bundled(spec, root, bundle)
-    return bundle, spec, images
-
-
-def _baked(task: TaskTemplate[..., Any], directories: tuple[str, ...]) -> tuple[str, ...]:
-    """Where the code is in the image of a task: below the destination of its code bundle."""
-    return tuple(str(PurePosixPath(task.image.code_directory, directory)) for directory in directories)
-
-
-def _check_bundled(spec: dict[str, Any], root: Path, bundle: Bundle) -> None:
-    """Refuses a task whose module a worker could not import, before anything is created."""
-    module = spec["code"]["module"]
-    path = module.replace(".", "/")
-    endings = (f"{path}.py", f"{path}/__init__.py")
-    if not any(name == ending or name.endswith(f"/{ending}") for name in bundle.names for ending in endings):
-        raise errors.CodeBundleError(
-            f"Module {module} of task {spec['name']} is not in the code bundle, whose root directory "
-            f"is {root}. Name the directory that holds all of the code with --root-dir "
-            "(flyte.init(root_dir=…))."
-        )
-
-
-def _version(digest: str, directories: tuple[str, ...]) -> str:
-    """A version that is the same as long as code and images are: the bundle has both."""
-    identity = "\n".join([digest, *directories])
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-async def _upload_bundle(client: Client, project: str, domain: str, bundle: Bundle) -> None:
-    await upload(client, project, domain, data_service_pb2.UPLOAD_KIND_CODE_BUNDLE, bundle.archive)
+async def send_code(client: Client, project: str, domain: str, packed: Packed) -> None:
+    """Stores code, unless the backend has it, and begins to build images."""
+    archive = packed.bundle.archive
+    await upload(client, project, domain, data_service_pb2.UPLOAD_KIND_CODE_BUNDLE, archive)
+    await prepare_images(client, project, domain, packed.images, packed.environments)
 
 
 async def _payload(client: Client, project: str, domain: str, document: bytes) -> payload_pb2.Payload:

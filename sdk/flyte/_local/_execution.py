@@ -119,6 +119,13 @@ class LocalController:
         begin_pause(action, seconds)
         return action
 
+    async def find_task(self, name: str, project: str, domain: str, version: str) -> dict[str, Any]:
+        """Refuse: there is nothing deployed in a process."""
+        raise errors.RemoteTaskUsageError(
+            f"the deployed task {name} cannot be called in local mode: start the run on a backend, or call the task "
+            "itself"
+        )
+
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in a thread with an event loop of its own, and block until it ends."""
         return TaskThread(copy_context(), lambda: asyncio.run(coroutine)).future.result()

@@ -9,6 +9,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from flyte._context import current_group, get_custom_context
 from flyte._runtime.blob_access import LeaseObjects
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry, TraceEnd
 from flyte._runtime.lineage import Lineage
+from flyte._runtime.lookups import Lookups
 from flyte._runtime.own_loop import OwnLoop
 from flyte._runtime.traces import LeaseTrace
 from flyte._step import Step, current_trace
@@ -62,6 +64,10 @@ class Courier(Protocol):
     def tell_progress(self, lease: Lease) -> None:
         """Says how far a lease is, now or in a moment. Called on the loop only."""
 
+    @property
+    def lookups(self) -> Lookups:
+        """Asks for deployed tasks; on the loop only."""
+
 
 class SpecBook:
     """Task definitions by the task object, so that a task called 10,000 times is described once."""
@@ -101,6 +107,7 @@ class LeaseController:
         self._occurrences: dict[tuple[str, str, str, str], int] = {}
         self._lock = threading.Lock()
         self._own_loops: dict[asyncio.AbstractEventLoop, OwnLoop] = {}
+        self._deployed: dict[tuple[str, str, str, str], Future[dict[str, Any]]] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -253,6 +260,33 @@ class LeaseController:
             call()
         else:
             self._courier.loop.call_soon_threadsafe(call)
+
+    async def find_task(self, name: str, project: str, domain: str, version: str) -> dict[str, Any]:
+        """Finds a deployed task, once per attempt: what is "latest" stays the same in it.
+
+        Raises:
+            RemoteTaskNotFoundError: There is none.
+            NotInTaskContextError: The attempt has ended already.
+        """
+        if self._lease.ended:
+            raise errors.NotInTaskContextError(
+                f"the task {name} was looked up after the action {self._lease.action} had ended"
+            )
+        place = (project, domain, name, version)
+        with self._lock:
+            answer = self._deployed.get(place)
+            is_new = answer is None
+            if answer is None:
+                answer = self._deployed[place] = Future()
+        if is_new:
+            wanted = {"name": name, "project": project, "domain": domain, "version": version}
+            ask = partial(self._courier.lookups.ask, self._lease, wanted, answer)
+            self._courier.loop.call_soon_threadsafe(ask)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(answer))
+        except errors.BaseRuntimeError:
+            self._deployed.pop(place, None)  # it may be there when it is asked for again
+            raise
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine for sync code that was called on the worker's event loop, and blocks until it ends.

@@ -96,6 +96,7 @@ class Lease:
         others: Those of them that do not wait for a child at this moment.
         busy_threads: User threads that run code of the lease.
         blocked_threads: Those of them that are blocked until a child ends.
+        lookups: Deployed tasks that it has asked for and not been told of.
         threads_before: Threads that existed before its code ran, such as those of modules: not its own.
         killed: The `kill` frame, when one came.
         interrupt: Makes its sync code raise an exception, while that runs.
@@ -116,6 +117,7 @@ class Lease:
     checked_gathers: WeakSet[asyncio.Future[Any]] = field(default_factory=WeakSet)
     busy_threads: int = 0
     blocked_threads: int = 0
+    lookups: int = 0
     threads_before: frozenset[threading.Thread] = frozenset()
     parked: bool = False
     started: bool = False

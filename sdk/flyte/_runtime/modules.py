@@ -6,12 +6,14 @@ import importlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flyte import _code, _loading, errors
 from flyte._runtime.frames import Header
 from flyte._runtime.order import IMAGE_DIRECTORY
+from flyte._runtime.pickled import PickledCode
 
 _MAX_LINKS = 1000
 
@@ -23,6 +25,7 @@ class CodeLoader:
         self._directory = directory
         self._code_dir: str | None = None
         self._tasks: dict[tuple[str, str], Any] = {}
+        self._pickled: PickledCode | None = None
 
     def load(self, run: Header) -> Any:
         """The task object that a `run` frame names.
@@ -40,7 +43,9 @@ class CodeLoader:
         place = (str(run["module"]), str(run["attribute"]))
         task = self._tasks.get(place)
         if task is None:
-            task = self._tasks[place] = self._find(*place)
+            pickle = str(run.get("pickle") or "")
+            task = self._find_pickled(pickle, place[1]) if pickle else self._find(*place)
+            self._tasks[place] = task
         return task
 
     def _enter(self, run: Header) -> None:
@@ -80,6 +85,13 @@ class CodeLoader:
                     if not os.path.lexists(work / entry.name):
                         os.symlink(entry.path, work / entry.name)
         os.chdir(work)
+
+    def _find_pickled(self, pickle: str, name: str) -> Any:
+        if self._pickled is None:
+            self._pickled = PickledCode(Path(self._code_dir or "", pickle))
+            modules = self._pickled.modules
+            _code.set_process(replace(_code.current(), pickle=pickle, pickled_modules=modules))
+        return self._pickled.task(name)
 
     def _find(self, module_name: str, attribute: str) -> Any:
         try:

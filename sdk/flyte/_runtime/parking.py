@@ -3,6 +3,7 @@
 The rule errs on the side of not parking. It is asked when the event loop is idle, so every task waits. A
 lease is parked when it waits for at least one child, the executor has every traced call that ended, and
 
+- it does not wait to be told of a deployed task,
 - every user thread of it is blocked until a child ends, and it started no thread of its own that still
 lives, - no timer of it is pending, - each of its asyncio tasks waits for a child, for another task of it,
 or for a `gather` of such; or waits for a
@@ -36,7 +37,7 @@ def may_park(
         selector: The loop's selector.
         known: The runtime's own threads.
     """
-    if not lease.awaiting or lease.traced or lease.ended or lease.killed is not None:
+    if not lease.awaiting or lease.lookups or lease.traced or lease.ended or lease.killed is not None:
         return False
     if lease.busy_threads != lease.blocked_threads or len(lease.others) > _MANY_TASKS:
         return False

@@ -24,6 +24,7 @@ from flyte._runtime.environ import EnvironOverlay
 from flyte._runtime.frames import Frame, Header
 from flyte._runtime.idle import IdleSelector
 from flyte._runtime.lease import Child, Lease, Outcome, TraceEnd, current_lease
+from flyte._runtime.lookups import Lookups
 from flyte._runtime.modules import CodeLoader
 from flyte._runtime.order import WorkerOrder
 from flyte._runtime.parking import may_park
@@ -57,6 +58,7 @@ class Worker:
         self._ended_traces: list[tuple[Lease, TraceEnd]] = []
         self._sent_specs: set[str] = set()
         self._specs = SpecBook()
+        self.lookups = Lookups(self._channel.send)
         self._loader = CodeLoader(Path(order.directory))
         self._note = Note(Path(order.directory))
         self._environ = EnvironOverlay()
@@ -70,6 +72,7 @@ class Worker:
             "outcomes": self._outcomes,
             "traced": self._traced,
             "ack": self._acknowledged,
+            "task": self.lookups.answered,
             "kill": self._kill,
             "stop": self._stop,
         }
@@ -201,6 +204,7 @@ class Worker:
             self._asked.extend((lease, child) for child in lease.traces.values())
             self._ended_traces.extend((lease, end) for end in lease.traced.values())
         self._send_asked()
+        self.lookups.ask_again()
         for lease in self._leases.values():
             for child in lease.children.values():
                 if child.cancelled:
@@ -345,6 +349,7 @@ class Worker:
             self.cancel(lease, child)
         self._send_progress(lease)
         self._send_asked()
+        self.lookups.drop(lease)
         lease.ended = True
         for task in lease.tasks - lease.others:
             task.cancel()
@@ -403,6 +408,7 @@ class Worker:
         lease.killed = header
         blocked = lease.blocked_threads > 0
         lease.drop_children()
+        self.lookups.drop(lease)
         if lease.root is not None:
             lease.root.cancel()
         elif lease.interrupt is not None and not blocked:

@@ -164,6 +164,8 @@ def _of_enum(text: str, codec: EnumCodec) -> Any:
 
 
 def _of_literal(text: str, codec: LiteralCodec) -> Any:
+    if text in codec.names:
+        return codec.names[text]
     for value in codec.values:
         plain = value.value if isinstance(value, enum.Enum) else value
         spelled = (

@@ -81,6 +81,8 @@ class LiteralCodec(Codec):
         self.values = tuple(values)
         self.name = " | ".join(repr(getattr(value, "value", value)) for value in self.values)
         self.label = "ENUM[" + "|".join(str(getattr(value, "value", value)) for value in self.values) + "]"
+        self.names: dict[str, Any] = {}
+        """Other words for the values, such as the names of an enum that is known by its values only."""
         self.forms: dict[str, Any] = {}
         self.written: list[tuple[Any, Any]] = []
         # Plain values first: an enum's member gives way to the text or number that it would be written as.

@@ -125,6 +125,8 @@ def codec_for(annotation: Any) -> Codec:
         return codec
     if found is not None:
         return found
+    if isinstance(annotation, Codec):  # what a schema says has no other type
+        return annotation
     with _lock:
         codec = _compiled(annotation)
         _codecs[annotation] = codec

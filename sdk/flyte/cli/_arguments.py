@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from flyte._definition import Definition
     from flyte._task import TaskTemplate
     from flyte._types import Variable
 
@@ -38,7 +39,7 @@ class ArgumentType(click.ParamType[Any]):
         return self.name.upper() if self.name.islower() else self.name
 
 
-def options_of(task: TaskTemplate[..., Any]) -> list[click.Parameter]:
+def options_of(task: TaskTemplate[..., Any] | Definition) -> list[click.Parameter]:
     """One option for each input; a boolean one is also a flag, and has a negative flag of its own."""
     names = {variable.name for variable in task.interface.inputs}
     options: list[click.Parameter] = []
@@ -62,7 +63,9 @@ def options_of(task: TaskTemplate[..., Any]) -> list[click.Parameter]:
     return options
 
 
-def values_of(task: TaskTemplate[..., Any], given: dict[str, Any], ctx: click.Context) -> dict[str, Any]:
+def values_of(
+    task: TaskTemplate[..., Any] | Definition, given: dict[str, Any], ctx: click.Context
+) -> dict[str, Any]:
     """The inputs that were given.
 
     Raises:

@@ -49,6 +49,7 @@ def project_record(project: Project) -> dict[str, Any]:
 @click.argument("name", required=False)
 @click.argument("version", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most tasks.")
+@click.option("--entrypoint", is_flag=True, help="Only tasks that people are meant to start.")
 @scope_options
 @format_option
 @click.pass_context
@@ -57,21 +58,22 @@ def task(
     name: str | None,
     version: str | None,
     limit: int,
+    entrypoint: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
-    """List the tasks that were run, each in its newest version; or show the task NAME."""
+    """List deployed tasks, each in its newest version; the versions of the task NAME; or show one of them."""
     from flyte.remote import Task
 
     settings = settings_of(ctx)
     settings.open_session(project, domain)
-    if name is not None:
-        write_record(settings, _task_record(Task.get(name, version)))
+    if version is not None:
+        write_record(settings, _task_record(Task.get(name or "", version=version).fetch()))
         return
-    rows = [_task_record(found) for found in Task.listall(limit=limit)]
-    write_rows(
-        settings, ("name", "version", "environment", "inputs", "outputs"), rows, "No task was run yet."
-    )
+    found = Task.listall(by_task_name=name, limit=limit, entrypoint=entrypoint or None)
+    rows = [_task_record(each) for each in found]
+    columns = ("name", "version", "environment", "inputs", "outputs", "deployed")
+    write_rows(settings, columns, rows, "No task is deployed. See: flyte deploy --help")
 
 
 def _task_record(task: Task) -> dict[str, Any]:
@@ -81,8 +83,10 @@ def _task_record(task: Task) -> dict[str, Any]:
         "environment": task.environment,
         "inputs": task.inputs,
         "outputs": task.outputs,
+        "entrypoint": task.entrypoint,
         "description": task.description,
         "created": task.created_at,
+        "deployed": task.deployed_at,
     }
 
 

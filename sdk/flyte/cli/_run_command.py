@@ -23,8 +23,13 @@ flyte run hello.py greet --name World          run it and wait for it
 flyte run --detach hello.py greet --name World run it and return at once
 flyte run --follow hello.py greet --name World print what its tasks write, too
 flyte run --local hello.py greet --name World  run it in this process
+flyte run deployed-task                        list the deployed tasks
+flyte run deployed-task my_env.greet --name W  run one
 flyte run hello.py sum --values '[1, 2, 3]'    lists and structures are JSON, or @FILE
 """
+
+DEPLOYED = "deployed-task"
+"""Stands in place of a file for what is deployed."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,15 @@ class FileGroup(click.Group):
         """The first argument is the file."""
         if args[0].startswith("-"):
             raise click.NoSuchOption(args[0], ctx=ctx)
+        if args[0] == DEPLOYED:
+            from flyte.cli._deployed_run import DeployedTasks
+
+            return args[0], DeployedTasks(), args[1:]
         return args[0], TaskGroup(load_file(args[0], ctx.params["root_dir"])), args[1:]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What follows ``flyte run``."""
-        return ["[OPTIONS]", "FILE.py", "TASK", "[--INPUT VALUE]..."]
+        return ["[OPTIONS]", "FILE.py|deployed-task", "TASK", "[--INPUT VALUE]..."]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes examples as they are."""
@@ -250,7 +259,7 @@ def run(
     debug: bool,
     verbose: int,
 ) -> None:
-    """Run a task of a Python file.
+    """Run a task of a Python file, or a deployed one.
 
     Prints the run's name and its page, waits for its end, and prints how it ended and the outputs.
     The exit code is 0 when it succeeded, 1 when the task failed, 2 for a wrong command line, 3 when it

@@ -14,6 +14,7 @@ from flyte.cli._settings import FORMATS, Settings
 _COMMANDS = {
     "run": ("flyte.cli._run_command:run", "Run a task of a Python file."),
     "build": ("flyte.cli._images:build", "Build the images of an environment."),
+    "deploy": ("flyte.cli._deploy:deploy", "Deploy tasks, so that they can be called by name."),
     "get": (
         "flyte.cli._get:get",
         "Show runs, actions, inputs and outputs, logs, tasks, images, projects, configuration.",
@@ -38,6 +39,7 @@ _COMMANDS = {
 _EXAMPLES = """
 flyte run hello.py greet --name World    run a task; starts a backend on this machine when there is none
 flyte run hello.py --help                list the tasks of a file
+flyte deploy hello.py env                make its tasks known, to be called by name
 flyte run --local hello.py greet ...     run it in this process
 flyte get run                            list runs
 flyte get logs RUN                       show what a run wrote

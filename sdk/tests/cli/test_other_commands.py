@@ -173,11 +173,68 @@ def test_projects(flyte_command):
     assert flyte_command("get", "project", "nope").code == 7
 
 
-def test_tasks(flyte_command, run_name):
-    """Tasks that were run are listed with their types."""
-    [task] = flyte_command("-of", "json", "get", "task").json
-    assert (task["name"], task["inputs"]) == ("my_env.greet", {"name": "STRING"})
+def test_deployed_tasks(flyte_command, work):
+    """A file is deployed; its tasks are listed, shown in a version, and run by name with options of their types."""
+    dry = flyte_command("-of", "json", "deploy", "--dry-run", "flow.py", "env").json
+    assert flyte_command("-of", "json", "get", "task").json == []
+    done = flyte_command("deploy", "flow.py", "env")
+    assert done.code == 0, done.err
+    assert "my_env.greet" in done.out
+    version = dry["version"]
+    assert done.lines[-1].endswith(f"as version {version} (3 changed)")
+    tasks = {task["name"]: task for task in flyte_command("-of", "json", "get", "task").json}
+    assert tasks["my_env.greet"]["inputs"] == {"name": "STRING"}
+    [only] = flyte_command("-of", "json", "get", "task", "my_env.greet").json
+    assert flyte_command("-of", "json", "get", "task", "my_env.greet", version).json == only
     assert flyte_command("get", "task", "no.such").code == 7
+    assert flyte_command("get", "task", "my_env.greet", "no").code == 7
+    assert flyte_command("get", "task", "--entrypoint").out == ""
+    listed = flyte_command("run", "deployed-task")
+    assert "my_env.everything" in listed.out
+    (work / "flow.py").unlink()
+    ran = flyte_command("run", "deployed-task", f"my_env.greet:{version}", "--name", "World")
+    assert (ran.code, ran.lines[-1]) == (0, "Hello, World!")
+    wrong = flyte_command("run", "deployed-task", "my_env.everything", "--data-path", "x", "--count", "many")
+    assert wrong.code == 2
+    assert "expected INTEGER" in wrong.err
+    point = flyte_command(
+        "run",
+        "deployed-task",
+        "my_env.everything",
+        "--data-path",
+        "x",
+        "--point",
+        '{"x": 1}',
+        "--color",
+        "RED",
+    )
+    assert point.code == 0, point.err
+    missing = flyte_command("run", "deployed-task", "my_env.greet")
+    assert "Missing required parameter(s): --name (type: STRING)" in missing.err
+    assert flyte_command("run", "deployed-task", "my_env.no", "--x", "1").code == 7
+    assert flyte_command("run", "--local", "deployed-task", "my_env.greet").code == 2
+
+
+def test_deploy_finds_environments(flyte_command, write):
+    """By variable, all of a file, or all below a directory; what cannot be loaded is named or left out."""
+    write("two.py", "import flyte\none = flyte.TaskEnvironment(name='one')\ntwo = flyte.TaskEnvironment(name='two')\n"
+          "@one.task\ndef f() -> int: return 1\n@two.task\ndef g() -> int: return 2\n")  # fmt: skip
+    write("below/good.py", "import flyte\nenv = flyte.TaskEnvironment(name='good')\n"
+          "@env.task\ndef f() -> int: return 1\n")  # fmt: skip
+    write("below/bad.py", "import no_such_module\n")
+    several = flyte_command("deploy", "--dry-run", "two.py")
+    assert (several.code, "one, two" in several.err) == (2, True)
+    unknown = flyte_command("deploy", "--dry-run", "two.py", "on")
+    assert "Did you mean 'one'" in unknown.err
+    everything = flyte_command("-of", "json", "deploy", "--dry-run", "--all", "two.py").json
+    assert [row["name"] for row in everything["entities"]] == ["one.f", "two.g"]
+    refused = flyte_command("deploy", "--dry-run", "--recursive", "below")
+    assert (refused.code, "no_such_module" in refused.err) == (2, True)
+    found = flyte_command("-of", "json", "deploy", "--dry-run", "-r", "-i", "below")
+    assert [row["name"] for row in found.json["entities"]] == ["good.f"]
+    assert "no_such_module" in found.err
+    assert flyte_command("deploy", "nothing.py", "env").code == 2
+    assert flyte_command("deploy", "--copy-style", "none", "two.py", "one").code == 2
 
 
 def test_create_config_and_use_it(alone, work, backend):

@@ -98,6 +98,7 @@ class FakeAdmin:
         self.token = ""
         self.tls: tuple[bytes, bytes] | None = None
         self.runs: dict[str, FakeRun] = {}
+        self.deployed: list[task_service_pb2.Task] = []
         self.projects = {
             "default": project_pb2.Project(id="default", name="Default", domains=["development"])
         }
@@ -401,25 +402,53 @@ class _Tasks(task_service_pb2_grpc.TaskServiceServicer):
     def __init__(self, admin: FakeAdmin) -> None:
         self.admin = admin
 
-    def _tasks(self, request):
-        return {
-            run.request.task.name: task_service_pb2.Task(
-                project=request.project, domain=request.domain, spec=run.request.task, created_at=now()
+    def _versions(self, request, name):
+        """The deployments of a task, last one first."""
+        return [
+            task
+            for task in reversed(self.admin.deployed)
+            if (task.project, task.domain, task.spec.name) == (request.project, request.domain, name)
+        ]
+
+    async def DeployTasks(self, request, context):
+        await self.admin.arrive("DeployTasks", context)
+        made = []
+        for spec in request.tasks:
+            known = self._versions(request, spec.name)
+            same = [task for task in known if task.spec.code.version == spec.code.version]
+            if same and same[0].spec != spec:
+                await refuse(context, grpc.StatusCode.ALREADY_EXISTS, "TASK_VERSION_EXISTS", "other content")
+            if known[:1] == same[:1] and same:
+                continue
+            task = task_service_pb2.Task(
+                project=request.project, domain=request.domain, spec=spec, created_at=now(), deployed_at=now()
             )
-            for run in self.admin.runs.values()
-        }
+            made.append(task)
+        self.admin.deployed += made
+        return task_service_pb2.DeployTasksResponse(tasks=made, changed=[task.spec.name for task in made])
 
     async def GetTask(self, request, context):
         await self.admin.arrive("GetTask", context)
-        task = self._tasks(request).get(request.name)
-        if task is None:
+        found = self._versions(request, request.name)
+        wanted = [task for task in found if request.version in ("", task.spec.code.version)]
+        if not wanted:
             message = f"Task {request.name!r} does not exist."
             await refuse(context, grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND", message)
-        return task_service_pb2.GetTaskResponse(task=task)
+        return task_service_pb2.GetTaskResponse(task=wanted[0])
 
     async def ListTasks(self, request, context):
         await self.admin.arrive("ListTasks", context)
-        return task_service_pb2.ListTasksResponse(tasks=list(self._tasks(request).values()))
+        names = sorted({task.spec.name for task in self.admin.deployed})
+        newest = [self._versions(request, name)[0] for name in names]
+        tasks = [task for task in newest if task.spec.entrypoint or not request.entrypoint]
+        return task_service_pb2.ListTasksResponse(tasks=tasks)
+
+    async def ListTaskVersions(self, request, context):
+        await self.admin.arrive("ListTaskVersions", context)
+        found = self._versions(request, request.name)
+        if not found:
+            await refuse(context, grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND", "no such task")
+        return task_service_pb2.ListTaskVersionsResponse(tasks=found)
 
 
 class _Logs(log_service_pb2_grpc.LogServiceServicer):

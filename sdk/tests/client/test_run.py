@@ -309,7 +309,7 @@ def test_unknown_things_are_not_found(admin, tasks):
     with pytest.raises(flyte.errors.ActionNotFoundError, match="'nope'"):
         Run.get("nope")
     with pytest.raises(flyte.errors.RemoteTaskNotFoundError, match=r"nope\.task"):
-        Task.get("nope.task")
+        Task.get("nope.task", auto_version="latest").fetch()
     with pytest.raises(flyte.errors.RuntimeUserError, match="'nope'") as caught:
         flyte.with_runcontext(project="nope").run(tasks.nothing)
     assert caught.value.code == "ProjectNotFoundError"
@@ -447,13 +447,6 @@ def test_projects_are_created_listed_and_changed(admin, tasks):
     assert [found.id for found in Project.listall()] == ["default"]
     with pytest.raises(flyte.errors.RuntimeUserError, match="exists already"):
         Project.create("demo")
-
-
-def test_tasks_are_listed_after_a_run(admin, tasks):
-    """A task that was run can be found with its types."""
-    flyte.run(tasks.greet, "x")
-    [task] = Task.listall()
-    assert (task.name, task.inputs) == ("my_env.greet", {"name": "STRING"})
 
 
 def test_the_callers_span_is_passed_on(admin, tasks):
