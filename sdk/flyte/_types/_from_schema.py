@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -39,6 +40,7 @@ _FORMATS: dict[str, type] = {
     "fraction": Fraction,
     "path": Path,
 }
+_REFERENCES = {"file": "File", "dir": "Dir", "dataframe": "DataFrame"}
 _KEYS: dict[str, Codec] = {"int": INT, "float": FLOAT, "bool": BOOL, "any value": UNTYPED}
 
 
@@ -225,6 +227,8 @@ def codec_of_schema(schema: Mapping[str, Any]) -> Codec:
             return build(part["allOf"][0])
         if "enum" in part or "const" in part:
             return ChoiceCodec(part["enum"] if "enum" in part else [part["const"]], UNTYPED)
+        if part.get("format") in _REFERENCES:
+            return codec_for(getattr(importlib.import_module("flyte.io"), _REFERENCES[part["format"]]))
         kind = part.get("type")
         if isinstance(kind, list):
             return _AnyUnionCodec([build({**part, "type": each}) for each in kind])

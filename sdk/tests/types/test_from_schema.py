@@ -12,6 +12,7 @@ from flyte import errors
 from flyte._types import Interface, codec_for, dumps, json_schema, loads
 from flyte._types._from_schema import Record, codec_of_schema
 from flyte._types._schema_interface import SchemaInterface
+from flyte.io import Dir, File
 from sdk.tests.types.sameness import same
 from sdk.tests.types.shapes import Color, Level
 from sdk.tests.types.test_round_trip import SCALARS
@@ -54,6 +55,8 @@ STRUCTURES = [
     (Union[int, str], "1"),
     (Union[Node, Report], Report(nodes=[Node("a")])),
     (Any, {"a": (1, 2)}),
+    (File, File.from_existing_remote("s3://bucket/data.csv")),
+    (list[Dir], [Dir.from_existing_remote("s3://bucket/data")]),
     (list, [1, {2}]),
     (Color, Color.RED),
     (Level, Level.HIGH),
