@@ -333,7 +333,7 @@ def test_only_tasks_are_run(admin, tasks):
         flyte.run(len, "x")
 
 
-@pytest.mark.parametrize("refused", ["service_account", "run_base_dir", "interactive_mode", "debug"])
+@pytest.mark.parametrize("refused", ["service_account", "run_base_dir", "debug"])
 def test_what_is_not_built_is_refused_by_name(refused):
     """A documented parameter without its feature is refused by name."""
     with pytest.raises(flyte.errors.FeatureNotAvailableError, match=f"{refused}="):
