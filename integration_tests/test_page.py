@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 
+from integration_tests import browser
 from integration_tests.api import phase_of
 from integration_tests.polling import until
 
@@ -33,6 +34,32 @@ SCRIPT = """
     @env.task
     def broken() -> int:
         raise ValueError("<b>not bold</b>")
+
+    @env.task
+    def listed() -> list[int]:
+        return [4, 8, 15]
+
+    @env.task
+    def summed(values: list[int]) -> int:
+        return sum(values)
+
+    @env.task(report=True)
+    def reported() -> int:
+        flyte.report.log("<h1>Sums</h1>" + PROBE)
+        flyte.report.get_tab("more").log("<p>more</p>")
+        with flyte.group("one"), flyte.group("two"):
+            return summed(listed())
+"""
+
+# Runs inside a report, and tells the page around it what was in its reach.
+PROBE = """
+    <script>
+    const tried = (reach) => { try { return String(reach()); } catch (error) { return error.name; } };
+    const [cookie, page] = [tried(() => document.cookie), tried(() => parent.document.title)];
+    const told = { origin: self.origin, cookie, page };
+    fetch("/api/v1/runs").then(() => "answered", () => "refused").then((api) =>
+      parent.postMessage({ probe: { ...told, api } }, "*"));
+    </script>
 """
 
 
@@ -176,3 +203,43 @@ def test_the_page_in_a_browser(backend, workspace, place, chromium):
     assert "ValueError" in done.stdout
     assert "&lt;b&gt;not bold&lt;/b&gt;" in done.stdout
     assert "<b>not bold</b>" not in done.stdout
+
+
+@pytest.mark.usefixtures("chromium")
+def test_report_graph_and_rerun_in_a_browser(backend, workspace, place):
+    """A report's scripts run with nothing of the page in reach; the graph shows data flow; a run can be repeated."""
+    workspace.write("script.py", f"{SCRIPT}\n    PROBE = {PROBE!r}")
+    run = workspace.launch("script.py", "reported")
+    backend.api.succeeded(run)
+    url = f"{backend.http}/v2/domain/development/project/default/runs/{run}"
+    with browser.Browser(place / "page-browser") as page:
+        page.open(url)
+        page.until("document.querySelector('#tab-report:not([hidden])') !== null", "the tab of the report")
+        tree = "[...document.querySelectorAll('#tree li .name')].map((each) => each.textContent).join(' ')"
+        assert page.evaluate(tree) == "reported one two listed summed"
+        page.evaluate(
+            "addEventListener('message', ({ data }) => { if (data.probe) window.probe = data.probe; })"
+        )
+        page.evaluate("document.getElementById('tab-report').click()")
+        probe = page.until("window.probe", "the report's own script")
+        assert probe == {
+            "origin": "null",
+            "cookie": "SecurityError",
+            "page": "SecurityError",
+            "api": "refused",
+        }
+        page.until("document.querySelector('iframe.shown') !== null", "the report")
+
+        page.evaluate("document.getElementById('as-graph').click()")
+        edges = "[...document.querySelectorAll('#graph .edge title')].map((each) => each.textContent).join()"
+        assert page.until(edges, "the graph") == "listed → summed: values"
+        page.evaluate("document.querySelectorAll('#graph .box')[1].dispatchEvent(new Event('click'))")
+        page.until("document.querySelector('#panel h2').textContent === 'summed'", "the box that was clicked")
+
+        page.evaluate("document.getElementById('rerun').click()")
+        page.evaluate("document.getElementById('rerun-confirm').click()")
+        again = page.until(
+            f"!location.pathname.endsWith({json.dumps(run)}) && location.pathname", "the new run"
+        )
+        assert backend.api.succeeded(again.rpartition("/")[2]) == 27
+        page.until("document.getElementById('badge').textContent.includes('Succeeded')", "its end")

@@ -62,6 +62,7 @@ class ApiEndpoints:
             Route("/api/v1/runs", self.list_runs),
             Route(RUN, self.get_run),
             Route(RUN + "/abort", self.abort_run, methods=["POST"]),
+            Route(RUN + "/rerun", self.rerun, methods=["POST"]),
             Route(RUN + "/watch", self.watch_run),
             Route(ACTION, self.get_action),
             Route(ACTION + "/abort", self.abort_action, methods=["POST"]),
@@ -101,6 +102,18 @@ class ApiEndpoints:
         """Aborts a run."""
         accepted = await self._runs.abort(run_of(request), await _reason(request))
         return JSONResponse({"accepted": accepted})
+
+    async def rerun(self, request: Request) -> Response:
+        """Runs a run's task again: the body is `{"recover": …}`, true to take over what succeeded."""
+        body = await read_json(request, _LARGEST_BODY, "recover")
+        recover = body.get("recover", False) if isinstance(body, dict) else None
+        if not isinstance(recover, bool):
+            raise InvalidArgument(
+                'the body must be a JSON object, with "recover" true or false', field="recover"
+            )
+        return _json(
+            await self._runs.rerun(run_service_pb2.RerunRunRequest(id=run_of(request), recover=recover))
+        )
 
     async def abort_action(self, request: Request) -> Response:
         """Aborts an action."""

@@ -188,6 +188,10 @@ async def test_only_our_own_pages_may_change_anything(world):
         "POST", abort, body, Content_Type="application/json", Sec_Fetch_Site="same-origin"
     )
     assert (good.status, good.json) == (200, {"accepted": True})
+    wrong = await world.http("POST", f"{RUN}/x/rerun", b'{"recover": 1}', Content_Type="application/json")
+    assert (wrong.status, wrong.json["reason"]) == (400, "INVALID_ARGUMENT")
+    again = await world.http("POST", f"{RUN}/x/rerun", b"{}", Content_Type="application/json")
+    assert (again.json["created"], again.json["run"]["task_name"]) == (True, "env.main")
     action = await world.http("POST", f"{RUN}/x/actions/a0/abort", b"{}", Content_Type="application/json")
     assert action.json == {"accepted": True}
     assert world.scheduler.aborts == [("x", "from the page"), ("a0", "")]

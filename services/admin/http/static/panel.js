@@ -1,36 +1,88 @@
-// The selected action: what happened to it, inputs, outputs, failure, attempts, logs.
+// The selected action: an overview, its log, its report, by attempt.
+import { badge, between, byId, element, getJson, isEnded, timeText } from "/static/common.js";
 import {
-  badge, between, byId, bytesText, durationText, element, getJson, isEnded, phaseWord, prettyJson, timeText,
-} from "/static/common.js";
+  attemptTable, documentBlock, eventTable, facts, failureBlock, kindWord, mapping, progressBlock, section,
+} from "/static/blocks.js";
+import { Log } from "/static/log.js";
+import { Report } from "/static/report.js";
+import { signalForm } from "/static/signal.js";
 
-const MOST_LINES = 5000;
 const CACHE = {
   CACHE_STATUS_HIT: "hit", CACHE_STATUS_MISS: "miss",
   CACHE_STATUS_RECOVERED: "taken over", CACHE_STATUS_OVERWRITTEN: "overwritten",
 };
+const TABS = [["overview", "Overview"], ["log", "Log"], ["report", "Report"]];
 
 export class Panel {
-  constructor(base, titleOf, onSelect) {
+  constructor(base, titleOf, onSelect, onAbort) {
     this.base = base;
     this.titleOf = titleOf;
     this.onSelect = onSelect;
-    this.place = byId("panel");
     this.name = "";
-    this.log = element("pre", { class: "log", tabindex: "0", role: "log", "aria-label": "Log" });
-    this.logState = element("p", { class: "muted" });
-    this.body = element("div");
+    this.tab = "overview";
     this.attempt = "";
+    this.log = new Log();
+    this.report = new Report();
+    this.title = element("div", { class: "title" });
+    this.picker = element("select", { "aria-label": "Attempt" });
+    this.picker.addEventListener("change", () => { this.attempt = this.picker.value; this.follow(); });
+    this.abort = element("button", { type: "button", class: "danger small", hidden: "", onclick: () => onAbort(this.action) }, "Abort…");
+    this.tabs = new Map(TABS.map(([tab, word]) => [tab, element("button", {
+      type: "button", role: "tab", id: `tab-${tab}`, "aria-controls": `pane-${tab}`, onclick: () => this.open(tab),
+    }, word)]));
+    this.panes = new Map(TABS.map(([tab]) => [tab, element("div", {
+      role: "tabpanel", id: `pane-${tab}`, "aria-labelledby": `tab-${tab}`,
+    })]));
+    this.tabs.get("report").hidden = true;
+    this.panes.get("log").append(this.log.place);
+    this.panes.get("report").append(this.report.place);
+    const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Of this action" }, ...this.tabs.values());
+    list.addEventListener("keydown", (event) => this.onKey(event));
+    this.place = byId("panel");
+    this.place.append(this.title, element("div", { class: "bar" }, list, this.picker), ...this.panes.values());
   }
 
   show(name) {
     if (this.name === name) return;
     this.name = name;
     this.attempt = "";
-    this.body.replaceChildren(element("p", { class: "muted" }, "Loading…"));
-    this.logTitle = element("h3", {}, "Log");
-    this.place.replaceChildren(this.body, this.logTitle, this.logState, this.log);
+    this.action = null;
+    this.signal = null;
+    this.title.replaceChildren(element("h2", {}, "…"));
+    this.panes.get("overview").replaceChildren(element("p", { class: "muted" }, "Loading…"));
+    this.picker.hidden = true;
+    this.tabs.get("report").hidden = true;
     this.refresh();
+    this.open(this.tab === "report" ? "overview" : this.tab);
+  }
+
+  open(tab) {
+    this.tab = tab;
+    for (const [each, button] of this.tabs) {
+      button.setAttribute("aria-selected", String(each === tab));
+      button.tabIndex = each === tab ? 0 : -1;
+      this.panes.get(each).hidden = each !== tab;
+    }
     this.follow();
+  }
+
+  get url() { return `${this.base}/actions/${encodeURIComponent(this.name)}`; }
+
+  // What the open tab shows of the chosen attempt. Only what is looked at is followed.
+  follow() {
+    const query = this.attempt === "" ? "" : `?attempt=${this.attempt}`;
+    this.log.close();
+    this.report.close();
+    if (this.tab === "log") this.log.follow(`${this.url}/logs/tail${query}`);
+    if (this.tab === "report") this.report.show(this.url, query, () => Boolean(this.action) && !isEnded(this.action.phase));
+  }
+
+  onKey(event) {
+    const shown = [...this.tabs].filter(([, button]) => !button.hidden).map(([tab]) => tab);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    this.open(shown[(shown.indexOf(this.tab) + step + shown.length) % shown.length]);
+    this.tabs.get(this.tab).focus();
   }
 
   // Reads the action again, at most twice a second.
@@ -39,10 +91,10 @@ export class Panel {
     this.pending = setTimeout(async () => {
       const name = this.name;
       try {
-        const action = await getJson(`${this.base}/actions/${encodeURIComponent(name)}`);
+        const action = await getJson(this.url);
         if (name === this.name) this.fill(action);
       } catch (error) {
-        if (name === this.name) this.body.replaceChildren(element("p", { class: "problem" }, error.message));
+        if (name === this.name) this.panes.get("overview").replaceChildren(element("p", { class: "problem" }, error.message));
       }
       this.pending = null;
       if (name !== this.name) this.refresh();
@@ -52,39 +104,77 @@ export class Panel {
   fill(action) {
     this.filled = this.name;
     this.action = action;
+    const ended = isEnded(action.phase);
+    this.abort.hidden = ended;
+    this.title.replaceChildren(element("h2", {}, action.short_name || action.task_name), badge(action.phase), this.abort);
+    this.tabs.get("report").hidden = !action.has_report;
+    this.fillPicker(action.attempts || []);
+    this.fillOverview(action, ended);
+  }
+
+  fillPicker(attempts) {
+    this.picker.hidden = attempts.length < 2;
+    const known = ["", ...attempts.map((each) => String(each.number || 0))];
+    if (this.picker.childElementCount === known.length) return;
+    this.picker.replaceChildren(...known.map((value) =>
+      element("option", { value, selected: value === this.attempt ? "" : null }, value ? `Attempt ${value}` : "Newest attempt")));
+  }
+
+  fillOverview(action, ended) {
     this.duration = document.createTextNode(between(action.started_at, action.ended_at));
-    const facts = [
-      ["Action", element("code", {}, action.id.name)],
-      ["Task", element("code", {}, action.task_name)],
-      ["Enqueued", timeText(action.created_at)],
-      ["Started", timeText(action.started_at)],
-      ["Duration", action.started_at ? this.duration : ""],
-      ["Group", action.group],
-      ["Cache", CACHE[action.cache_status] && [CACHE[action.cache_status], action.cache_reason].filter(Boolean).join(": ")],
-    ].filter(([, value]) => value);
     const attempts = action.attempts || [];
     const parts = [
-      element("div", { class: "title" }, element("h2", {}, action.short_name || action.task_name), badge(action.phase)),
-      element("dl", { class: "facts" }, ...facts.map(([term, value]) =>
-        element("div", {}, element("dt", {}, term), element("dd", {}, value)))),
-      !isEnded(action.phase) && action.wait_reason ? section("Waiting because", element("p", {}, action.wait_reason)) : null,
+      facts([
+        ["Action", element("code", {}, action.id.name)],
+        ["Kind", kindWord(action.kind)],
+        ["Task", element("code", {}, action.task_name)],
+        ["Enqueued", timeText(action.created_at)],
+        ["Started", timeText(action.started_at)],
+        ["Duration", action.started_at ? this.duration : ""],
+        ["Group", action.group],
+        ["Until", action.wait && !ended ? timeText(action.wait.until) : ""],
+        ["Links", this.links(action.links || [])],
+      ]),
+      this.cache(action),
+      action.progress && !ended ? progressBlock(action.progress) : null,
+      !ended && action.wait_reason ? section("Waiting because", element("p", {}, action.wait_reason)) : null,
       action.abort_reason ? section("Aborted because", element("p", {}, action.abort_reason)) : null,
       action.failure ? section("Failure", failureBlock(action.failure)) : null,
+      this.signalSection(action, ended),
       this.lineage(action),
       section("Inputs", documentBlock(action.inputs)),
       section("Outputs", action.outputs ? documentBlock(action.outputs)
-        : element("p", { class: "muted" }, isEnded(action.phase) ? "None: it did not succeed." : "Not yet.")),
-      section("What happened", eventTable(action.events)),
+        : element("p", { class: "muted" }, ended ? "None: it did not succeed." : "Not yet.")),
+      action.progress && ended ? section("Progress at its end", progressBlock(action.progress)) : null,
+      section("Custom context", mapping(action.custom_context)),
       attempts.length ? section("Attempts", attemptTable(attempts)) : null,
-      attempts.length > 1 ? this.attemptPicker(attempts) : null,
+      section("What happened", eventTable(action.events)),
     ];
-    this.body.replaceChildren(...parts.filter(Boolean));
+    this.panes.get("overview").replaceChildren(...parts.filter(Boolean));
   }
 
-  // Once a second: only what time changes, so that nothing that is being read or selected is replaced.
-  tick() {
-    if (this.filled !== this.name || !this.action || isEnded(this.action.phase)) return;
-    this.duration.textContent = between(this.action.started_at, this.action.ended_at);
+  // A form that is being filled in is kept as it is.
+  signalSection(action, ended) {
+    if (ended || action.phase !== "PHASE_PAUSED" || kindWord(action.kind) !== "condition") return null;
+    this.signal ||= section("Waits for a value", signalForm(action, `${this.url}/signal`));
+    return this.signal;
+  }
+
+  cache(action) {
+    const word = CACHE[action.cache_status];
+    if (!word) return null;
+    const from = action.cached_from;
+    const run = from && from.run;
+    const source = run ? element("a", {
+      href: `/v2/runs/project/${encodeURIComponent(run.project)}/domain/${encodeURIComponent(run.domain)}/${encodeURIComponent(run.name)}#${encodeURIComponent(from.name)}`,
+    }, `${run.name} / ${from.name}`) : null;
+    return section("Cache", element("p", {}, element("span", { class: "chip" }, word), ` ${action.cache_reason || ""} `, source));
+  }
+
+  links(links) {
+    const safe = links.filter((link) => /^https?:/i.test(link.url || ""));
+    if (!safe.length) return "";
+    return element("span", {}, ...safe.map((link) => element("a", { class: "apart", href: link.url, target: "_blank", rel: "noreferrer" }, link.name || link.url)));
   }
 
   lineage(action) {
@@ -96,103 +186,20 @@ export class Panel {
     return section("Inputs came from", element("ul", {}, ...items));
   }
 
-  attemptPicker(attempts) {
-    const chosen = this.attempt;
-    const options = [["", "newest, then later ones"], ...attempts.map((each) => [String(each.number || 0), `attempt ${each.number || 0}`])];
-    const select = element("select", {}, ...options.map(([value, word]) =>
-      element("option", { value, selected: value === chosen ? "" : null }, word)));
-    select.addEventListener("change", () => { this.attempt = select.value; this.follow(); });
-    return element("p", {}, element("label", {}, "Log of ", select));
-  }
-
-  follow() {
-    if (this.source) this.source.close();
-    this.log.replaceChildren();
-    this.lines = 0;
-    this.logState.textContent = "No lines yet.";
-    const query = this.attempt === "" ? "" : `?attempt=${this.attempt}`;
-    const source = new EventSource(`${this.base}/actions/${encodeURIComponent(this.name)}/logs/tail${query}`);
-    this.source = source;
-    let shown = null;
-    source.onmessage = (event) => {
-      const page = JSON.parse(event.data);
-      const attempt = page.attempt || 0;
-      if (shown !== null && shown !== attempt) this.append([{ text: `— attempt ${attempt} —` }]);
-      shown = attempt;
-      this.append(page.lines || []);
-      this.logState.textContent = "Live.";
-    };
-    source.addEventListener("end", () => {
-      source.close();
-      this.logState.textContent = this.lines ? "Complete." : "It printed nothing.";
-    });
-    source.onerror = () => { if (source.readyState === EventSource.CLOSED) this.logState.textContent = "No log."; };
+  // Once a second: only what time changes, so that nothing that is being read or selected is replaced.
+  tick() {
+    if (this.filled !== this.name || !this.action || isEnded(this.action.phase)) return;
+    this.duration.textContent = between(this.action.started_at, this.action.ended_at);
   }
 
   pause() {
-    this.paused = Boolean(this.source) && this.source.readyState !== EventSource.CLOSED;
-    if (this.paused) this.source.close();
+    this.log.pause();
+    this.report.pause();
   }
 
   resume() {
-    if (this.paused) this.follow();
-    this.paused = false;
+    this.log.resume();
+    if (this.tab === "report") this.report.resume();
     this.refresh();
   }
-
-  append(lines) {
-    const atEnd = this.log.scrollTop + this.log.clientHeight >= this.log.scrollHeight - 8;
-    const made = document.createDocumentFragment();
-    for (const line of lines) {
-      const when = line.captured_at ? `${new Date(line.captured_at).toLocaleTimeString()}  ` : "";
-      made.append(element("span", {}, element("span", { class: "when" }, when), `${line.text || ""}\n`));
-    }
-    this.log.append(made);
-    this.lines += lines.length;
-    while (this.log.childElementCount > MOST_LINES) this.log.firstElementChild.remove();
-    if (atEnd) this.log.scrollTop = this.log.scrollHeight;
-  }
-}
-
-export function failureBlock(failure) {
-  const kind = (failure.kind || "").replace("FAILURE_KIND_", "").toLowerCase();
-  return element("div", { class: "failure" },
-    element("p", {}, element("strong", {}, failure.code || kind), kind ? ` (${kind}) ` : " ", failure.message || ""),
-    failure.traceback ? element("pre", {}, failure.traceback) : null);
-}
-
-function section(title, content) {
-  return element("div", {}, element("h3", {}, title), content);
-}
-
-function documentBlock(document) {
-  if (!document) return element("p", { class: "muted" }, "None.");
-  const cut = document.text.length < document.size && document.url;
-  const text = cut ? document.text : prettyJson(document.text);
-  const more = document.url ? element("p", {}, element("a", { href: document.url, rel: "noreferrer" },
-    `Download all ${bytesText(document.size)}`), cut ? " (only the start is shown)" : "") : null;
-  return element("div", {}, element("pre", { tabindex: "0" }, text), more);
-}
-
-function eventTable(events) {
-  const first = events.length ? Date.parse(events[0].occurred_at) : 0;
-  const rows = events.map((event) => element("tr", {},
-    element("td", { class: "nowrap", title: timeText(event.occurred_at) },
-      `+${durationText(Date.parse(event.occurred_at) - first)}`), element("td", {}, phaseWord(event.phase)),
-    element("td", {}, String(event.attempt)), element("td", {}, event.detail)));
-  return table(["After", "Phase", "Attempt", "Detail"], rows);
-}
-
-function attemptTable(attempts) {
-  const rows = attempts.map((each) => element("tr", {},
-    element("td", {}, String(each.number || 0)), element("td", {}, phaseWord(each.phase)), element("td", {}, each.node || ""),
-    element("td", {}, between(each.started_at || each.assigned_at, each.ended_at)),
-    element("td", {}, Number(each.peak_memory_bytes || 0) ? bytesText(each.peak_memory_bytes) : ""),
-    element("td", {}, each.failure ? `${each.failure.code}: ${each.failure.message || ""}` : "")));
-  return table(["Number", "Phase", "Host", "Duration", "Peak memory", "Failure"], rows);
-}
-
-function table(titles, rows) {
-  const head = element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title))));
-  return element("div", { class: "scroll" }, element("table", {}, head, element("tbody", {}, ...rows)));
 }

@@ -1,8 +1,8 @@
 // The tree of actions: rows are kept and changed, never built anew, so that thousands of actions stay smooth.
+import { kindWord, progressText } from "/static/blocks.js";
 import { between, byId, element, isEnded, phaseClass, phaseMark, phaseOrder, phaseWord } from "/static/common.js";
 
 const PAGE = 200;
-const KINDS = { ACTION_KIND_TRACE: "trace", ACTION_KIND_CONDITION: "condition", ACTION_KIND_SLEEP: "sleep" };
 
 export class Tree {
   constructor(onSelect) {
@@ -58,22 +58,26 @@ export class Tree {
     const children = deep ? this.children.get(name) || [] : [];
     const open = !this.collapsed.has(key);
     rows.push({ key, depth, action: this.actions.get(name), open: children.length ? open : null });
-    if (!open) return;
+    if (open) this.addChildren(rows, key, name, children, depth + 1, "");
+  }
+
+  // Children of an action, those in groups in folders: groups can be nested, as in "train/fold-1".
+  addChildren(rows, key, parent, children, depth, prefix) {
     const groups = new Map();
     const entries = [];
     for (const child of children) {
-      const group = this.actions.get(child).group;
-      if (!group) { entries.push({ child }); continue; }
-      if (!groups.has(group)) { groups.set(group, []); entries.push({ group }); }
-      groups.get(group).push(child);
+      const [part] = (this.actions.get(child).group || "").slice(prefix.length).split("/");
+      if (!part) { entries.push({ child }); continue; }
+      if (!groups.has(part)) { groups.set(part, []); entries.push({ part }); }
+      groups.get(part).push(child);
     }
-    this.page(rows, key, entries, depth + 1, ({ child, group }) => {
-      if (child) { this.addAction(rows, child, depth + 1, true); return; }
-      const groupKey = `group ${name} ${group}`;
-      const names = groups.get(group);
-      const shown = !this.collapsed.has(groupKey);
-      rows.push({ key: groupKey, depth: depth + 1, group, names, open: shown });
-      if (shown) this.page(rows, groupKey, names, depth + 2, (each) => this.addAction(rows, each, depth + 2, true));
+    this.page(rows, key, entries, depth, ({ child, part }) => {
+      if (child) { this.addAction(rows, child, depth, true); return; }
+      const path = prefix + part;
+      const groupKey = `group ${parent} ${path}`;
+      const open = !this.collapsed.has(groupKey);
+      rows.push({ key: groupKey, depth, group: part, names: groups.get(part), open });
+      if (open) this.addChildren(rows, groupKey, parent, groups.get(part), depth + 1, `${path}/`);
     });
   }
 
@@ -103,7 +107,7 @@ export class Tree {
   row(row) {
     let made = this.rows.get(row.key);
     if (!made) {
-      const parts = ["toggle", "mark", "name", "hint", "time"].map((name) => element("span", { class: name }));
+      const parts = ["toggle", "mark", "name", "kind", "hint", "time"].map((name) => element("span", { class: name }));
       made = element("li", { role: "treeitem" }, ...parts);
       made.addEventListener("click", (event) => this.onClick(made.row, event.target === parts[0]));
       this.rows.set(row.key, made);
@@ -115,7 +119,8 @@ export class Tree {
     if (foldable) made.setAttribute("aria-expanded", String(row.open));
     else made.removeAttribute("aria-expanded");
     made.setAttribute("aria-selected", String(Boolean(row.action) && row.action.id.name === this.selected));
-    const [toggle, mark, name, hint, time] = made.children;
+    const [toggle, mark, name, kind, hint, time] = made.children;
+    text(kind, row.action ? kindWord(row.action.kind) : "");
     text(toggle, foldable ? (row.open ? "▾" : "▸") : "\u2007");
     if (row.action) this.fillAction(row.action, mark, name, hint, time);
     else if (row.group) this.fillGroup(row, mark, name, hint, time);
@@ -131,7 +136,7 @@ export class Tree {
     text(name, this.titleOf(action));
     name.title = `${action.task_name} (${action.id.name})`;
     const hints = [];
-    if (KINDS[action.kind]) hints.push(KINDS[action.kind]);
+    if (action.progress && !isEnded(action.phase)) hints.push(progressText(action.progress));
     if (action.attempt_count > 1) hints.push(`${action.attempt_count} attempts`);
     if (action.cache_status === "CACHE_STATUS_HIT") hints.push("from the cache");
     if (action.cache_status === "CACHE_STATUS_RECOVERED") hints.push("recovered");
@@ -156,8 +161,10 @@ export class Tree {
     }
     text(mark, "▤");
     text(name, row.group);
+    mark.setAttribute("aria-label", "group");
+    mark.setAttribute("role", "img");
     const words = phaseOrder.filter((phase) => counts.has(phase));
-    text(hint, words.map((phase) => `${counts.get(phase)} ${phaseWord(phase).toLowerCase()}`).join(", "));
+    text(hint, `${row.names.length}: ${words.map((phase) => `${counts.get(phase)} ${phaseWord(phase).toLowerCase()}`).join(", ")}`);
     text(time, "");
   }
 
