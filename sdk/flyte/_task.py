@@ -83,6 +83,9 @@ class TaskTemplate(Generic[P, R_co]):
         ```
     """
 
+    runs_python = True
+    """False for a task that is a program of an image, which needs neither Python nor the SDK."""
+
     def __init__(self, func: Callable[P, R_co], environment: TaskEnvironment, settings: TaskSettings) -> None:
         """Use `TaskEnvironment.task` instead.
 

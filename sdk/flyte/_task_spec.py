@@ -69,7 +69,7 @@ def _image(task: TaskTemplate[Any, Any], identity: _code.CodeIdentity) -> dict[s
     """The image of a task: as it was defined where the run was started, else as it is defined here."""
     from flyte._image_definition import Resolved
 
-    if not task.image.has_sdk:
+    if task.runs_python and not task.image.has_sdk:
         raise ValueError(
             f"task {task.name} runs Python: its image must have the SDK (install_flyte=False is for container tasks)"
         )

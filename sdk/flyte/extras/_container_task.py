@@ -69,6 +69,8 @@ class ContainerTask(TaskTemplate[..., Any]):
         ```
     """
 
+    runs_python = False
+
     def __init__(
         self,
         name: str,
@@ -130,7 +132,7 @@ class ContainerTask(TaskTemplate[..., Any]):
         refuse_parameters(
             where, secrets=secrets, pod_template=pod_template, queue=queue, interruptible=interruptible
         )
-        self.reference, self._image = _check_image(where, image)
+        self.reference, layered = _check_image(where, image)
         self.command = _check_words(where, "command", command)
         self.arguments = _check_words(where, "arguments", arguments)
         self.input_data_dir = _check_directory(where, "input_data_dir", input_data_dir)
@@ -145,7 +147,7 @@ class ContainerTask(TaskTemplate[..., Any]):
                     known = ", ".join(self._inputs) or "none"
                     raise ValueError(f"{where}: {word!r} names {used!r}, which is no input (inputs: {known})")
         self.is_async = True
-        self.environment = TaskEnvironment("container-tasks")
+        self.environment = TaskEnvironment("container-tasks", image=layered)
         self.settings = TaskSettings(
             short_name=check_short_name(short_name),
             retries=retry_strategy(retries),
@@ -167,17 +169,13 @@ class ContainerTask(TaskTemplate[..., Any]):
     # -- what tasks have ---------------------------------------------------------------------------------
 
     @property
-    def image(self) -> Image:
-        """The image, of which the platform makes what runs; of an address it is the address."""
-        return self._image
-
-    @property
     def cache(self) -> Cache:
         """How results are kept for equal calls; "auto" means of equal image, command, arguments and directories."""
         cache = super().cache
         if cache.behavior != "auto" or cache.policies:
             return cache
-        text = json.dumps([self._image.to_spec(), self.to_container()], sort_keys=True)
+        image = {} if self.reference else self.image.to_spec()
+        text = json.dumps([image, self.to_container()], sort_keys=True)
         return replace(cache, behavior="override", version_override=hashlib.sha256(text.encode()).hexdigest())
 
     def in_environment(self, environment: TaskEnvironment) -> ContainerTask:
@@ -279,16 +277,15 @@ class ContainerTask(TaskTemplate[..., Any]):
         return made
 
 
-def _check_image(where: str, image: object) -> tuple[str, Image]:
-    """The address of an image that is used as it is, empty when one has to be made, and the image."""
+def _check_image(where: str, image: object) -> tuple[str, Image | None]:
+    """The address of an image that is used as it is, or an image that has to be made."""
     if isinstance(image, str):
         image = Image.from_base(image)
     if not isinstance(image, Image):
         raise TypeError(f"{where}: image must be the address of an image or a flyte.Image, not {image!r}")
-    definition = json.loads(image.definition_json)
-    base = definition["base"]
-    is_address = base.keys() == {"kind", "uri"} and not definition["layers"]
-    return base["uri"] if is_address else "", image
+    fields = dict(image._base.fields)
+    is_address = image._base.kind == "image" and fields.keys() == {"uri"} and not image._layers
+    return (fields["uri"], None) if is_address else ("", image)
 
 
 def _check_words(where: str, name: str, words: object) -> list[str]:
