@@ -14,6 +14,7 @@ SCRIPT = r"""
 
     import flyte
     from flyte.extras import ContainerTask
+    from flyte.io import Dir, File
 
     small = flyte.Resources(cpu="100m", memory="64Mi")
 
@@ -52,8 +53,14 @@ SCRIPT = r"""
         "gate", "echo begun; while [ ! -e /tmp/never ]; do sleep 0.1; i=$((i+1)); [ $i = {{.inputs.ticks}} ] && break;"
         " done; echo ended; echo $i > /var/outputs/ticks", inputs={"ticks": int}, outputs={"ticks": int},
     )
+    copies = shell(
+        "copies", "cp {{.inputs.file}} /var/outputs/file; mkdir -p /var/outputs/tree/sub;"
+        " cp {{.inputs.tree}}/sub/b /var/outputs/tree/sub/c", inputs={"file": File, "tree": Dir},
+        outputs={"file": File, "tree": Dir},
+    )
+    pipes = shell("pipes", "mkdir /var/outputs/tree; mkfifo /var/outputs/tree/p", outputs={"tree": Dir})
     programs = flyte.TaskEnvironment.from_task(
-        "programs", everything, missing, wrong, link, exits, hungry, slow, no_program, closed, gate
+        "programs", copies, pipes, everything, missing, wrong, link, exits, hungry, slow, no_program, closed, gate
     )
     env = flyte.TaskEnvironment("main", depends_on=[programs], resources=flyte.Resources(cpu="100m", memory="256Mi"))
 
@@ -67,6 +74,19 @@ SCRIPT = r"""
         except flyte.errors.RuntimeUserError as error:
             return f"{parts}\n{error.code}"
         return "no error"
+
+    @env.task
+    async def files() -> str:
+        import pathlib
+
+        here = pathlib.Path("here/sub")
+        here.mkdir(parents=True)
+        (here / "b").write_text("inside")
+        pathlib.Path("one.txt").write_text("one")
+        file, tree = await copies(file=await File.from_local("one.txt"), tree=await Dir.from_local("here"))
+        again, _ = await copies(file=file, tree=await Dir.from_local("here"))
+        found = pathlib.Path(await tree.download()) / "sub" / "c"
+        return pathlib.Path(await again.download()).read_text() + found.read_text()
 """
 
 
@@ -86,6 +106,7 @@ FAILURES = {
     "hungry": ("OutOfMemory", "memory limit of 67108864 bytes"),
     "slow": ("TaskTimeout", "longer than its limit of 2 s"),
     "no_program": ("NoProgram", "nowhere"),
+    "pipes": ("OutputInvalid", "/var/outputs/tree/p is neither a plain file nor a directory"),
 }
 
 
@@ -117,7 +138,12 @@ def test_values_go_in_and_come_out_by_their_types(backend, user):
         "datetime.timedelta(seconds=90), b'a\\nb')\nContainerExited"
     )
     [child] = backend.api.children(run, "everything")
-    assert backend.api.log_lines(run, child.name) == ["seen this 0"]
+    assert backend.api.log_lines(run, child.id.name) == ["seen this 0"]
+
+
+def test_files_and_directories_go_in_and_come_out(backend, user):
+    """A program gets copies of what references stand for, and what it leaves can be handed on."""
+    assert backend.api.succeeded(user.launch("programs.py", "files")) == "oneinside"
 
 
 def test_a_program_is_as_closed_as_a_worker(backend, user):

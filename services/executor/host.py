@@ -32,6 +32,7 @@ from services.executor.orders import Orders
 from services.executor.outbox import Restored
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.program_files import ProgramFiles
 from services.executor.programs import Programs
 from services.executor.reaches import Reaches
 from services.executor.reception import Reception
@@ -92,7 +93,9 @@ class Host:
         self._spool = Spool(settings.state_dir.absolute() / "outputs")
         self._results = Results(holdings, journal, outgoing, self._logs, payloads, self._spool, self._freed)
         reaches = Reaches(settings.state_dir.absolute() / "objects" / "reach")
-        programs = Programs(payloads, outgoing, self._results, reaches)
+        objects, drafts = _object_files(settings, payloads, blobs.directory)
+        files = ProgramFiles(objects, reaches, outgoing)
+        programs = Programs(payloads, files, outgoing, self._results, reaches)
         self._exits = Exits(holdings, journal, self._results, outgoing, engine, self._server, programs)
         self._launches = Launches(
             engine,
@@ -105,9 +108,7 @@ class Host:
             programs,
         )
         self._kills = Kills(holdings, self._results, outgoing, engine, settings.kill_grace, self._exits.gone)
-        self._blobs = BlobAccess(
-            holdings, reaches, *_object_files(settings, payloads, blobs.directory), outgoing
-        )
+        self._blobs = BlobAccess(holdings, reaches, objects, drafts, outgoing)
         self.lookups = TaskLookups(holdings, outgoing)
         self._traces = Traces(holdings, journal, outgoing, payloads, reaches)
         self._children = Children(holdings, outgoing, payloads, self._logs, reaches, self._traces)

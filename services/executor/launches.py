@@ -24,6 +24,7 @@ from services.executor.engines.base import (
     WorkerSpec,
 )
 from services.executor.gpu.plugin import GpuPlugin
+from services.executor.program_files import ProgramError
 from services.executor.programs import Programs
 from services.executor.worker_server import WorkerServer
 from services.executor.workers import Worker
@@ -99,6 +100,9 @@ class Launches:
                 await worker.connected.wait()
         except ImageFailedError as error:
             failure = Failure(kind=failure_pb2.FAILURE_KIND_IMAGE, code=error.code, message=error.message)
+            self._failed(worker, failure)
+        except ProgramError as error:
+            failure = Failure(kind=failure_pb2.FAILURE_KIND_USER, code=error.code, message=error.message)
             self._failed(worker, failure)
         except LaunchFailedError as error:
             self._failed(worker, _launch_failure(error))

@@ -9,30 +9,18 @@ from typing import Any
 from hangar.core.v1 import failure_pb2
 from hangar.core.v1.failure_pb2 import Failure
 from hangar.core.v1.task_spec_pb2 import TaskSpec, Variable
-from services.common.errors import FailedPrecondition, NotFound
+from services.common.errors import FailedPrecondition, HangarError, NotFound
+from services.executor import failures
 from services.executor.container_values import filled, from_bytes, to_bytes
 from services.executor.engines.base import INPUTS, OUTPUTS, Program, WorkerExit
 from services.executor.leases import Lease, LeaseState
 from services.executor.outgoing import Outgoing
 from services.executor.payloads import Payloads
+from services.executor.program_files import PLACES, ProgramError, ProgramFiles
 from services.executor.reaches import Reaches
 from services.executor.results import Results
 from services.executor.worker_files import open_plain
 from services.executor.workers import Worker
-
-
-class OutputError(Exception):
-    """A program has not written what its task declares. A failure of kind USER.
-
-    Attributes:
-        code: "OutputMissing", "OutputInvalid" or "InlineIOMaxBytesBreached".
-        message: What is wrong with which file.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Programs:
@@ -40,13 +28,17 @@ class Programs:
 
     Args:
         payloads: Fetches inputs.
+        files: Moves files and directories.
         outgoing: Shows why inputs are waited for.
         results: Ends leases.
         reaches: Says what outputs may refer to.
     """
 
-    def __init__(self, payloads: Payloads, outgoing: Outgoing, results: Results, reaches: Reaches) -> None:
+    def __init__(
+        self, payloads: Payloads, files: ProgramFiles, outgoing: Outgoing, results: Results, reaches: Reaches
+    ) -> None:
         self._payloads = payloads
+        self._files = files
         self._outgoing = outgoing
         self._results = results
         self._reaches = reaches
@@ -55,7 +47,8 @@ class Programs:
         """Writes inputs as files, and returns what to run.
 
         Raises:
-            FailedPrecondition: The inputs are gone.
+            ProgramError: An input is not one that the program can be given.
+            HangarError: The inputs are gone.
             OSError: They cannot be written.
         """
         [lease] = worker.leases.values()
@@ -67,8 +60,14 @@ class Programs:
             raise FailedPrecondition(
                 f"the inputs are gone: {error.message}", reason="INPUTS_MISSING"
             ) from error
+        self._reaches.learn(lease, document)
         values = _values(spec, document)
         await asyncio.to_thread(_write, worker.directory, spec, values)
+        for variable in spec.interface.inputs:
+            if variable.name in values and _kind(variable):
+                place = worker.directory / INPUTS / variable.name
+                await self._files.bring(lease, variable.name, values[variable.name], place)
+                values[variable.name] = f"{spec.container.input_directory}/{variable.name}"
         container = spec.container
         return Program(
             tuple(filled(container.command, values)),
@@ -100,14 +99,46 @@ class Programs:
                 self._results.fail(lease, _exited(lease, ended))
                 continue
             try:
-                document = await asyncio.to_thread(_outputs, worker.directory, lease.spec)
-            except OutputError as error:
+                document = await self._outputs(worker, lease)
+            except ProgramError as error:
                 self._results.fail(lease, _user(lease, error.code, error.message))
+                continue
+            except (HangarError, OSError) as error:
+                message = f"the outputs cannot be read or stored: {error}"
+                self._results.fail(lease, failures.system("OutputsNotStored", message))
+                continue
+            if lease.kill is not None:
                 continue
             if refusal := self._reaches.refusal(lease, document, "the outputs"):
                 self._results.fail(lease, refusal)
             else:
                 self._results.succeed(lease, document, _digest(document))
+
+    async def _outputs(self, worker: Worker, lease: Lease) -> bytes:
+        """The outputs document of what a program has written.
+
+        Raises:
+            ProgramError: A file is missing, too long, or no value of its type.
+            HangarError: The blob store refuses a file.
+            OSError: A file cannot be read.
+        """
+        container, interface = lease.spec.container, lease.spec.interface
+        document, left = {}, lease.spec.max_inline_io_bytes or (1 << 62)
+        for name, variable in zip(container.output_files, interface.outputs, strict=True):
+            path, shown = worker.directory / OUTPUTS / name, f"{container.output_directory}/{name}"
+            if kind := _kind(variable):
+                document[variable.name] = await self._files.keep(lease, name, kind, path, shown)
+                continue
+            content = await asyncio.to_thread(_read, path, shown, left)
+            left -= len(content)
+            document[variable.name] = _value(content, variable, shown)
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _kind(variable: Variable) -> str:
+    """Kind of the references that an input or output is, empty when it is a value."""
+    form = json.loads(variable.schema_json or "{}").get("format")
+    return form if form in PLACES else ""
 
 
 def _values(spec: TaskSpec, document: bytes) -> dict[str, Any]:
@@ -122,23 +153,9 @@ def _write(directory: Path, spec: TaskSpec, values: dict[str, Any]) -> None:
     for name in (INPUTS, OUTPUTS):
         (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     for variable in spec.interface.inputs:
-        if variable.name in values:
+        if variable.name in values and not _kind(variable):
             content = to_bytes(values[variable.name], json.loads(variable.schema_json or "{}"))
             (directory / INPUTS / variable.name).write_bytes(content)
-
-
-def _outputs(directory: Path, spec: TaskSpec) -> bytes:
-    """The outputs document of what a program has written.
-
-    Raises:
-        OutputError: A file is missing, too long, or no value of its type.
-    """
-    document, left = {}, spec.max_inline_io_bytes or (1 << 62)
-    for file, variable in zip(spec.container.output_files, spec.interface.outputs, strict=True):
-        content = _read(directory / OUTPUTS / file, f"{spec.container.output_directory}/{file}", left)
-        left -= len(content)
-        document[variable.name] = _value(content, variable, f"{spec.container.output_directory}/{file}")
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _read(path: Path, shown: str, most: int) -> bytes:
@@ -148,9 +165,9 @@ def _read(path: Path, shown: str, most: int) -> bytes:
     except OSError as error:
         why = error.strerror if isinstance(error, FileNotFoundError) else "it is no plain file"
         message = f"the program exited with code 0 and has not written {shown}: {why}"
-        raise OutputError("OutputMissing", message) from error
+        raise ProgramError("OutputMissing", message) from error
     if len(content) > most:
-        raise OutputError(
+        raise ProgramError(
             "InlineIOMaxBytesBreached",
             f"{shown} makes the outputs longer than max_inline_io_bytes: write less, or raise it",
         )
@@ -161,7 +178,7 @@ def _value(content: bytes, variable: Variable, shown: str) -> Any:
     try:
         return from_bytes(content, json.loads(variable.schema_json or "{}"))
     except ValueError as error:
-        raise OutputError("OutputInvalid", f"{shown} is no {variable.type_name}: {error}") from error
+        raise ProgramError("OutputInvalid", f"{shown} is no {variable.type_name}: {error}") from error
 
 
 def _digest(document: bytes) -> str:

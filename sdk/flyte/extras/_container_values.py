@@ -25,15 +25,23 @@ _CLOCK = re.compile(
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _SCALARS = frozenset({"integer", "number", "boolean", "string"})
 _FORMATS = frozenset({None, "date-time", "date", "duration"})
+_PLACES = frozenset({"file", "dir"})
 _STRUCTURED = frozenset({"object", "array"})
 
 
 def is_supported(schema: Mapping[str, Any]) -> bool:
     """Whether text can stand for values of a schema: scalars, times, bytes, and what JSON describes."""
     kind = schema.get("type")
+    if is_place(schema):
+        return True
     if kind in _SCALARS:
         return schema.get("format") in _FORMATS
-    return kind in _STRUCTURED or "$ref" in schema or "anyOf" in schema
+    return (isinstance(kind, str) and kind in _STRUCTURED) or "$ref" in schema or "anyOf" in schema
+
+
+def is_place(schema: Mapping[str, Any]) -> bool:
+    """Whether values of a schema are files or directories."""
+    return schema.get("format") in _PLACES
 
 
 def to_bytes(value: Any, schema: Mapping[str, Any]) -> bytes:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from flyte import errors
 from flyte._local._variables import current_variables
 from flyte._types import dumps
-from flyte.extras._container_values import filled, from_bytes, to_bytes
+from flyte.extras._container_values import filled, from_bytes, is_place, to_bytes
 
 if TYPE_CHECKING:
+    from flyte._types import Variable
     from flyte.extras._container_task import ContainerTask
 
 _TAIL_CHARS = 2000
@@ -40,8 +41,14 @@ async def run_container(task: ContainerTask, inputs_document: bytes) -> bytes:
     values: dict[str, Any] = json.loads(inputs_document)
     with _directories() as (inputs, outputs):
         for variable in task.interface.inputs:
-            if variable.name in values:
-                (inputs / variable.name).write_bytes(to_bytes(values[variable.name], variable.schema))
+            if variable.name not in values:
+                continue
+            place, value = inputs / variable.name, values[variable.name]
+            if is_place(variable.schema):
+                await asyncio.to_thread(variable.codec.decode(value).download_sync, place)
+                values[variable.name] = f"{task.input_data_dir}/{variable.name}"
+            else:
+                place.write_bytes(to_bytes(value, variable.schema))
         name = f"flyte-local-{uuid.uuid4().hex[:12]}"
         command = [docker, "run", "--rm", "--name", name, *_options(task, inputs, outputs)]
         words = filled(task.command, values)
@@ -58,7 +65,7 @@ async def run_container(task: ContainerTask, inputs_document: bytes) -> bytes:
                 "ContainerExited",
                 f"the container of {task.name} {_how(code)}; its last words: {said.strip() or '(none)'}",
             )
-        return _outputs(task, outputs)
+        return await asyncio.to_thread(_outputs, task, outputs)
 
 
 async def _docker(task: ContainerTask) -> str:
@@ -153,11 +160,16 @@ def _outputs(task: ContainerTask, directory: Path) -> bytes:
     for file, variable in zip(task.to_container()["output_files"], task.interface.outputs, strict=True):
         path = directory / file
         inside = f"{task.output_data_dir}/{file}"
-        if path.is_symlink() or not path.is_file():
+        is_directory = variable.schema.get("format") == "dir"
+        if path.is_symlink() or not (path.is_dir() if is_directory else path.is_file()):
+            what = "directory" if is_directory else "file"
             raise errors.RuntimeUserError(
                 "OutputMissing",
-                f"{task.name} exited with code 0 and has not written output {file!r}: there is no file {inside}",
+                f"{task.name} exited with code 0 and has not written output {file!r}: there is no {what} {inside}",
             )
+        if is_place(variable.schema):
+            document[variable.name] = _kept(variable, path)
+            continue
         try:
             document[variable.name] = from_bytes(path.read_bytes(), variable.schema)
         except ValueError as error:
@@ -165,3 +177,11 @@ def _outputs(task: ContainerTask, directory: Path) -> bytes:
                 "OutputInvalid", f"{task.name}: {inside} is no {variable.codec.name}: {error}"
             ) from None
     return dumps(document)
+
+
+def _kept(variable: Variable, path: Path) -> Any:
+    """The form of a file or directory, kept where local mode keeps those of tasks."""
+    from flyte.io import Dir, File
+
+    kept = Dir.from_local_sync(path) if path.is_dir() else File.from_local_sync(path)
+    return variable.codec.encode(kept)

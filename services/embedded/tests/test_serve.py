@@ -95,6 +95,9 @@ class Served:
     def __init__(self, tmp_path, service, port, **environ):
         self.log = tmp_path / f"{service}.log"
         with self.log.open("wb") as log:
+            # Never a scheduler of this machine, which may run on the standard port.
+            nobody = dict.fromkeys(("HANGAR_ADMIN_SCHEDULER", "HANGAR_EXECUTOR_SCHEDULER"), "127.0.0.1:1")
+            environ = {**nobody, **environ}
             self.process = subprocess.Popen(
                 command("serve", service, "--port", str(port)),
                 env=environment(tmp_path / "data", HANGAR_ADMIN_HTTP_PORT="0", **environ),
