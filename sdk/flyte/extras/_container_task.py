@@ -255,7 +255,7 @@ class ContainerTask(TaskTemplate[..., Any]):
             if not is_supported(variable.schema):
                 raise TypeError(
                     f"{where}: {name!r} has type {variable.codec.name}, which a file of text cannot stand for: use "
-                    "int, float, str, bool, bytes, datetime, date, timedelta, File, Dir, or what is JSON (dataclasses, list, …)"
+                    "int, float, str, bool, bytes, datetime, date, timedelta, File, Dir, or what is JSON (dataclasses)"
                 )
 
     def _check_placed(self) -> None:
