@@ -159,7 +159,7 @@ class ProjectLayer:
             python: Interpreter to run the tool with.
         """
         if self.tool == "uv":
-            options = "--frozen --no-dev --no-emit-local --no-hashes --no-header --no-annotate --quiet"
+            options = "--frozen --no-dev --no-emit-project --no-hashes --no-header --no-annotate --quiet"
             command = [uv, "export", "--project", project, "--python", python, *options.split()]
             return (*command, "--output-file", output, *self.export_args)
         tool = [uv, "tool", "run", "--quiet", "--python", python, "--from", "poetry>=2,<3"]

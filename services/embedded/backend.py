@@ -35,7 +35,8 @@ from services.embedded.settings import GRPC_PORT, HTTP_PORT, Settings
 from services.embedded.token import token_path
 from services.executor.app import ExecutorApp
 from services.executor.engine import make_engine
-from services.executor.environments import Environments
+from services.executor.engines.base import Engine
+from services.executor.engines.process import ProcessEngine
 from services.executor.settings import Settings as ExecutorSettings
 from services.image_builder.app import ImageBuilderApp
 from services.image_builder.settings import Settings as ImageBuilderSettings
@@ -143,12 +144,13 @@ class Backend:
         clock.note("admin and HTTP")
         server.add([*scheduler.registrations, *admin.registrations])
         settings = ExecutorSettings.load(scheduler=address, blobs=admin_settings.blobs or None, **shared)
-        await self._start_builder_and_apps(server, shared, settings)
+        engine = make_engine(settings) if self._settings.executor else None
+        await self._start_builder_and_apps(server, shared, settings, engine)
         clock.note("image builder and app serving")
         executor = None
-        if self._settings.executor:
+        if engine is not None:
             self.orphan_seconds = settings.orphan_ttl
-            executor = ExecutorApp(settings, make_engine(settings))
+            executor = ExecutorApp(settings, engine)
             server.add(executor.registrations)
         await server.start()
         self._stack.push_async_callback(server.stop, _GRACE_SECONDS)
@@ -163,13 +165,10 @@ class Backend:
         return admin
 
     async def _start_builder_and_apps(
-        self, server: GrpcServer, shared: dict[str, object], executor: ExecutorSettings
+        self, server: GrpcServer, shared: dict[str, object], executor: ExecutorSettings, engine: Engine | None
     ) -> None:
         # Where tasks run as processes images are environments; Docker is needed when a joined host asks for it.
-        environments = None
-        if executor.engine == "process" and self._settings.executor:
-            state = executor.state_dir.absolute() / "environments"
-            environments = EnvironmentMaker(Environments(state, blobs_url=executor.blobs_url))
+        environments = EnvironmentMaker(engine) if isinstance(engine, ProcessEngine) else None
         builder = ImageBuilderApp(
             ImageBuilderSettings.load(blobs=executor.blobs_url, **shared),
             environments,

@@ -12,7 +12,8 @@ from pathlib import Path
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.image_definition import definition_digest
 from services.executor.engines.base import ImageFailedError
-from services.executor.environments import Environment, Environments
+from services.executor.engines.process import ProcessEngine
+from services.executor.environments import Environment
 from services.image_builder import attestations
 from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Image
@@ -31,11 +32,12 @@ class EnvironmentMaker:
     """See `services.image_builder.makers.Maker`.
 
     Args:
-        environments: The environments of this host, which its engine uses too.
+        engine: The engine of this host, whose environments they are.
     """
 
-    def __init__(self, environments: Environments) -> None:
-        self._environments = environments
+    def __init__(self, engine: ProcessEngine) -> None:
+        self._engine = engine
+        self._environments = engine.environments
 
     async def check(self) -> None:
         """See `Maker`. What it needs is part of this installation."""
@@ -68,7 +70,7 @@ class EnvironmentMaker:
 
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """See `Maker`. Secrets are variables of this process."""
-        if fresh and not await self._environments.remove(plan.image.name):
+        if fresh and not await self._engine.remove_environment(plan.image.name):
             message = f"environment {plan.image.name} is in use: build it again when no worker runs in it"
             raise BuildError("ImageInUse", message)
         try:
@@ -84,7 +86,7 @@ class EnvironmentMaker:
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
-        if not await self._environments.remove(image.name):
+        if not await self._engine.remove_environment(image.name):
             message = f"environment {image.name} is in use: a worker runs in it"
             raise FailedPrecondition(message, reason="IMAGE_IN_USE")
 
@@ -102,8 +104,7 @@ class EnvironmentMaker:
         """See `Maker`. The engine does it."""
 
     async def close(self) -> None:
-        """See `Maker`."""
-        await self._environments.close()
+        """See `Maker`. The engine does it."""
 
 
 async def _packages(environment: Environment) -> list[dict[str, str]]:

@@ -144,15 +144,10 @@ class Environments:
             await asyncio.to_thread(shutil.rmtree, doomed, ignore_errors=True)
             return True
 
-    async def remove_unused(self, seconds: float) -> list[str]:
-        """Removes the environments that nothing was started in for so long. Returns their keys."""
+    def unused(self, seconds: float) -> list[str]:
+        """Returns the keys of the environments that nothing was started in for so long."""
         limit = time.time() - seconds
-        removed = []
-        for key in await asyncio.to_thread(self.ready):
-            path = self._directory / key
-            if path.stat().st_mtime <= limit and await self.remove(key):
-                removed.append(key)
-        return removed
+        return [key for key in self.ready() if (self._directory / key).stat().st_mtime <= limit]
 
     async def close(self) -> None:
         """Stops what is being made; nothing of it is left."""

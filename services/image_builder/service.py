@@ -139,8 +139,7 @@ class ImageBuilds:
             if found is not None:
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
-                    build.cached = True
-                    return build
+                    return replace(build, cached=True)
                 return self._ended(plan.image, found)
         if self._is_stopping:
             raise FailedPrecondition(

@@ -119,6 +119,16 @@ class ProcessEngine:
         return "process"
 
     @property
+    def environments(self) -> Environments:
+        """The environments of this host."""
+        return self._environments
+
+    async def remove_environment(self, key: str) -> bool:
+        """Removes an environment. Returns False, and leaves it, while a worker runs in it."""
+        await self._zygotes.release(self._options.state / "environments" / key)
+        return await self._environments.remove(key)
+
+    @property
     def control_groups(self) -> ControlGroups | None:
         """The control groups in use, None where limits are enforced by watching. Known after `start`."""
         return self._groups
@@ -148,7 +158,8 @@ class ProcessEngine:
         """Removes environments that nothing uses, from time to time."""
         while True:
             try:
-                removed = await self._environments.remove_unused(self._options.keep_environments)
+                unused = await asyncio.to_thread(self._environments.unused, self._options.keep_environments)
+                removed = [key for key in unused if await self.remove_environment(key)]
                 if removed:
                     log.info("environments.removed", environments=removed)
             except OSError as error:

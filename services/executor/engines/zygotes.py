@@ -164,6 +164,12 @@ class Zygotes:
         except LaunchFailedError:
             return  # The launch that needs it fails with the reason.
 
+    async def release(self, environment: Path) -> None:
+        """Ends the zygote of an environment. The workers that it forked live on."""
+        task = self._running.pop(str(environment), None)
+        if task is not None:
+            await self._close(task)
+
     async def close(self) -> None:
         """Ends all of them."""
         while self._running:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import json
+import os
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uv
 
 from services.common.sdk_layer import SdkLayer
 from services.common.tests.small_disk import small_disk
 from services.executor.engines.base import ImageFailedError
 from services.executor.environments import Environment, Environments
 from services.executor.tests.wheels import write_wheel
+
+PEBBLE = {"kind": "requirements", "lines": ["pebble>=0"]}
 
 
 class Workshop:
@@ -33,7 +40,25 @@ class Workshop:
 
     def another(self) -> Environments:
         """What another process would use."""
-        return Environments(self.root / "environments", SdkLayer(self.sdk.package, self.sdk.requirements))
+        return Environments(
+            self.root / "environments",
+            SdkLayer(self.sdk.package, self.sdk.requirements),
+            (self.root / "blobs").as_uri(),
+        )
+
+    def archive(self, **files: str) -> dict[str, Any]:
+        """Uploads files of an author."""
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name.replace("__", "/"))
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        digest = hashlib.sha256(content.getvalue()).hexdigest()
+        place = self.root / "blobs" / "contexts" / f"{digest}.tar"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content.getvalue())
+        return {"sha256": digest, "size": len(content.getvalue())}
 
     def definition(self, *packages: str, **more: Any) -> str:
         layer = {
@@ -162,6 +187,83 @@ async def test_layers_that_need_containers_are_refused_by_name(workshop: Worksho
     with pytest.raises(ImageFailedError, match=f"layer '{kind}' needs the Docker engine") as caught:
         await workshop.make(layers=[{"kind": kind}])
     assert caught.value.code == "UnsupportedLayer"
+
+
+async def test_files_of_the_author_are_there(workshop: Workshop) -> None:
+    """They are below one directory, by the paths that they have in the image, and workers are told where."""
+    files = {"kind": "source_folder", "archive": workshop.archive(proj__a="one"), "dst": "data"}
+    code = {"kind": "code_bundle", "archive": workshop.archive(main="x = 1"), "dst": "."}
+    environment = await workshop.make(layers=[files, code])
+    assert (environment.files / "data" / "proj" / "a").read_text() == "one"
+    assert (environment.files / "main").read_text() == "x = 1"
+    assert environment.env_vars == {"HANGAR_IMAGE_DIRECTORY": str(environment.files)}
+    other = {**files, "archive": workshop.archive(proj__a="two")}
+    assert (await workshop.make(layers=[other, code])).key != environment.key
+    gone = {**files, "archive": {"sha256": "0" * 64, "size": 1}}
+    with pytest.raises(ImageFailedError, match="were not uploaded") as caught:
+        await workshop.make(layers=[gone])
+    assert caught.value.code == "FilesMissing"
+    with pytest.raises(ImageFailedError, match="copies the code to '/data', needs the Docker engine"):
+        await workshop.make(layers=[{**files, "dst": "/data"}])
+
+
+async def test_a_locked_project_is_installed(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The versions of the lock file count, `flyte` is left out, and the project itself comes when it is asked for."""
+    for name, version in (("stone", "1.0"), ("flyte", "9.0")):
+        write_wheel(workshop.wheels, name, version)
+    monkeypatch.setenv("UV_FIND_LINKS", str(workshop.wheels))
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "pebbles"\nversion = "1"\nrequires-python = ">=3.10"\n'
+        'dependencies = ["stone", "flyte"]\n[dependency-groups]\ndev = ["pebble"]\n'
+    )
+    command = [uv.find_uv_bin(), "lock", "--quiet", "--no-index"]
+    await asyncio.to_thread(subprocess.run, command, cwd=project, check=True)
+    write_wheel(workshop.wheels, "stone", "2.0")
+    layer = {
+        "kind": "uv_project",
+        "pyproject": {"text": (project / "pyproject.toml").read_text()},
+        "lock": {"text": (project / "uv.lock").read_text()},
+    }
+    environment = await workshop.make(layers=[layer])
+    assert run(environment, "import stone, flyte; print(stone.VERSION, flyte.ORIGIN)") == "1.0 host"
+    broken = {**layer, "lock": {"text": "version = 1\n"}}
+    with pytest.raises(ImageFailedError, match=r"what uv.lock locks cannot be read \(exit code \d"):
+        await workshop.make(layers=[broken])
+    assert workshop.leftovers() == [environment.key]
+
+
+async def test_secrets_are_variables_of_the_host(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer that needs a secret fails with its name until the host has it."""
+    layer = {
+        "kind": "requirements",
+        "lines": ["pebble"],
+        "secret_mounts": [{"key": "token", "env": "INDEX_TOKEN"}],
+    }
+    with pytest.raises(ImageFailedError, match="set the environment variable INDEX_TOKEN") as caught:
+        await workshop.make(layers=[layer])
+    assert caught.value.code == "SecretMissing"
+
+
+async def test_environments_that_nothing_uses_are_removed(workshop: Workshop) -> None:
+    """Only those that nothing was started in for so long, and never one that a process runs in."""
+    old, used = await workshop.make(), await workshop.make(layers=[{"kind": "env", "vars": {}}, {**PEBBLE}])
+    for environment in (old, used):
+        os.utime(environment.path, (1, 1))
+    process = await asyncio.create_subprocess_exec(
+        used.python, "-c", "input()", stdin=asyncio.subprocess.PIPE
+    )
+    unused = workshop.environments.unused(3600)
+    assert set(unused) == {old.key, used.key}
+    removed = {key: await workshop.environments.remove(key) for key in unused}
+    assert removed == {old.key: True, used.key: False}
+    await process.communicate(b"\n")
+    assert workshop.leftovers() == [used.key]
+    await workshop.environments.ensure(workshop.definition(layers=[PEBBLE]), print)
+    assert workshop.environments.unused(3600) == []
 
 
 @pytest.mark.parametrize("kind", ["image", "dockerfile", "uv_script"])

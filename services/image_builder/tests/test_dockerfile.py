@@ -21,8 +21,13 @@ TOOLS = {"prepare_python.py": "# prepares\n", "install_sdk.py": "# installs\n"}
 SDK = SdkContent("5dc0", ("pydantic>=2.9", "cloudpickle>=3"), TOOLS)
 DEBIAN = flyte.Image.from_debian_base(python_version=(3, 12))
 
+FILES = Path(__file__).with_name("files")
 IMAGES = {
     "default": None,
+    "files": DEBIAN.with_pip_packages("torch", "rich", secret_mounts="INDEX_TOKEN")
+    .with_source_folder(FILES, dst="data")
+    .with_uv_project(FILES / "pyproject.toml", FILES / "lock.toml", project_install_mode="install_project"),
+    "dockerfile": flyte.Image.from_dockerfile(FILES / "Dockerfile"),
     "pip": DEBIAN.with_pip_packages("pandas", "scikit-learn>=1.5", "flyte>=2.0"),
     "indexes": DEBIAN.with_pip_packages(
         "torch",
@@ -50,7 +55,9 @@ def shown(found: Recipe) -> str:
     """A recipe as a text: Dockerfile, files, steps."""
     parts = [("Dockerfile", found.dockerfile), *sorted(found.files.items())]
     steps = "".join(f"{number}. {step.text}\n" for number, step in enumerate(found.steps, 1))
-    return "\n".join(f"=== {name}\n{text}" for name, text in [*parts, ("steps", steps)])
+    archives = "".join(f"{place} {archive.sha256}\n" for place, archive in found.archives.items())
+    more = [("archives", archives)] if archives else []
+    return "\n".join(f"=== {name}\n{text}" for name, text in [*parts, *more, ("steps", steps)])
 
 
 @pytest.mark.parametrize("name", IMAGES)

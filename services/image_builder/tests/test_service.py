@@ -21,7 +21,7 @@ from services.common.blobs import BlobStore
 from services.common.channel import connect
 from services.common.clock import ManualClock
 from services.common.db import migrate, writer_engine
-from services.common.errors import FailedPrecondition, InvalidArgument
+from services.common.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration, build_server
 from services.image_builder import migrations
@@ -54,7 +54,7 @@ class World:
         self.docker = docker
         self.clock = ManualClock()
         self.settings = Settings.load(data_dir=root, docker=str(docker.cli), failure_ttl=30.0, **settings)
-        self.settings.state_dir.mkdir(parents=True)
+        self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         package = root / "sdk" / "flyte"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("")
@@ -219,6 +219,152 @@ async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
     assert list(world.settings.state_dir.iterdir()) == []
     with pytest.raises(grpc.aio.AioRpcError, match="is stopping: ask again"):
         await world.ask(1)
+
+
+async def test_a_build_goes_on_after_a_restart(world: World) -> None:
+    """What was asked for is built by the next process, under its name, and its end is on record for one after that."""
+    name = (await world.ask()).name
+    await until(lambda: world.docker.started != [])
+    await world.builds.stop()
+    world.docker.go()
+    second = world.another()
+    await second.start()
+    async for _build, _lines in second.watch(name, 0):
+        pass
+    assert world.docker.started == [name, name]
+    third = world.another()
+    await third.start()
+    build = await third.get(name)
+    assert (build.state.value, build.size_bytes) == ("succeeded", 5)
+    assert f"hello from {name}" in [line.text for line in build.lines(0, 100)]
+    assert world.docker.started == [name, name]
+    provenance = json.loads((await third.attestation(name))[1])
+    assert provenance["subject"][0]["name"] == f"hangar/{name}"
+    assert provenance["predicate"]["buildDefinition"]["externalParameters"]["definition"] == json.loads(
+        definition()
+    )
+    await second.stop()
+
+
+async def test_a_failure_is_on_record(world: World) -> None:
+    """A later process answers with the failure, its step and exit code, and does not try again at once."""
+    world.docker.fail()
+    world.docker.go()
+    name = (await world.ask()).name
+    await world.watch(name)
+    later = world.another()
+    build = await later.build(definition())
+    assert build.error is not None
+    assert (build.error.exit_code, build.error.step) == (3, Step("check Python"))
+    assert build.error.message.endswith("it broke")
+    assert world.docker.started == [name]
+    with pytest.raises(NotFound, match="flyte build --force"):
+        await later.attestation(name)
+
+
+async def test_a_cancelled_build_ends_for_all(world: World) -> None:
+    """Who watches sees CANCELLED, the builder is killed, and who asks again gets a new build."""
+    name = (await world.ask()).name
+    watching = asyncio.create_task(world.watch(name))
+    await until(lambda: world.docker.children != [])
+    answer = await world.stub.CancelImageBuild(messages.CancelImageBuildRequest(name=name))
+    assert answer.build.state == states.IMAGE_BUILD_STATE_CANCELLED
+    assert (await watching)[2].failure.code == "BuildCancelled"
+    await until(lambda: not any(is_running(pid) for pid in world.docker.children))
+    world.docker.go()
+    assert (await world.watch((await world.ask()).name))[2].state == SUCCEEDED
+
+
+async def test_old_images_are_pruned(world: World) -> None:
+    """Only what nobody asked for lately goes, from the engine and from the record; one that is built stays."""
+    world.docker.go()
+    old = (await world.ask(1)).name
+    await world.watch(old)
+    world.clock.advance(7200)
+    young = (await world.ask(2)).name
+    await world.watch(young)
+    (world.docker.root / "go").unlink()
+    running = (await world.ask(3)).name
+    pruned = await world.stub.PruneImages(messages.PruneImagesRequest(max_age_seconds=3600))
+    assert list(pruned.names) == [old]
+    listed = await world.stub.ListImageBuilds(messages.ListImageBuildsRequest())
+    assert [build.name for build in listed.builds] == [running, young]
+    assert sorted(path.name for path in (world.docker.root / "images").iterdir()) == [young]
+    with pytest.raises(grpc.aio.AioRpcError, match="is being built: cancel that first"):
+        await world.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=running))
+    await world.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=young))
+    assert list((world.docker.root / "images").iterdir()) == []
+
+
+async def test_a_dry_run_builds_nothing(world: World) -> None:
+    """It says what the image is called and whether it exists."""
+    asked = await world.ask(dry_run=True)
+    assert (asked.cached, world.docker.started) == (False, [])
+    assert asked.reference == f"hangar/{asked.name}"
+    world.docker.go()
+    await world.watch((await world.ask()).name)
+    assert (await world.ask(dry_run=True)).cached
+
+
+@pytest.mark.parametrize(
+    ("base", "refused"),
+    [
+        ({"kind": "image", "uri": "python:3.12"}, ""),
+        ({"kind": "image", "uri": "evil.example/x"}, "evil.example/x"),
+        ({"kind": "dockerfile", "dockerfile": {"text": "FROM python:3.12 AS a\nFROM a\n"}}, ""),
+        (
+            {
+                "kind": "dockerfile",
+                "dockerfile": {"text": "FROM python:3.12\nCOPY --from=evil.example/x /a /a\n"},
+            },
+            "evil.example/x",
+        ),
+        ({"kind": "debian"}, ""),
+        ({"kind": "debian", "registry": "ghcr.io/team/more"}, ""),
+        ({"kind": "debian", "registry": "ghcr.io/teams"}, "HANGAR_IMAGE_BUILDER_REGISTRIES"),
+    ],
+)
+async def test_the_operator_allows_bases_and_registries(
+    tmp_path: Path, base: dict[str, Any], refused: str
+) -> None:
+    """What is not on the operator's lists is refused by its name before anything is built."""
+    world = World(
+        tmp_path,
+        FakeDocker(tmp_path / "docker"),
+        allowed_bases=("python:*",),
+        registries=("ghcr.io/team",),
+    )
+    asking = world.builds.build(json.dumps({"base": base}), dry_run=True)
+    if not refused:
+        assert (await asking).image.name
+        return
+    with pytest.raises(InvalidArgument, match=refused):
+        await asking
+
+
+async def test_secrets_come_from_the_caller_or_from_the_host(tmp_path: Path) -> None:
+    """A secret that neither has fails the build with its name and what to set."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "host").write_text("1\n")
+    docker = FakeDocker(tmp_path / "docker")
+    docker.go()
+    world = World(tmp_path, docker, secrets=str(tmp_path / "secrets"))
+
+    async def outcome(key: str, **given: bytes) -> Build:
+        layer = {"kind": "commands", "commands": ["true"], "secret_mounts": [{"key": key, "env": "KEY"}]}
+        text = json.dumps({"base": {"kind": "debian", "python": "3.11"}, "layers": [layer]})
+        build = await world.builds.build(text, secrets=given)
+        async for _ in world.builds.watch(build.image.name, 0):
+            pass
+        return build
+
+    missing = await outcome("nowhere")
+    assert missing.error is not None
+    assert missing.error.code == "SecretMissing"
+    assert "'nowhere'" in missing.error.message
+    assert "set the environment variable KEY" in missing.error.message
+    assert (await outcome("host")).error is None
+    assert (await outcome("caller", caller=b"2")).error is None
 
 
 async def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:

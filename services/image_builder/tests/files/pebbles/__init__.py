@@ -1,0 +1,3 @@
+"""A project that is installed into an image."""
+
+NAME = "pebbles"
