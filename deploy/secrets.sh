@@ -40,7 +40,7 @@ make_once kept/s3.json access_file
 give scheduler $services token pgpass
 give admin $services token pgpass s3-access-key s3-secret-key
 give app-serving $services token
-give image-builder 0:0 token
+give image-builder 0:0 token s3-access-key s3-secret-key
 give executor 0:0 token s3-access-key s3-secret-key
 give postgres "$postgres:$postgres" postgres-password
 give s3 $services s3.json

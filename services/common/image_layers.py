@@ -163,7 +163,7 @@ class ProjectLayer:
             command = [uv, "export", "--project", project, "--python", python, *options.split()]
             return (*command, "--output-file", output, *self.export_args)
         tool = [uv, "tool", "run", "--quiet", "--python", python, "--from", "poetry>=2,<3"]
-        command = [*tool, "--with", "poetry-plugin-export", "poetry", "export", "--no-interaction", "--quiet"]
+        command = [*tool, "--with", "poetry-plugin-export", "poetry", "export", "--no-interaction"]
         return (*command, "--directory", project, "--without-hashes", "--output", output, *self.export_args)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,11 +15,15 @@ import tarfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import docker
 import pytest
+import uv
 
+import flyte
+from flyte._image_layers import Setting
 from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_build_pb2 as states
 from hangar.image.v1 import image_service_pb2 as messages
@@ -44,7 +49,10 @@ SUCCEEDED, FAILED = states.IMAGE_BUILD_STATE_SUCCEEDED, states.IMAGE_BUILD_STATE
 class Builder:
     """An image builder of a test, and the images that it made."""
 
-    def __init__(self, engine: docker.DockerClient, stub: Any, repository: str) -> None:
+    def __init__(
+        self, engine: docker.DockerClient, stub: Any, repository: str, data: Path | None = None
+    ) -> None:
+        self.data = data
         self.engine = engine
         self.stub = stub
         self.repository = repository
@@ -57,6 +65,22 @@ class Builder:
         build = (await self.stub.BuildImage(request)).build
         self.built.add(build.reference)
         self.built.add(f"hangar/{build.name}")
+        return await self.watch(build)
+
+    async def build_image(self, image: flyte.Image, **more: Any) -> Any:
+        """Asks for an image as the SDK does, its local files uploaded: the build and its lines."""
+        resolved = image.resolve(Setting())
+        assert self.data is not None
+        for archive in resolved.archives:
+            place = self.data / "blobs" / "contexts" / f"{archive.identity[0]}.tar"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("wb") as file:
+                archive.write(file)
+        request = messages.BuildImageRequest(definition_json=resolved.definition_json, **more)
+        build = (await self.stub.BuildImage(request)).build
+        self.built.add(build.reference)
+        if build.base_image.startswith("hangar/base-"):
+            self.built.add(build.base_image)
         return await self.watch(build)
 
     async def watch(self, build: Any) -> tuple[Any, list[str]]:
@@ -126,7 +150,7 @@ async def builder(
     more = getattr(request, "param", {})
     app, server, address = await serve(tmp_path, docker_url, repository, **more)
     async with connect(address) as channel:
-        builder = Builder(engine, ImageServiceStub(channel), repository)
+        builder = Builder(engine, ImageServiceStub(channel), repository, tmp_path / "data")
         try:
             yield builder
         finally:
@@ -289,6 +313,207 @@ async def test_secrets_of_the_host_are_in_no_layer(
     saved = await asyncio.to_thread(lambda: b"".join(image.save()))
     base = await asyncio.to_thread(lambda: len(builder.engine.images.get(BASE).attrs["RootFS"]["Layers"]))
     assert leaks(saved, base, [word.encode() for word in secrets]) == []
+
+
+async def test_files_projects_and_secrets(builder: Builder, tmp_path: Path) -> None:
+    """Files and locked packages are where the definition says; a secret is seen while layers are made, and in none."""
+    files = tmp_path / "files"
+    (files / "proj").mkdir(parents=True)
+    (files / "proj" / "a b.txt").write_text("deep")
+    (files / "top.py").write_text("NAME = 'top'\n")
+    (files / "pyproject.toml").write_text(PROJECT)
+    (files / "pebbles.py").write_text("NAME = 'pebbles'\n")
+    command = [uv.find_uv_bin(), "lock", "--quiet", "--python", "3.11"]
+    await asyncio.to_thread(subprocess.run, command, cwd=files, check=True)
+    image = (
+        flyte.Image.from_debian_base("3.11")
+        .with_source_folder(files / "proj", dst="data")
+        .with_source_file(files / "top.py")
+        .with_uv_project(files / "pyproject.toml", project_install_mode="install_project")
+        .with_commands(
+            [
+                'test "$(printf %s "$BUILD_TOKEN" | rev)" = 4174-terces-rellac',
+                "test $(rev /etc/flyte/secrets/pem) = 5174-tsoh",
+            ],
+            secret_mounts=["build-token", SimpleNamespace(key="pem", mount="/etc/flyte/secrets")],
+        )
+    )
+    secrets = {"build-token": b"caller-secret-4714", "pem": b"host-4715"}
+    missing, _ = await builder.build_image(image)
+    assert (missing.state, missing.failure.code) == (FAILED, "SecretMissing")
+    build, lines = await builder.build_image(image, secrets=secrets, force=True)
+    assert build.state == SUCCEEDED, lines
+    program = (
+        "import os, iniconfig, pebbles, top, importlib.metadata as m\n"
+        "print(os.getcwd(), open('data/proj/a b.txt').read(), pebbles.NAME, top.NAME, m.version('iniconfig'))\n"
+    )
+    printed = await builder.run(build.reference, "python3", "-c", program)
+    assert printed == "/app deep pebbles top 2.0.0\n"
+    words = list(secrets.values())
+    saved = await asyncio.to_thread(lambda: b"".join(builder.engine.images.get(build.reference).save()))
+    base = await asyncio.to_thread(lambda: len(builder.engine.images.get(BASE).attrs["RootFS"]["Layers"]))
+    assert leaks(saved, base, words) == []
+    described = json.dumps([builder.engine.images.get(build.reference).attrs, lines])
+    assert builder.data is not None
+    record = (builder.data / "image-builder.db").read_bytes()
+    record += (builder.data / "image-builder.db-wal").read_bytes()
+    assert [word for word in words if word in described.encode() or word in record] == []
+    request = messages.GetImageAttestationRequest(name=build.name)
+    attestation = await builder.stub.GetImageAttestation(request)
+    found = {component["purl"] for component in json.loads(attestation.sbom_json)["components"]}
+    assert {"pkg:pypi/iniconfig@2.0.0", "pkg:pypi/pebbles@1"} <= found
+    assert any(purl.startswith("pkg:deb/debian/libc6@") for purl in found)
+    materials = json.loads(attestation.provenance_json)["predicate"]["buildDefinition"][
+        "resolvedDependencies"
+    ]
+    assert sum("digest" in material for material in materials) == 4
+
+
+PROJECT = """[project]
+name = "pebbles"
+version = "1"
+requires-python = ">=3.10"
+dependencies = ["iniconfig==2.0.0"]
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[tool.hatch.build.targets.wheel]
+only-include = ["pebbles.py"]
+"""
+POETRY_LOCK = """[[package]]
+name = "iniconfig"
+version = "2.0.0"
+description = ""
+optional = false
+python-versions = ">=3.7"
+groups = ["main"]
+files = []
+
+[metadata]
+lock-version = "2.1"
+python-versions = ">=3.10"
+content-hash = "HASH"
+"""
+_HASH = "from poetry.factory import Factory; print(Factory().create_poetry('.').locker._get_content_hash())"
+
+
+async def test_a_poetry_project(builder: Builder, tmp_path: Path) -> None:
+    """Poetry itself reads its lock file; one that does not fit is refused in its words."""
+    (tmp_path / "pyproject.toml").write_text(PROJECT.partition("[build")[0])
+    command = [uv.find_uv_bin(), "tool", "run", "--quiet", "--from", "poetry>=2,<3", "python", "-c", _HASH]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    image = flyte.Image.from_debian_base("3.11").with_poetry_project(tmp_path / "pyproject.toml")
+    (tmp_path / "poetry.lock").write_text(POETRY_LOCK)
+    wrong, _ = await builder.build_image(image)
+    assert (wrong.state, wrong.failed_layer, wrong.exit_code) == (FAILED, 0, 1)
+    assert "pyproject.toml changed significantly since poetry.lock" in wrong.failure.message
+    (tmp_path / "poetry.lock").write_text(POETRY_LOCK.replace("HASH", done.stdout.strip()))
+    build, lines = await builder.build_image(image)
+    assert build.state == SUCCEEDED, lines
+    program = "import importlib.metadata as m; print(m.version('iniconfig'))"
+    assert await builder.run(build.reference, "python3", "-c", program) == "2.0.0\n"
+
+
+async def test_a_dockerfile(builder: Builder, tmp_path: Path) -> None:
+    """Its steps, stages and copies are as with `docker build`; the SDK comes on top; a failing step is named."""
+    context = tmp_path / "context"
+    context.mkdir()
+    file = context / "Dockerfile"
+    (context / "hello.py").write_text("print('hello from a dockerfile')\n")
+    (context / ".dockerignore").write_text("*.bin\n")
+    (context / "left.bin").write_text("x")
+    base = f"{builder.repository}:3.11"
+    file.write_text(
+        f"FROM {base} AS first\nRUN echo made > /made\nFROM {base}\nCOPY --from=first /made /made\n"
+        "WORKDIR /root\nCOPY . .\n"
+    )
+    image = flyte.Image.from_dockerfile(file)
+    build, lines = await builder.build_image(image)
+    assert build.state == SUCCEEDED, lines
+    program = (
+        "import flyte, os, runpy\nrunpy.run_path('hello.py')\n"
+        "print(sorted(os.listdir('.')), open('/made').read())\n"
+    )
+    printed = await builder.run(build.reference, "python3", "-c", program)
+    listed = "['.dockerignore', 'Dockerfile', 'hello.py'] made"
+    assert printed.replace("'.bashrc', ", "").replace("'.profile', ", "") == (
+        f"hello from a dockerfile\n{listed}\n\n"
+    )
+    file.write_text(f"FROM {base}\nRUN echo oh no && exit 9\n")
+    failed, _ = await builder.build_image(image)
+    assert (failed.state, failed.exit_code, failed.step) == (
+        FAILED,
+        9,
+        "Dockerfile: RUN echo oh no && exit 9",
+    )
+    assert failed.failure.message.endswith("oh no")
+    file.write_text(f"FROM {base}\nRUNN true\n")
+    wrong, _ = await builder.build_image(image)
+    assert "unknown instruction: RUNN" in wrong.failure.message
+    file.write_text(f"FROM {base}\nCOPY nothing /\n")
+    absent, _ = await builder.build_image(image)
+    assert '"/nothing"' in absent.failure.message
+
+
+async def test_an_image_for_container_tasks(builder: Builder) -> None:
+    """It is the base image as it is, with neither Python nor the SDK; it can be removed again."""
+    image = flyte.Image.from_base("busybox:latest").without_sdk()
+    build, lines = await builder.build_image(image)
+    assert build.state == SUCCEEDED, lines
+    assert await builder.run(build.reference, "id", "-u") == "0\n"
+    await builder.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=build.name))
+    assert builder.engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+
+
+async def test_a_killed_builder_finishes_when_it_starts_again(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """SIGKILL in the middle: the next process takes the build up by itself, and its finished steps from the cache."""
+    [port] = free_ports(1)
+    environ = {
+        **os.environ,
+        "HANGAR_DATA_DIR": str(tmp_path / "data"),
+        "HANGAR_IMAGE_BUILDER_ENGINE": docker_url,
+        "HANGAR_IMAGE_BUILDER_NETWORK": "host",
+        "HANGAR_IMAGE_BUILDER_BASE_IMAGE": f"{repository}:{{python}}",
+        "HANGAR_IMAGE_BUILDER_GRPC_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "services.image_builder"]
+    marker = uuid.uuid4().hex
+    wait = f"echo {marker}; [ -e /tmp/{marker} ] || sleep 3"
+    definition = {
+        "base": {"kind": "debian", "python": "3.11"},
+        "layers": [{"kind": "commands", "commands": [f"echo first-{marker}", wait]}],
+    }
+    request = messages.BuildImageRequest(definition_json=json.dumps(definition))
+    server = ServerProcess(command, tmp_path / "first.log", environ=environ)
+    try:
+        server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
+        async with connect(f"127.0.0.1:{port}") as channel:
+            builder = Builder(engine, ImageServiceStub(channel), repository)
+            build = (await builder.stub.BuildImage(request)).build
+            builder.built.add(build.reference)
+            await asyncio.to_thread(until, lambda: has_process(marker, "sleep 3"), "the command runs", 120)
+            os.kill(server.pid, signal.SIGKILL)
+    finally:
+        server.stop()
+    assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+    server = ServerProcess(command, tmp_path / "second.log", environ=environ)
+    try:
+        server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
+        async with connect(f"127.0.0.1:{port}") as channel:
+            builder.stub = ImageServiceStub(channel)
+            done, lines = await builder.watch(build)
+            assert done.state == SUCCEEDED, lines
+            at = lines.index(f"[2/6] layer 0: run echo first-{marker}")
+            assert lines[at + 1] == "cached"
+            assert await builder.run(done.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
+    finally:
+        server.stop()
+        builder.close()
+    assert list((tmp_path / "data" / "image-builder").iterdir()) == []
 
 
 def leaks(saved: bytes, base_layers: int, words: list[bytes]) -> list[str]:
