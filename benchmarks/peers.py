@@ -52,6 +52,7 @@ SYSTEMS = {
         System("hangar", "Hangar"),
         System("docker", "Docker engine", lacks=available.engine),
         System("postgresql", "PostgreSQL", lacks=available.database),
+        System("data", "Data"),
         System(
             "ray",
             "Ray 2.60",

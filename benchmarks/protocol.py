@@ -23,6 +23,8 @@ class Plan:
     cold_width: int = 100
     concurrency: int = 8
     workers: int = 2
+    data_bytes: int = 1 << 30
+    data_rounds: int = 3
 
     def to_json(self) -> str:
         """Return the plan as an argument of a command."""
@@ -35,7 +37,7 @@ class Plan:
         return cls(**{**values, "widths": tuple(values["widths"])})
 
 
-QUICK = Plan(calls=50, widths=(200, 1_000), cold_calls=5, cold_width=20)
+QUICK = Plan(calls=50, widths=(200, 1_000), cold_calls=5, cold_width=20, data_bytes=1 << 27, data_rounds=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ def measures(plan: Plan) -> list[Measure]:
         ),
         Measure("bare_p50", "`docker run --rm` of the same image and code, p50", "ms"),
         Measure("cold_to_bare", "a container each, against that `docker run`", "times as long"),
+        Measure("file_pass", "a file of 1 GiB from task to task", "s"),
+        Measure("file_bare", "the same bytes by obstore: written, read", "s"),
+        Measure("file_to_bare", "file, against that", "times as long"),
+        Measure("frame_pass", "a data frame of 1 GiB from task to task", "s"),
+        Measure("frame_bare", "the same frame by pyarrow: written, read", "s"),
+        Measure("frame_to_bare", "data frame, against that", "times as long"),
         Measure("memory_idle", "resident memory of the backend, idle", "MiB"),
         Measure("memory_after", "resident memory of the backend, after all calls", "MiB"),
     ]

@@ -152,7 +152,7 @@ async def _inputs_document(
     if len(document) > task.max_inline_io_bytes:
         raise errors.InlineIOMaxBytesBreached(
             f"The inputs of {task.name} are {len(document):,} bytes, more than its max_inline_io_bytes of "
-            f"{task.max_inline_io_bytes:,}. Pass a pathlib.Path on shared storage, or raise the limit."
+            f"{task.max_inline_io_bytes:,}. Pass a flyte.io.File, or raise the limit."
         )
     return document
 

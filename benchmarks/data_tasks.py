@@ -1,0 +1,111 @@
+"""The tasks that passing bulk data is measured with, and the same work without a platform."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import flyte
+from flyte.io import DataFrame, File
+
+PIECE = 8 * 1024 * 1024
+IMAGE = flyte.Image.from_debian_base().with_pip_packages("numpy", "pyarrow")
+
+pool = flyte.TaskEnvironment(
+    name="bench_data_pool",
+    image=IMAGE,
+    resources=flyte.Resources(cpu=2, memory="8Gi"),
+    reusable=flyte.ReusePolicy(replicas=1, idle_ttl=300),
+)
+driver = flyte.TaskEnvironment(
+    name="bench_data", image=IMAGE, resources=flyte.Resources(cpu="100m", memory="1Gi"), depends_on=[pool]
+)
+_kept: dict[int, Any] = {}
+
+
+def table_of(size: int) -> pa.Table:
+    """Return a table of random numbers with so many bytes in memory; made once."""
+    import numpy as np
+
+    if size not in _kept:
+        numbers = np.random.default_rng(1).random((4, size // 32))
+        _kept[size] = pa.table({f"c{index}": column for index, column in enumerate(numbers)})
+    return _kept[size]
+
+
+@pool.task
+def write_file(size: int, round_: int) -> File[Any]:
+    """Write a file of so many bytes."""
+    piece = os.urandom(PIECE)
+    file = File.new_remote("data.bin")
+    with file.open_sync("wb") as opened:
+        for _ in range(size // PIECE):
+            opened.write(piece)
+    return file
+
+
+@pool.task
+def read_file(file: File[Any]) -> int:
+    """Read all of a file."""
+    size = 0
+    with file.open_sync("rb") as opened:
+        while piece := opened.read(PIECE):
+            size += len(piece)
+    return size
+
+
+@pool.task
+def write_frame(size: int, round_: int) -> DataFrame:
+    """Return a table, which is thereby stored."""
+    return DataFrame.from_df(table_of(size))
+
+
+@pool.task
+def read_frame(table: pa.Table) -> int:
+    """Take a table, which is thereby read."""
+    return table.num_rows
+
+
+@pool.task
+def bare(size: int) -> list[float]:
+    """Seconds of the same work in the same process: a file by obstore, a table by pyarrow."""
+    import obstore
+    import pyarrow.parquet as pq
+    from obstore.store import LocalStore
+
+    piece, table = os.urandom(PIECE), table_of(size)
+    with tempfile.TemporaryDirectory() as directory:
+        began = time.perf_counter()
+        store = LocalStore(directory)
+        with obstore.open_writer(store, "data.bin", buffer_size=PIECE) as writer:
+            for _ in range(size // PIECE):
+                writer.write(piece)
+        found = sum(len(part) for part in obstore.get(store, "data.bin").stream(min_chunk_size=PIECE))
+        middle = time.perf_counter()
+        path = Path(directory) / "table.parquet"
+        pq.write_table(table, path)
+        rows = pq.read_table(path).num_rows
+        ended = time.perf_counter()
+    if found != size or rows != table.num_rows:
+        raise AssertionError("bytes or rows are missing")
+    return [middle - began, ended - middle]
+
+
+@driver.task
+async def passing(size: int, rounds: int) -> list[list[float]]:
+    """Seconds of passing a file and a table between two tasks, and of the same work bare, by round."""
+    await bare.aio(min(size, 64 * PIECE))
+    await write_frame.aio(size, -1)
+    found: list[list[float]] = []
+    for round_ in range(rounds):
+        bare_file, bare_frame = await bare.aio(size)
+        began = time.perf_counter()
+        if await read_file.aio(await write_file.aio(size, round_)) != size:
+            raise AssertionError("bytes are missing")
+        middle = time.perf_counter()
+        await read_frame.aio(await write_frame.aio(size, round_))
+        found.append([middle - began, bare_file, time.perf_counter() - middle, bare_frame])
+    return found
