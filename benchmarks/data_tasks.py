@@ -40,7 +40,7 @@ def table_of(size: int) -> pa.Table:
 def write_file(size: int, round_: int) -> File[Any]:
     """Write a file of so many bytes."""
     piece = os.urandom(PIECE)
-    file = File.new_remote("data.bin")
+    file: File[Any] = File.new_remote("data.bin")
     with file.open_sync("wb") as opened:
         for _ in range(size // PIECE):
             opened.write(piece)
@@ -66,7 +66,7 @@ def write_frame(size: int, round_: int) -> DataFrame:
 @pool.task
 def read_frame(table: pa.Table) -> int:
     """Take a table, which is thereby read."""
-    return table.num_rows
+    return int(table.num_rows)
 
 
 @pool.task
