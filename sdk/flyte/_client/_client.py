@@ -72,6 +72,11 @@ class Client:
         """Digests of definitions that this process has asked for already."""
         LOOP.on_close(self.close)
 
+    @property
+    def shows_token(self) -> bool:
+        """True when a token is shown with every call."""
+        return bool(self._metadata)
+
     async def close(self) -> None:
         """Closes the channel."""
         await self._channel.close(None)

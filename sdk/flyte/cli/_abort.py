@@ -43,7 +43,7 @@ def _reason_option(function: Any) -> Any:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte abort run RUN --reason 'wrong data'")
 @click.argument("name")
 @_reason_option
 @scope_options
@@ -56,7 +56,7 @@ def run(ctx: click.Context, name: str, reason: str, project: str | None, domain:
     _abort_run(settings, name, reason)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte abort action RUN ACTION")
 @click.argument("run")
 @click.argument("action")
 @_reason_option

@@ -73,7 +73,7 @@ def backend(ctx: click.Context, detach: bool) -> None:
         write_done(settings, text.format(found), _record(directory, found))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte stop")
 @format_option
 @click.pass_context
 def stop(ctx: click.Context) -> None:
@@ -88,7 +88,7 @@ def stop(ctx: click.Context) -> None:
     write_done(settings_of(ctx), text, {"stopped": stopped is not None})
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte status\nflyte -of json status")
 @format_option
 @click.pass_context
 def status(ctx: click.Context) -> int:

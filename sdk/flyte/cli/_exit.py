@@ -47,3 +47,23 @@ def of_run(error: errors.BaseRuntimeError | None) -> int:
     if isinstance(error, errors.TaskTimeoutError):
         return TIMED_OUT
     return PLATFORM if isinstance(error, errors.RuntimeSystemError) else TASK_FAILED
+
+
+_HINTS = {
+    "RunAlreadyExistsError": "flyte get run NAME shows the run of that name; without --name one is made up",
+}
+_HINTS_BY_CODE = {
+    AUTH: "ask the operator for a token (hangar token), and set FLYTE_API_KEY to it",
+    PLATFORM: "flyte status says whether the backend of this machine runs",
+}
+
+
+def hint(error: BaseException, code: int) -> str:
+    """What to run next, empty when nothing helps in general."""
+    if isinstance(error, errors.BaseRuntimeError):
+        if error.code in _HINTS:
+            return _HINTS[error.code]
+        if isinstance(error, errors.ActionNotFoundError):
+            return "flyte get run lists runs, flyte get action RUN the actions of one"
+        return _HINTS_BY_CODE.get(code, "")
+    return ""

@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get action RUN --in-phase failed\nflyte get action RUN ACTION")
 @click.argument("run")
 @click.argument("action", required=False)
 @click.option("--in-phase", multiple=True, type=PHASES, help="Only actions in this phase; may be repeated.")

@@ -12,7 +12,7 @@ from flyte.cli._settings import format_option, local_option, scope_options, sett
 from flyte.cli._table import write_json
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get io RUN\nflyte -of json get io RUN ACTION --outputs-only")
 @click.argument("run")
 @click.argument("action", required=False, default="a0")
 @click.option("-i", "--inputs-only", is_flag=True, help="Only inputs.")

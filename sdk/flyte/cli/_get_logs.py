@@ -10,7 +10,10 @@ from flyte.cli._settings import format_option, local_option, scope_options, sett
 from flyte.cli._table import write_json
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="flyte get logs RUN --follow\nflyte get logs RUN ACTION --attempt 0 --lines 20 --show-ts",
+)
 @click.argument("run")
 @click.argument("action", required=False, default="a0")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until the action has ended.")

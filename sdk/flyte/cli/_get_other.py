@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flyte.remote import Project, Task
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get project\nflyte get project demo")
 @click.argument("id", required=False)
 @click.option("--archived", is_flag=True, help="List archived projects, too.")
 @format_option
@@ -45,7 +45,7 @@ def project_record(project: Project) -> dict[str, Any]:
     }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get task\nflyte get task my_env.greet")
 @click.argument("name", required=False)
 @click.argument("version", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most tasks.")
@@ -90,7 +90,7 @@ def _task_record(task: Task) -> dict[str, Any]:
     }
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get config\nflyte -c other.yaml get config")
 @format_option
 @click.pass_context
 def config(ctx: click.Context) -> None:

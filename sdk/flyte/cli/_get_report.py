@@ -11,7 +11,7 @@ from flyte.cli._settings import format_option, scope_options, settings_of
 from flyte.cli._table import write_record
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="flyte get report RUN --open")
 @click.argument("run")
 @click.argument("action", required=False, default="a0")
 @click.option(

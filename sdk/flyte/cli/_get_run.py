@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 _COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="flyte get run --in-phase failed --label team=data\nflyte get run RUN\nflyte get run --local",
+)
 @click.argument("name", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Most runs.")
 @click.option("--in-phase", multiple=True, type=PHASES, help="Only runs in this phase; may be repeated.")

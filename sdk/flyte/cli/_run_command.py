@@ -64,6 +64,12 @@ class FileGroup(click.Group):
         """None: any file will do."""
         return []
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Files, beside options and commands."""
+        from click.shell_completion import CompletionItem
+
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -231,8 +237,8 @@ def _check_tui(detach: bool, follow: bool, as_json: bool) -> None:
 )
 @click.option("--run-project", help="Project of the run, for deployed-task only.  [default: the task's]")
 @click.option("--run-domain", help="Domain of the run, for deployed-task only.  [default: the task's]")
-@click.option("--service-account", help="Identity of the run's tasks.")
-@click.option("--debug", is_flag=True, help="Run below a debugger.")
+@click.option("--service-account", help="Not available: tasks run as the backend's executor.")
+@click.option("--debug", is_flag=True, help="Not available: run the file with mode='local' in your debugger.")
 @click.option("-v", "--verbose", count=True, help="Say when actions change their phase.")
 @format_option
 @click.pass_context

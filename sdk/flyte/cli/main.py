@@ -34,6 +34,9 @@ _COMMANDS = {
     ),
     "stop": ("flyte.cli._backend:stop", "Stop the embedded backend. Runs are kept."),
     "status": ("flyte.cli._backend:status", "Say whether the embedded backend runs, and where."),
+    "whoami": ("flyte.cli._whoami:whoami", "Say as whom commands talk to which backend."),
+    "completion": ("flyte.cli._completion:completion", "Write the script for completion in a shell."),
+    "gen": ("flyte.cli._gen:gen", "Generate documentation."),
 }
 
 _EXAMPLES = """
@@ -134,7 +137,11 @@ def _report(error: Exception, *, verbose: bool) -> int:
         str(error) if known else f"{type(error).__name__}: {error} (a defect of the SDK: -vv shows details)"
     )
     click.echo(f"Error: {text}", err=True)
-    return _exit.of_error(error)
+    code = _exit.of_error(error)
+    hint = _exit.hint(error, code)
+    if hint and hint not in text:
+        click.echo(f"Next: {hint}", err=True)
+    return code
 
 
 def main() -> None:
