@@ -191,18 +191,75 @@ def test_the_page_in_a_browser(backend, workspace, place, chromium):
     workspace.write("script.py", SCRIPT)
     run = workspace.launch("script.py", "broken")
     backend.api.wait(run)
+    workspace.environ = recorded(workspace.environ, backend)
+    workspace.flyte("run", "--local", "--name", "in-browser", "script.py", "child", "--x", 41)
     options = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     )
     quiet = "--disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
     profile = f"--user-data-dir={place / 'chromium'}"
-    url = f"{backend.http}/v2/runs/project/default/domain/development/{run}"
-    command = [chromium, *options.split(), *quiet.split(), profile, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    assert "broken" in done.stdout, done.stderr
-    assert "ValueError" in done.stdout
-    assert "&lt;b&gt;not bold&lt;/b&gt;" in done.stdout
-    assert "<b>not bold</b>" not in done.stdout
+
+    def shown(path):
+        command = [chromium, *options.split(), *quiet.split(), profile, f"{backend.http}{path}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False).stdout
+
+    page = shown(f"/v2/runs/project/default/domain/development/{run}")
+    assert "broken" in page
+    assert "ValueError" in page
+    assert "&lt;b&gt;not bold&lt;/b&gt;" in page
+    assert "<b>not bold</b>" not in page
+    assert re.search(
+        r"in-browser</a></td><td>env\.child</td>.*?<span class=\"badge\">local</span>", shown("/")
+    )
+    local = shown("/local/runs/in-browser")
+    assert "local run on this machine / in-browser" in local
+    assert "Completed" in local or "Succeeded" in local
+
+
+def recorded(environ, backend):
+    """The environment of commands whose local runs the pages of a backend show."""
+    return environ | {"HANGAR_DATA_DIR": str(backend.data), "FLYTE_LOCAL_PERSISTENCE": "1"}
+
+
+def test_local_runs_are_shown_and_marked(backend, workspace, tmp_path):
+    """Runs that the SDK has recorded on this machine are listed as local, with their actions, values and logs, live."""
+    workspace.write("script.py", SCRIPT)
+    gate = tmp_path / "gate"
+    workspace.environ = recorded(workspace.environ, backend)
+    local = workspace.popen("run", "--local", "--name", "here", "script.py", "parent", "--path", gate)
+
+    def read(path):
+        with get(f"{backend.http}{path}") as answer:
+            return answer.read()
+
+    def listed():
+        found = json.loads(read("/api/v1/local/runs"))["runs"]
+        return [each for each in found if each["id"]["name"] == "here"]
+
+    until(lambda: listed() and listed()[0]["phase"] == "PHASE_RUNNING", "the local run is listed")
+    base = "/api/v1/local/runs/here"
+    with (
+        get(f"{backend.http}{base}/watch") as watch,
+        get(f"{backend.http}{base}/actions/a0/logs/tail") as tail,
+    ):
+        changes, lines = events(watch), events(tail)
+        assert [each["short_name"] for each in next(changes)[2]["actions"]] == ["parent"]
+        assert [line["text"] for line in next(lines)[2]["lines"]] == ["a line for the page"]
+        gate.touch()
+        out, _ = local.communicate(timeout=60)
+        assert (local.returncode, out.splitlines()[-1]) == (0, "42")
+        *_, (_, _, last), (end, _, _) = changes
+        assert (last["run"]["phase"], end) == ("PHASE_SUCCEEDED", "end")
+    assert listed()[0]["action_count"] == 2
+    action = json.loads(read(f"{base}/actions/a0"))
+    assert json.loads(action["inputs"]["text"]) == {"path": str(gate)}
+    assert json.loads(action["outputs"]["text"]) == {"o0": 42}
+    assert action["attempts"][0]["phase"] == "PHASE_SUCCEEDED"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        read("/api/v1/local/runs/nowhere/watch")
+    caught.value.close()
+    assert caught.value.code == 404
+    assert b"run.js" in read("/local/runs/here")
 
 
 @pytest.mark.usefixtures("chromium")

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from hangar.admin.v1 import data_service_pb2_grpc as data_grpc
 from hangar.admin.v1 import log_service_pb2_grpc as log_grpc
@@ -19,8 +20,10 @@ from services.admin.data_servicer import DataServicer
 from services.admin.http.api import ApiEndpoints
 from services.admin.http.app import build_http_app
 from services.admin.http.blobs import BlobEndpoints
+from services.admin.http.local import LocalEndpoints
 from services.admin.http.reports import ReportEndpoints
 from services.admin.http.server import HttpServer, listen, reachable_host
+from services.admin.local_runs import LocalRuns
 from services.admin.log_servicer import LogServicer
 from services.admin.logs import Logs
 from services.admin.project_servicer import ProjectServicer
@@ -50,12 +53,15 @@ class AdminApp:
     Args:
         settings: Settings.
         listener: Socket for HTTP. None: one is opened as the settings say.
+        local_runs: Directory of recorded local runs, which pages show beside those of the backend. None: none.
 
     Raises:
         HangarError: The data directory cannot be used, or the port cannot be had.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket.socket | None = None, local_runs: Path | None = None
+    ) -> None:
         self._settings = settings
         data_dir = prepare_directory(settings.data_dir)
         token = settings.access_token()
@@ -83,9 +89,9 @@ class AdminApp:
         reports = Reports(self._reader, actions, blobs)
         api = ApiEndpoints(self._projects, runs, actions, logs, blobs)
         objects = BlobEndpoints(blobs, signer, settings.upload_limit) if blobs.directory else None
-        pages = build_http_app(
-            runs, [*api.routes, *ReportEndpoints(reports, blobs).routes], objects, self.http_url, token
-        )
+        local = LocalEndpoints(LocalRuns(local_runs))
+        routes = [*api.routes, *ReportEndpoints(reports, blobs).routes, *local.routes]
+        pages = build_http_app(runs, routes, objects, self.http_url, token)
         self._http = HttpServer(pages, self._listener)
         self._described = described.OTHERS
         self._registrations = [

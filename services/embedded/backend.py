@@ -136,7 +136,7 @@ class Backend:
         )
         scheduler = SchedulerApp(scheduler_settings)
         self._stack.push_async_callback(scheduler.stop)
-        admin = AdminApp(admin_settings, listener)
+        admin = AdminApp(admin_settings, listener, self._data_dir / "local")
         self._stack.push_async_callback(admin.stop)
         await scheduler.start()
         clock.note("scheduler and ledger")

@@ -57,6 +57,9 @@ def build_http_app(
         await runs.record(RunIdentifier(**request.path_params))
         return _page("run.html")
 
+    async def local_run_page(request: Request) -> Response:
+        return _page("run.html")
+
     async def runs_page(request: Request) -> Response:
         return _page("runs.html")
 
@@ -67,6 +70,7 @@ def build_http_app(
         Route("/", runs_page),
         Route("/v2/runs/project/{project}/domain/{domain}/{name}", run_page),
         Route("/v2/domain/{domain}/project/{project}/runs/{name}", run_page),
+        Route("/local/runs/{name}", local_run_page),
         Route("/healthz", health),
         *login,
         *api,

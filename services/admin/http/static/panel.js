@@ -23,6 +23,7 @@ export class Panel {
     this.attempt = "";
     this.log = new Log();
     this.report = new Report();
+    this.onAbort = onAbort; // none for runs that only their own process can end
     this.title = element("div", { class: "title" });
     this.picker = element("select", { "aria-label": "Attempt" });
     this.picker.addEventListener("change", () => { this.attempt = this.picker.value; this.follow(); });
@@ -105,7 +106,7 @@ export class Panel {
     this.filled = this.name;
     this.action = action;
     const ended = isEnded(action.phase);
-    this.abort.hidden = ended;
+    this.abort.hidden = ended || !this.onAbort;
     this.title.replaceChildren(element("h2", {}, action.short_name || action.task_name), badge(action.phase), this.abort);
     this.tabs.get("report").hidden = !action.has_report;
     this.fillPicker(action.attempts || []);

@@ -7,13 +7,14 @@ import { Tree } from "/static/tree.js";
 
 function identify(path) {
   const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
+  if (parts[0] === "local") return { local: true, project: "", domain: "", name: parts[2] };
   if (parts[1] === "runs") return { project: parts[3], domain: parts[5], name: parts[6] };
   return { domain: parts[2], project: parts[4], name: parts[6] };
 }
 
 const id = identify(location.pathname);
 const [project, domain, name] = [id.project, id.domain, id.name].map(encodeURIComponent);
-const base = `/api/v1/projects/${project}/domains/${domain}/runs/${name}`;
+const base = id.local ? `/api/v1/local/runs/${name}` : `/api/v1/projects/${project}/domains/${domain}/runs/${name}`;
 let run = null;
 
 const tree = new Tree((action) => {
@@ -24,9 +25,9 @@ const graph = new Graph(tree, (action) => tree.select(action));
 const panel = new Panel(base, (action) => {
   const known = tree.actions.get(action);
   return known ? tree.titleOf(known) : action;
-}, (action) => tree.select(action), (action) => askToAbort(action));
+}, (action) => tree.select(action), id.local ? null : (action) => askToAbort(action));
 
-byId("place").textContent = `${id.project} / ${id.domain} / ${id.name}`;
+byId("place").textContent = id.local ? `local run on this machine / ${id.name}` : `${id.project} / ${id.domain} / ${id.name}`;
 
 function showRun() {
   document.title = `${phaseMark(run.phase)} ${run.task_name} ${run.id.name} · Hangar`;
@@ -44,6 +45,7 @@ function showRun() {
     ["Created", timeText(run.created_at)],
     ["Started", timeText(run.started_at)],
     ["Version", run.task_version],
+    ["Local run in", run.path ? element("code", {}, run.path) : ""],
     ["Labels", labels],
     ["Takes over", run.recovered_from ? element("a", { href: pageOf(run.recovered_from) }, run.recovered_from) : ""],
     ["Trace", run.trace_id ? element("code", {}, run.trace_id) : ""],
@@ -51,8 +53,8 @@ function showRun() {
   ].filter(([, value]) => value);
   byId("facts").replaceChildren(...facts.map(([term, value]) =>
     element("div", {}, element("dt", {}, term), element("dd", {}, value))));
-  byId("abort").hidden = isEnded(run.phase);
-  byId("rerun").hidden = false;
+  byId("abort").hidden = id.local || isEnded(run.phase);
+  byId("rerun").hidden = Boolean(id.local);
   const failure = byId("run-failure");
   failure.hidden = !run.failure;
   if (run.failure && !failure.childElementCount) failure.replaceWith(Object.assign(failureBlock(run.failure), { id: "run-failure" }));
