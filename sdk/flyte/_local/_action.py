@@ -180,7 +180,7 @@ class LocalAction:
     @property
     def error(self) -> errors.BaseRuntimeError | None:
         """What failed, None unless it ended without success."""
-        return self.raised() if self.failure is not None else None
+        return self._error(self.failure) if self.failure is not None else None
 
     @property
     def attempts(self) -> int:
@@ -475,11 +475,15 @@ class LocalAction:
         return True
 
     def raised(self) -> errors.BaseRuntimeError:
-        """The error for those who wait, new each time: with the frames and causes of what user code raised."""
+        """The error for the parent, which knows how often the task was to be tried."""
         if self.failure is None:
             raise AssertionError(f"{self.name} has not failed")
         exhausted = not self.failure["non_recoverable"] and self.attempts > self.task.retries.count
-        error = error_from(self.failure, self.phase, self.task.retries.count if exhausted else 0)
+        return self._error(self.failure, self.task.retries.count if exhausted else 0)
+
+    def _error(self, failure: failures.Failure, retries: int = 0) -> errors.BaseRuntimeError:
+        """A new error, with the frames and causes of what user code raised."""
+        error = error_from(failure, self.phase, retries)
         if self._cause is not None:
             error.__traceback__ = pruned(self._cause.__traceback__)
             error.__cause__, error.__context__ = self._cause.__cause__, self._cause.__context__
@@ -518,7 +522,7 @@ class LocalAction:
             BaseRuntimeError: It did not succeed, or has not ended.
         """
         if self.failure is not None:
-            raise self.raised()
+            raise self._error(self.failure)
         if self.outputs_document is None:
             raise errors.RuntimeUserError(
                 "NotEndedError", f"action {self.name} has not ended: it is {self.phase.value}"
