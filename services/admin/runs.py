@@ -74,6 +74,8 @@ class Runs:
             context=request.context,
             cache_key=request.cache_key,
         )
+        for notification in command.context.notifications:
+            notification.run_url = convert.run_url(self._base_url, identifier)
         created = await self._scheduler.create_run(command)
         return messages.CreateRunResponse(run=await self.get(identifier), created=created)
 

@@ -22,12 +22,14 @@ from services.ledger.queries.events import EventRecord
 from services.scheduler.caching import CacheLookup
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.deployments import Deployments
+from services.scheduler.destinations import Destinations
 from services.scheduler.documents import Payloads
 from services.scheduler.feed import EventFeed
 from services.scheduler.file_lock import FileLock
 from services.scheduler.frames import Frames
 from services.scheduler.loading import Loaded
 from services.scheduler.node_session_servicer import NodeServicer
+from services.scheduler.notifier import Notifier
 from services.scheduler.recorder import Recorder, Recording
 from services.scheduler.renewal import Renewal
 from services.scheduler.running import Running, Slot
@@ -68,6 +70,8 @@ class SchedulerApp:
         self._renewal: Renewal | None = None
         self._running: Running | None = None
         self._spans: SpanExporter | None = None
+        self._destinations = Destinations(settings.notification_destinations)
+        self._notifier: Notifier | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._registrations = (
             Registration(
@@ -143,6 +147,8 @@ class SchedulerApp:
         self._slot.set(None)
         if self._spans is not None:
             await self._spans.stop()
+        if self._notifier is not None:
+            await self._notifier.stop()
         if self._running is not None:
             self._running.feed.close()
             self._running.sessions.close_all()
@@ -179,6 +185,10 @@ class SchedulerApp:
         if settings.otlp_endpoint:
             self._spans = SpanExporter(settings.otlp_endpoint, store, running.shell)
             self._spans.start()
+        if settings.notification_destinations:
+            key = settings.notification_key.get_secret_value().encode()
+            self._notifier = Notifier(store, running.shell, self._destinations, key)
+            self._notifier.start()
         self._slot.set(running)
         if self._announce is not None:
             await self._announce(True)
@@ -218,7 +228,7 @@ class SchedulerApp:
         welcome = (store.generation, settings.heartbeat_millis)
         frames = Frames(sessions, specs, payloads, store, shell.read, welcome)
         cache = CacheLookup(shell, store, loaded.live)
-        commands = Commands(shell, store, specs, cache)
+        commands = Commands(shell, store, specs, cache, self._destinations)
         deployments = Deployments(shell, store, specs, sessions)
         return Running(shell, commands, deployments, sessions, feed, specs, cache)
 

@@ -16,7 +16,13 @@ from hangar.core.v1.task_spec_pb2 import (
     CACHE_STATUS_OVERWRITTEN,
     CACHE_STATUS_RECOVERED,
 )
-from services.scheduler.convert import FAILURE_KIND_NUMBER, KIND_NUMBER, PHASE_NUMBER, failure_message
+from services.scheduler.convert import (
+    FAILURE_KIND_NUMBER,
+    FINAL_PHASES,
+    KIND_NUMBER,
+    PHASE_NUMBER,
+    failure_message,
+)
 from services.scheduler.core import effects as fx
 from services.scheduler.core.model import INITIAL_STATE, PHASE_OF, Failure, Kind, Phase, State, WorkerState
 from services.scheduler.documents import EMPTY, Document, Payloads
@@ -188,6 +194,16 @@ class Recorder:
         )
         self._current.rows.weight += _ROW_BYTES
 
+    def record_notification(
+        self, key: tuple[int, int], tries: int, due_at: int, ended_at: int | None, error: str
+    ) -> None:
+        """Notes what became of a notification that was sent."""
+        values = {"tries": tries, "due_at": due_at, "ended_at": ended_at, "error": error}
+        change: Row = dict(zip(parameters(values), values.values(), strict=True))
+        change["cursor_"], change["number_"] = key
+        self._current.rows.notification_changes.append(change)
+        self._current.rows.weight += _ROW_BYTES
+
     def record_span_export(self, cursor: int) -> None:
         """Notes how far spans were exported."""
         self._current.rows.span_export = {"id": 1, "cursor": cursor}
@@ -263,12 +279,34 @@ class Recorder:
     def _run_moved(self, effect: fx.RunMoved) -> None:
         run = self._live.runs[effect.run_id]
         row = run.row
+        if run.context.notifications and row["phase"] != PHASE_NUMBER[effect.phase]:
+            self._notify(run, PHASE_NUMBER[effect.phase], effect.at)
         row["phase"] = PHASE_NUMBER[effect.phase]
         if effect.phase in _TERMINAL_PHASES:
             row["ended_at"] = effect.at
         row["abort_reason"] = effect.abort_reason
         row.update(zip(FAILURE_COLUMNS, _failure_values(effect.failure), strict=True))
         self._touched[run.id] = run
+
+    def _notify(self, run: LiveRun, phase: int, at: int) -> None:
+        """Adds what is to be told of a phase, in the transaction of the phase itself."""
+        rows = self._current.rows
+        for number, notification in enumerate(run.context.notifications):
+            if phase in (notification.phases or FINAL_PHASES):
+                rows.notifications.append(
+                    {
+                        "cursor": self._cursor,
+                        "number": number,
+                        "run_id": run.id,
+                        "phase": phase,
+                        "occurred_at": at,
+                        "tries": 0,
+                        "due_at": at,
+                        "ended_at": None,
+                        "error": "",
+                    }
+                )
+                rows.weight += _ROW_BYTES
 
     # Actions
 

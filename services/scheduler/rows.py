@@ -30,6 +30,7 @@ from services.ledger.tables import (
     LINEAGE,
     LOG_CHUNK,
     NODE,
+    NOTIFICATION,
     RUN,
     RUN_LABEL,
     SPAN_EXPORT,
@@ -98,6 +99,8 @@ class Rows:
     progress: dict[int, Row] = field(default_factory=dict)
     replaced_events: list[Row] = field(default_factory=list)
     """Events of progress that a later one of `events` says anew: `cursor_`."""
+    notifications: list[Row] = field(default_factory=list)
+    notification_changes: list[Row] = field(default_factory=list)
     cache_reasons: dict[int, Row] = field(default_factory=dict)
     inputs: list[Row] = field(default_factory=list)
     outputs: list[Row] = field(default_factory=list)
@@ -181,6 +184,10 @@ class Statements:
         self._wait_reason = _update(ACTION, ("wait_reason",))
         self._progress = _update(ACTION, ("progress",))
         self._replaced_event = EVENT.delete().where(EVENT.c.cursor == bindparam("cursor_"))
+        c = NOTIFICATION.c
+        changed = {name: bindparam(f"{name}_") for name in ("tries", "due_at", "ended_at", "error")}
+        named = (c.cursor == bindparam("cursor_")) & (c.number == bindparam("number_"))
+        self._notification_change = NOTIFICATION.update().where(named).values(changed)
         self._cache_reason = _update(ACTION, ("cache_reason",))
         self._attempt_start = _text(_update(ATTEMPT, ("phase", "started_at", "worker_id")), dialect)
         attempt_end = _update(ATTEMPT, CLOSED_COLUMNS).values(
@@ -224,6 +231,8 @@ class Statements:
             (self._event, rows.events),
             (self._replaced_event, rows.replaced_events),
             (self._log_chunk, rows.log_chunks),
+            (NOTIFICATION.insert(), rows.notifications),
+            (self._notification_change, rows.notification_changes),
             (self._span_export, [rows.span_export] if rows.span_export else []),
         ):
             if not values:

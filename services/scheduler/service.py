@@ -17,6 +17,7 @@ from services.scheduler.core import effects as fx
 from services.scheduler.core import events as ev
 from services.scheduler.core.model import Inventory
 from services.scheduler.core.nodes import Node
+from services.scheduler.destinations import Destinations
 from services.scheduler.documents import document_of
 from services.scheduler.frame_decoder import CACHE_KEY
 from services.scheduler.shell import Shell
@@ -35,13 +36,17 @@ class Commands:
         store: The ledger.
         specs: Gets the definitions of new runs.
         cache: Knows what results are kept.
+        destinations: Where notifications may go.
     """
 
-    def __init__(self, shell: Shell, store: Store, specs: Specs, cache: CacheLookup) -> None:
+    def __init__(
+        self, shell: Shell, store: Store, specs: Specs, cache: CacheLookup, destinations: Destinations
+    ) -> None:
         self._shell = shell
         self._store = store
         self._specs = specs
         self._cache = cache
+        self._destinations = destinations
 
     async def create_run(self, request: messages.CreateRunRequest) -> bool:
         """Creates a run.
@@ -60,7 +65,7 @@ class Commands:
             )
         check_spec(request.task)
         check_inputs(request.inputs)
-        check_context(request.context)
+        check_context(request.context, self._destinations)
         if request.cache_key and not CACHE_KEY.fullmatch(request.cache_key):
             message = f"cache_key {request.cache_key[:80]!r} must be 16 to 64 lower-case hex digits, or empty"
             raise InvalidArgument(message, reason="REQUEST_INVALID", field="cache_key")

@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.resources_pb2 import Resources
-from hangar.core.v1.task_spec_pb2 import RetryPolicy, ReusePolicy, RunContext, TaskSpec
+from hangar.core.v1.task_spec_pb2 import Notification, RetryPolicy, ReusePolicy, RunContext, TaskSpec
 from services.common.errors import InvalidArgument
 from services.common.names import check_domain, check_name
+from services.scheduler.destinations import Destinations
 
 MOST_RETRIES = 100
 """Most retries of a task."""
@@ -26,6 +27,8 @@ _MOST_TEXTS, _LONGEST_TEXT = 64, 4096
 _LONGEST_FACTOR = 1000.0
 _QUEUE = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _MOST_LINKS = 32
+_MOST_NOTIFICATIONS = 16
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def check_run(run: RunIdentifier) -> None:
@@ -39,8 +42,12 @@ def check_run(run: RunIdentifier) -> None:
     check_name("run name", run.name)
 
 
-def check_context(context: RunContext) -> None:
+def check_context(context: RunContext, destinations: Destinations) -> None:
     """Checks what a run is created with besides its task and inputs.
+
+    Args:
+        context: The settings.
+        destinations: Where notifications may go.
 
     Raises:
         InvalidArgument: It has too many labels, or one that is too long.
@@ -61,8 +68,25 @@ def check_context(context: RunContext) -> None:
         check_name("run to recover", context.recovers)
     if context.raw_data_path:
         raise _invalid("context.raw_data_path", "is not available: tasks write to the backend's own store")
-    if context.notifications:
-        raise _invalid("context.notifications", "is not available yet: leave it out")
+    if len(context.notifications) > _MOST_NOTIFICATIONS:
+        problem = f"has {len(context.notifications)} entries: use up to {_MOST_NOTIFICATIONS}"
+        raise _invalid("context.notifications", problem)
+    for number, notification in enumerate(context.notifications):
+        _check_notification(f"context.notifications[{number}]", notification, destinations)
+
+
+def _check_notification(field: str, notification: Notification, destinations: Destinations) -> None:
+    refusal = destinations.refusal(notification.url)
+    if refusal is not None:
+        raise _invalid(f"{field}.url", refusal)
+    for name, value in notification.headers.items():
+        if not _HEADER.fullmatch(name) or not value.isprintable():
+            raise _invalid(f"{field}.headers", f"has {name[:40]!r}, which is no valid header")
+    if notification.body_json:
+        try:
+            json.loads(notification.body_json)
+        except ValueError as error:
+            raise _invalid(f"{field}.body_json", f"is no JSON: {error}") from None
 
 
 def texts_problem(texts: Mapping[str, str]) -> str | None:

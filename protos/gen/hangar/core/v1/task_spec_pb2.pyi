@@ -263,7 +263,7 @@ class RunContext(_message.Message):
     def __init__(self, env_vars: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., traceparent: _Optional[str] = ..., overwrite_cache: _Optional[bool] = ..., disable_cache: _Optional[bool] = ..., cache_scope: _Optional[_Union[CacheScope, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., interruptible: _Optional[bool] = ..., raw_data_path: _Optional[str] = ..., notifications: _Optional[_Iterable[_Union[Notification, _Mapping]]] = ..., recovers: _Optional[str] = ...) -> None: ...
 
 class Notification(_message.Message):
-    __slots__ = ("url", "phases", "headers", "body_json")
+    __slots__ = ("url", "phases", "headers", "body_json", "run_url")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -275,8 +275,10 @@ class Notification(_message.Message):
     PHASES_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     BODY_JSON_FIELD_NUMBER: _ClassVar[int]
+    RUN_URL_FIELD_NUMBER: _ClassVar[int]
     url: str
     phases: _containers.RepeatedScalarFieldContainer[_phase_pb2.Phase]
     headers: _containers.ScalarMap[str, str]
     body_json: str
-    def __init__(self, url: _Optional[str] = ..., phases: _Optional[_Iterable[_Union[_phase_pb2.Phase, str]]] = ..., headers: _Optional[_Mapping[str, str]] = ..., body_json: _Optional[str] = ...) -> None: ...
+    run_url: str
+    def __init__(self, url: _Optional[str] = ..., phases: _Optional[_Iterable[_Union[_phase_pb2.Phase, str]]] = ..., headers: _Optional[_Mapping[str, str]] = ..., body_json: _Optional[str] = ..., run_url: _Optional[str] = ...) -> None: ...
