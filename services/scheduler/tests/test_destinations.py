@@ -65,14 +65,14 @@ def test_settings_take_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HANGAR_SCHEDULER_NOTIFICATION_DESTINATIONS", "https://a.example.com/x, http://b:80/")
     assert Settings.load().notification_destinations == ("https://a.example.com/x", "http://b:80/")
     monkeypatch.setenv("HANGAR_SCHEDULER_NOTIFICATION_DESTINATIONS", "hooks.example.com")
-    with pytest.raises(InvalidArgument, match="'hooks.example.com' must be the beginning of an address"):
+    with pytest.raises(InvalidArgument, match=r"'hooks\.example\.com' must be the beginning"):
         Settings.load()
 
 
-def record(**fields: str) -> NotificationRecord:
+def record(body_json: str = "") -> NotificationRecord:
     """A failed run that is to be told of."""
     failure = FailureRecord(1, "ValueError", "no", "", non_recoverable=False, worker="")
-    notification = Notification(run_url="http://h/r1", **fields)
+    notification = Notification(run_url="http://h/r1", body_json=body_json)
     return NotificationRecord(7, 0, PHASE_FAILED, 1_000_000, 0, "p", "d", "r1", "e.t", failure, notification)
 
 
