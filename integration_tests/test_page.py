@@ -14,6 +14,7 @@ from integration_tests.polling import until
 
 SCRIPT = """
     import time
+    from dataclasses import dataclass
     from pathlib import Path
 
     import flyte
@@ -42,6 +43,17 @@ SCRIPT = """
     @env.task
     def summed(values: list[int]) -> int:
         return sum(values)
+
+    @dataclass
+    class Plan:
+        name: str
+        size: int = 3
+
+    @env.task
+    async def asks() -> str:
+        ready = await flyte.condition.aio("ready", bool, prompt="Ready?")
+        plan = await flyte.condition.aio("plan", Plan, prompt="Which <b>plan</b>?")
+        return f"{ready} {plan.name} {plan.size}"
 
     @env.task(report=True)
     def reported() -> int:
@@ -300,3 +312,23 @@ def test_report_graph_and_rerun_in_a_browser(backend, workspace, place):
         )
         assert backend.api.succeeded(again.rpartition("/")[2]) == 27
         page.until("document.getElementById('badge').textContent.includes('Succeeded')", "its end")
+
+
+@pytest.mark.usefixtures("chromium")
+def test_conditions_are_answered_in_a_browser(backend, workspace, place):
+    """A waiting condition has a form made from its schema; what is sent is what the task gets."""
+    workspace.write("script.py", SCRIPT)
+    run = workspace.launch("script.py", "asks")
+    row = "[...document.querySelectorAll('#tree li')].find((row) => row.querySelector('.name').textContent === '{}')"
+    with browser.Browser(place / "page-browser") as page:
+        page.open(f"{backend.http}/v2/runs/project/default/domain/development/{run}")
+        page.until(f"Boolean({row.format('ready')})", "the first condition")
+        page.evaluate(f"{row.format('ready')}.click()")
+        page.until("document.querySelector('.signal button')?.textContent === 'Yes'", "its form")
+        page.evaluate("document.querySelector('.signal button').click()")
+        page.until(f"Boolean({row.format('plan')})", "the second condition")
+        page.evaluate(f"{row.format('plan')}.click()")
+        page.until("document.querySelector('.signal p')?.textContent === 'Which <b>plan</b>?'", "its form")
+        page.evaluate("document.querySelector('.signal input[type=text]').value = 'big'")
+        page.evaluate("document.querySelector('.signal button').click()")
+        assert backend.api.succeeded(run) == "True big 3"

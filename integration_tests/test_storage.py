@@ -53,8 +53,10 @@ SCRIPT = """
     def cold_child(path: str, number: int, text: str) -> str:
         return work(path, number, text)
 
-    @driver.task
+    @driver.task(report=True)
     async def pipeline(path: str, count: int, text: str, gate: str = "") -> str:
+        for step in ("first", "second"):
+            await flyte.report.replace.aio(f"<p>{step} flush</p>", do_flush=True)
         warm = [warm_child(path, number, text, gate) for number in range(count)]
         results = [*await asyncio.gather(*warm), await cold_child.aio(path, count, text)]
         for number, result in enumerate(results):
@@ -135,9 +137,9 @@ def keys_of(stack: Stack, monkeypatch) -> list[str]:
     return asyncio.run(listed())
 
 
-def action_page(stack: Stack, run: str) -> dict[str, Any]:
-    """What the page of a run's root action is made of."""
-    page = f"{stack.http}/api/v1/projects/{PROJECT}/domains/{DOMAIN}/runs/{run}/actions/a0"
+def action_page(stack: Stack, run: str, part: str = "") -> dict[str, Any]:
+    """What the page of a run's root action is made of, or a part of it."""
+    page = f"{stack.http}/api/v1/projects/{PROJECT}/domains/{DOMAIN}/runs/{run}/actions/a0{part}"
     request = urllib.request.Request(page, headers={"authorization": f"Bearer {stack.token}"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return dict(json.load(answer))
@@ -176,6 +178,13 @@ def test_a_pipeline_through_s3(s3, make_stack, user_of, monkeypatch):
     said = stack.log_tail(lines=10_000)
     assert s3.secret_key not in said
     assert "X-Amz-Signature" not in said
+
+    # A report is replaced in the bucket; its signed URL is for the store as well, and the page gets it from admin.
+    assert f"runs/{PROJECT}/{DOMAIN}/{run}/a0/0/report.html" in keys
+    report = user.flyte("get", "report", run, "-o", "-").out
+    assert "second flush" in report
+    assert "first flush" not in report
+    assert action_page(stack, run, "/report")["size"] == len(report.encode())
 
     # What the run page offers for download is a URL of the store that any client can open.
     data = action_page(stack, run)

@@ -109,6 +109,8 @@ export class Panel {
     this.abort.hidden = ended || !this.onAbort;
     this.title.replaceChildren(element("h2", {}, action.short_name || action.task_name), badge(action.phase), this.abort);
     this.tabs.get("report").hidden = !action.has_report;
+    this.tabs.get("log").hidden = Boolean(kindWord(action.kind));
+    if (this.tabs.get(this.tab).hidden) this.open("overview");
     this.fillPicker(action.attempts || []);
     this.fillOverview(action, ended);
   }
@@ -138,7 +140,7 @@ export class Panel {
       ]),
       this.cache(action),
       action.progress && !ended ? progressBlock(action.progress) : null,
-      !ended && action.wait_reason ? section("Waiting because", element("p", {}, action.wait_reason)) : null,
+      !ended && action.wait_reason && kindWord(action.kind) !== "condition" ? section("Waiting because", element("p", {}, action.wait_reason)) : null,
       action.abort_reason ? section("Aborted because", element("p", {}, action.abort_reason)) : null,
       action.failure ? section("Failure", failureBlock(action.failure)) : null,
       this.signalSection(action, ended),

@@ -33,24 +33,44 @@ function parse(text) {
   try { return JSON.parse(text) || {}; } catch { return {}; }
 }
 
-// What asks for a value of a schema: the element, how to read it, and for few values a button each.
+// What asks for the whole value: a button each for yes and no, else a control.
 function fieldOf(schema) {
-  const label = (control) => element("label", {}, "Value ", control);
   if (schema.type === "boolean") return { place: null, buttons: [["Yes", true], ["No", false]] };
   if (schema.type === "null") return { place: null, buttons: [["Go on", null]] };
+  return { ...control(schema, schema, "Value"), buttons: [] };
+}
+
+// A control for a value of a schema, and how to read it. What is no simple value is JSON to write.
+function control(given, root, title) {
+  const schema = { ...given, ...(given.$ref ? definition(root, given.$ref) : {}) };
+  const label = (made) => element("label", {}, `${title} `, made);
+  const simple = (made, read) => ({ place: label(made), read: () => read(made) });
   if (Array.isArray(schema.enum)) {
-    const select = element("select", {}, ...schema.enum.map((value, index) =>
-      element("option", { value: index }, typeof value === "string" ? value : JSON.stringify(value))));
-    return { place: label(select), buttons: [], read: () => schema.enum[Number(select.value)] };
+    const options = schema.enum.map((value, index) => element("option", {
+      value: index, selected: value === schema.default ? "" : null,
+    }, typeof value === "string" ? value : JSON.stringify(value)));
+    return simple(element("select", {}, ...options), (made) => schema.enum[Number(made.value)]);
+  }
+  if (schema.type === "boolean") {
+    return simple(element("input", { type: "checkbox", checked: schema.default ? "" : null }), (made) => made.checked);
   }
   if (schema.type === "integer" || schema.type === "number") {
-    const input = element("input", { type: "number", step: schema.type === "integer" ? "1" : "any", required: "" });
-    return { place: label(input), buttons: [], read: () => Number(input.value) };
+    const step = schema.type === "integer" ? "1" : "any";
+    return simple(element("input", { type: "number", step, required: "", value: schema.default }), (made) => Number(made.value));
   }
   if (schema.type === "string") {
-    const input = element("input", { type: "text" });
-    return { place: label(input), buttons: [], read: () => input.value };
+    return simple(element("input", { type: "text", value: schema.default }), (made) => made.value);
   }
-  const area = element("textarea", { rows: "4", spellcheck: "false", placeholder: "{}" });
-  return { place: element("label", {}, "Value as JSON ", area), buttons: [], read: () => JSON.parse(area.value) };
+  if (schema.type === "object" && schema.properties) {
+    const parts = Object.entries(schema.properties).map(([name, part]) => [name, control(part, root, name)]);
+    const place = element("fieldset", {}, title === "Value" ? null : element("legend", {}, title), ...parts.map(([, part]) => part.place));
+    return { place, read: () => Object.fromEntries(parts.map(([name, part]) => [name, part.read()])) };
+  }
+  const start = schema.default === undefined ? "" : JSON.stringify(schema.default);
+  const area = element("textarea", { rows: "3", spellcheck: "false", required: "" }, start);
+  return { place: element("label", {}, `${title} as JSON `, area), read: () => JSON.parse(area.value) };
+}
+
+function definition(root, reference) {
+  return reference.replace(/^#\//, "").split("/").reduce((found, part) => (found || {})[part], root) || {};
 }
