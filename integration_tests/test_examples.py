@@ -21,7 +21,7 @@ def test_digits(workspace):
 
 @pytest.mark.timeout(600)  # the packages may have to be fetched
 def test_figures(workspace):
-    """The figures of matplotlib and plotly are in the report, which loads nothing from elsewhere; locally as well."""
+    """Figures of matplotlib and plotly are in the report, which loads nothing from elsewhere; locally as well."""
     script = EXAMPLES / "reports" / "figures.py"
     run = json.loads(workspace.flyte("-of", "json", "run", script, "main", seconds=500).out)["name"]
     report = workspace.flyte("get", "report", run, "-o", "-").out

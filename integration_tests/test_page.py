@@ -276,7 +276,7 @@ def test_local_runs_are_shown_and_marked(backend, workspace, tmp_path):
 
 @pytest.mark.usefixtures("chromium")
 def test_report_graph_and_rerun_in_a_browser(backend, workspace, place):
-    """A report's scripts run with nothing of the page in reach; the graph shows data flow; a run can be repeated."""
+    """Scripts of a report have nothing of the page in reach; the graph shows data flow; a run can be repeated."""
     workspace.write("script.py", f"{SCRIPT}\n    PROBE = {PROBE!r}")
     run = workspace.launch("script.py", "reported")
     backend.api.succeeded(run)
