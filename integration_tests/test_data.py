@@ -249,3 +249,78 @@ def test_an_object_store(make_stack, make_workspace, s3: SeaweedFs):
     assert user.python("client.py").out.split()[1] == "File"
     cache = stack.data / "executor" / "objects" / "cache"
     assert len(list(cache.iterdir())) == 150 + 2, "one file per object that was read, and no more"
+
+
+@pytest.fixture
+def elsewhere(s3: SeaweedFs, tmp_path, monkeypatch):
+    """A bucket that is not the platform's, known to this process by settings of its own."""
+    from flyte.storage import S3, _settings
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(_settings, "_given", {})
+    _settings.use(
+        S3(
+            endpoint=s3.environ["AWS_ENDPOINT_URL"], access_key_id=s3.access_key,
+            secret_access_key=s3.secret_key, region=s3.environ["AWS_REGION"],
+        )
+    )  # fmt: skip
+    return s3.bucket("elsewhere")
+
+
+def test_stores_outside_of_the_platform(elsewhere, tmp_path):
+    """Files, directories and frames are written to and read from a bucket by its URL, streamed, with its own names."""
+    import pandas as pd
+
+    from flyte.io import DataFrame, Dir, File
+
+    content = bytes(range(256)) * 50_000  # more than one part
+    (tmp_path / "d" / "sub").mkdir(parents=True)
+    (tmp_path / "d" / "big.bin").write_bytes(content)
+    (tmp_path / "d" / "sub" / ".hidden #1").write_text("h")
+    file = File.from_local_sync(tmp_path / "d" / "big.bin", f"{elsewhere}/files/")
+    assert file.path == f"{elsewhere}/files/big.bin"
+    assert file.exists_sync()
+    with file.open_sync(block_size=1 << 20) as opened:
+        assert opened.seek(-3, 2) == len(content) - 3
+        assert opened.read() == content[-3:]
+        opened.seek(0)
+        assert opened.read() == content
+    assert Path(file.download_sync()).read_bytes() == content
+    written = File.from_existing_remote(f"{elsewhere}/new.txt")
+    with written.open_sync("w", compression="gzip") as opened:
+        opened.write("text")
+    with written.open_sync("r", compression="gzip") as opened:
+        assert opened.read() == "text"
+    directory = Dir.from_local_sync(tmp_path / "d", f"{elsewhere}/dirs/d")
+    assert [found.name for found in directory.walk_sync()] == ["big.bin", ".hidden #1"]
+    assert Path(directory.download_sync(), "sub", ".hidden #1").read_text() == "h"
+    frame = DataFrame.from_local_sync(
+        pd.DataFrame({"a": [1, 2]}), remote_destination=f"{elsewhere}/t.parquet"
+    )
+    again = DataFrame.from_existing_remote(f"{elsewhere}/t.parquet")
+    assert frame.uri == again.uri
+    assert again.open(pd.DataFrame).all_sync()["a"].tolist() == [1, 2]
+
+
+def test_stores_that_refuse(elsewhere, s3: SeaweedFs):
+    """A missing object and wrong keys are errors of their own, with what to do."""
+    from flyte import errors
+    from flyte.io import File
+    from flyte.storage import S3, _settings
+
+    missing = File.from_existing_remote(f"{elsewhere}/none")
+    assert not missing.exists_sync()
+    with pytest.raises(errors.RuntimeUserError, match="there is no s3://") as caught:
+        missing.open_sync()
+    assert caught.value.code == "FileNotFound"
+    _settings.use(
+        S3(
+            endpoint=s3.environ["AWS_ENDPOINT_URL"],
+            access_key_id="wrong",
+            secret_access_key="wrong",
+            region="us-east-1",
+        )
+    )
+    with pytest.raises(errors.RuntimeUserError, match=r"flyte\.init\(storage=") as caught:
+        missing.download_sync()
+    assert caught.value.code == "StorageRefused"
