@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -320,11 +322,24 @@ class BlobStore:
     async def get_stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yields the bytes from `start` up to but without `end` in pieces of a few megabytes.
 
-        Each piece is a request of its own, so a connection that breaks costs one piece.
+        Each piece is a request of its own, so a connection that breaks costs one piece. A few are on their way at once.
         """
         end = (await self.head(key)).size if end is None else end
-        for position in range(start, end, _PIECE):
-            yield await self.get_range(key, position, min(position + _PIECE, end))
+        positions = iter(range(start, end, _PIECE))
+        ahead: deque[asyncio.Task[bytes]] = deque()
+        try:
+            while True:
+                for position in itertools.islice(positions, _PARTS_AT_ONCE - len(ahead)):
+                    ahead.append(
+                        asyncio.create_task(self.get_range(key, position, min(position + _PIECE, end)))
+                    )
+                if not ahead:
+                    return
+                yield await ahead.popleft()
+        finally:
+            for piece in ahead:
+                piece.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
 
     async def head(self, key: str) -> Blob:
         """Returns what is known of an object.

@@ -29,6 +29,7 @@ class Store:
         self.answers: list[int] = []
         """Statuses of the next requests; 0 closes the connection in the middle."""
         self.requests: list[str] = []
+        self.ranges: list[str] = []
         store = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,8 +42,9 @@ class Store:
 
             def do_GET(self) -> None:
                 body = store.objects.get(self.path.partition("?")[0], b"")
-                if not store._fails(self, 0, body):
-                    self._answer(200, body)
+                begin, end = store._range(self.headers.get("Range", ""), len(body))
+                if not store._fails(self, 0, body[begin:end]):
+                    self._answer(206 if (begin, end) != (0, len(body)) else 200, body[begin:end])
 
             def _answer(self, status: int, body: bytes = b"") -> None:
                 self.send_response(status)
@@ -57,6 +59,11 @@ class Store:
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
+    def _range(self, header: str, size: int) -> tuple[int, int]:
+        self.ranges.append(header)
+        first, _, last = header.removeprefix("bytes=").partition("-")
+        return (int(first), int(last) + 1) if header else (0, size)
+
     def _fails(self, handler: Any, length: int, body: bytes = b"") -> bool:
         signature = handler.path.partition("?")[2]
         self.requests.append(signature)
@@ -66,7 +73,7 @@ class Store:
         if status == 0:
             handler.rfile.read(length // 2)
             if body:
-                handler.send_response(200)
+                handler.send_response(206 if handler.headers.get("Range") else 200)
                 handler.send_header("Content-Length", str(len(body)))
                 handler.end_headers()
                 handler.wfile.write(body[: len(body) // 2])
@@ -213,3 +220,23 @@ async def test_long_transfers_say_how_far_they_are(
     shown = [record.getMessage() for record in caplog.records]
     assert "Uploading: 2.5 of 2.5 MB" in shown
     assert "Downloading: 2.5 of 2.5 MB" in shown
+
+
+async def test_a_download_goes_on_where_it_was(store: Store, tmp_path: Path) -> None:
+    """A connection that breaks costs the rest of the file, not the whole, and an expired URL is replaced meanwhile."""
+    content = bytes(range(256)) * 20_000
+    store.objects["/a"] = content
+    store.answers = [0, 403]
+
+    async def renew() -> str:
+        return store.url("a")
+
+    target = tmp_path / "a"
+    target.write_bytes(b"of before")
+    await _transfer.get_file(store.url("a"), target, len(content), renew)
+    assert target.read_bytes() == content
+    begins = [int(each.removeprefix("bytes=").partition("-")[0]) for each in store.ranges]
+    assert begins[0] == 0 < begins[1] == begins[2] <= len(content) // 2
+    await _transfer.get_file(store.url("none"), target, 0, renew)
+    assert target.read_bytes() == b""
+    assert await _transfer.get_range(store.url("a"), 5, 8, renew) == content[5:8]
