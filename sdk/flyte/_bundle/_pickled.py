@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import linecache
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -123,17 +124,30 @@ def _sources(environments: Iterable[TaskEnvironment], modules: frozenset[str]) -
 
 
 def _explained(environments: Iterable[TaskEnvironment], error: Exception) -> errors.CodeBundleError:
-    import cloudpickle
-
-    culprit = ""
+    """The error that names the task whose function cannot be pickled."""
+    culprit = " the notebook"
     for environment in environments:
         for task in environment.tasks.values():
             try:
-                cloudpickle.dumps(task.func)
+                _pickle_alone(task.func)
             except Exception as cause:  # noqa: BLE001 - whatever objects of the user raise
                 culprit, error = f" task {task.name}", cause
-                break
     return errors.CodeBundleError(
-        f"The code of{culprit or ' the notebook'} cannot be pickled: {type(error).__name__}: {error}. A function takes "
-        "the variables along that it uses: make such objects (connections, locks, open files) inside of the task."
+        f"The code of{culprit} cannot be pickled: {type(error).__name__}: {error}. A function takes along "
+        "the variables that it uses: make such objects (connections, locks, open files) inside of the task."
     )
+
+
+def _pickle_alone(function: Callable[..., Any]) -> None:
+    """Pickles a function without the tasks that it calls."""
+    import cloudpickle
+
+    from flyte._task import TaskTemplate
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, (TaskTemplate, TaskEnvironment)):
+                return str, (obj.name,)
+            return super().reducer_override(obj)
+
+    Pickler(io.BytesIO()).dump(function)

@@ -15,6 +15,7 @@ from flyte._types._choices import EnumCodec, LiteralCodec, UnionCodec
 from flyte._types._codec import RANK_ANY, RANK_INT, RANK_NONE, RANK_OPAQUE, RANK_STR, RANK_TEXT, Codec
 from flyte._types._compile import OpaqueCodec, codec_for
 from flyte._types._describe import label_of
+from flyte._types._from_schema import SpelledCodec
 from flyte._types._mismatch import Mismatch
 from flyte._types._scalars import BoolCodec, FloatCodec, IntCodec, StrCodec
 from flyte._types._tags import UntypedCodec
@@ -86,6 +87,8 @@ def _example(codec: Codec) -> str:
 
 
 def _parsed(text: str, codec: Codec) -> Any:
+    if isinstance(codec, SpelledCodec):
+        codec = codec.inner
     if isinstance(codec, UnionCodec):
         return _of_union(text, codec)
     validated = getattr(codec, "validated", None)

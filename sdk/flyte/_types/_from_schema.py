@@ -161,6 +161,28 @@ class _SequenceCodec(ListCodec):
         return super().encode(list(value) if isinstance(value, tuple) else value)
 
 
+class SpelledCodec(Codec):
+    """A time, a path, a number in words: the text that stands for it in documents is as good as the value."""
+
+    def __init__(self, inner: Codec) -> None:
+        self.inner = inner
+        self.name, self.label, self.rank = inner.name, inner.label, inner.rank
+
+    def encode(self, value: Any, exact: bool = False) -> Any:
+        if type(value) is str and not exact:
+            value = self.inner.decode(value)
+        return self.inner.encode(value, exact)
+
+    def decode(self, obj: Any) -> Any:
+        return self.inner.decode(obj)
+
+    def schema(self, definitions: Definitions) -> dict[str, Any]:
+        return self.inner.schema(definitions)
+
+    def sample(self, depth: int = 0) -> Any:
+        return self.inner.sample(depth)
+
+
 class _AnySetCodec(SetCodec):
     """A set, of any kind."""
 
@@ -239,7 +261,7 @@ def codec_of_schema(schema: Mapping[str, Any]) -> Codec:
         if kind == "string" and part.get("contentEncoding") == "base64":
             return codec_for(bytes)
         if kind == "string" and part.get("format") in _FORMATS:
-            return codec_for(_FORMATS[part["format"]])
+            return SpelledCodec(codec_for(_FORMATS[part["format"]]))
         return _SCALARS.get(kind, UNTYPED)
 
     return build(schema)

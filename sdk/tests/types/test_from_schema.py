@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Optional, TypedDict, Union
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from flyte import errors
 from flyte._types import Interface, codec_for, dumps, json_schema, loads
 from flyte._types._from_schema import Record, codec_of_schema
+from flyte._types._mismatch import Mismatch
 from flyte._types._schema_interface import SchemaInterface
 from flyte.io import Dir, File
 from sdk.tests.types.sameness import same
@@ -78,6 +80,15 @@ def test_what_a_schema_reads_and_writes_is_what_the_type_does(number):
     if number < len(STRUCTURES):
         assert dumps(codec.encode(value)) == form
     assert same(real.decode(loads(dumps(codec.encode(read)))), value)
+
+
+def test_texts_stand_for_times_as_they_do_in_documents():
+    """Who writes a dict may write its times as JSON has them; what is no time is refused."""
+    codec = codec_of_schema(json_schema(dict[str, timedelta | datetime]))
+    form = codec.encode({"at": "2025-01-02T03:04:05", "for": timedelta(hours=1)})
+    assert form == {"at": "2025-01-02T03:04:05", "for": "PT1H"}
+    with pytest.raises(Mismatch, match="got str 'soon'"):
+        codec_of_schema(json_schema(datetime)).encode("soon")
 
 
 def test_structures_are_records():
