@@ -26,9 +26,13 @@ PIPELINE = """
             raise ValueError("once more")
         return x + 10
 
+    @flyte.trace
+    def doubled(x: int) -> int:
+        return x * 2
+
     @env.task
     def pipeline(x: int, gate: str) -> int:
-        return step_two(step_one(x), gate)
+        return step_two(step_one(doubled(x)), gate)
 """
 
 
@@ -42,7 +46,7 @@ def receiver(place):
 
 @pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
 def test_one_span_per_attempt(receiver, make_backend, make_workspace, killed):
-    """Three actions with four attempts are four spans of one trace below each other, even after a kill."""
+    """Three tasks with four attempts and a traced call are five spans of one trace, even after a kill."""
     backend = make_backend(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
     workspace = make_workspace(backend)
     workspace.write("pipeline.py", PIPELINE)
@@ -53,13 +57,15 @@ def test_one_span_per_attempt(receiver, make_backend, make_workspace, killed):
         backend.kill()
         backend.start()
     gate.touch()
-    assert backend.api.succeeded(run) == 20
-    until(lambda: len({span.id for span in receiver.spans(run)}) >= 4, "four spans", 30)
+    assert backend.api.succeeded(run) == 30
+    until(lambda: len({span.id for span in receiver.spans(run)}) >= 5, "five spans", 30)
     spans = {span.id: span for span in receiver.spans(run)}
-    root, one, two = (backend.api.action(run, action.id.name) for action in backend.api.actions(run))
+    root, _, one, two = (backend.api.action(run, action.id.name) for action in backend.api.actions(run))
     ids = [each.span_id for action in (root, one, two) for each in action.attempts]
     assert len(ids) == 4
-    assert set(spans) == set(ids)
+    [traced] = set(spans) - set(ids)
+    assert (spans[traced].name, spans[traced].parent) == ("pipeline.doubled", ids[0])
+    assert set(spans) == {traced, *ids}
     assert {span.trace for span in spans.values()} == {backend.api.run(run).trace_id}
     assert [spans[each].name for each in ids] == [
         "env.pipeline",
@@ -71,4 +77,4 @@ def test_one_span_per_attempt(receiver, make_backend, make_workspace, killed):
     assert spans[ids[0]].parent not in spans
     assert [spans[each].attributes["hangar.attempt"] for each in ids] == ["0", "0", "0", "1"]
     if not killed:
-        assert len(receiver.spans(run)) == 4, "each span was sent once"
+        assert len(receiver.spans(run)) == 5, "each span was sent once"

@@ -12,7 +12,7 @@ import pytest
 
 from services.common.errors import FailedPrecondition
 from services.executor.journal import Journal
-from services.executor.outbox import Batch, ChunkRow, LeaseRow, Outbox
+from services.executor.outbox import Batch, ChunkRow, LeaseRow, Outbox, TraceRow
 from services.executor.tests.scheduler_fake import until
 
 WRITER = """
@@ -171,4 +171,26 @@ async def test_checkpoints_keep_the_log_small(tmp_path: Path, monkeypatch):
     await journal.close()
     assert max(sizes) < 1_000_000
     assert [row.lease_id for row in outbox.load().leases] == [299]
+    outbox.close()
+
+
+def test_an_outbox_of_the_version_before_gets_a_place_for_traces(tmp_path):
+    """What it held stays, and traced calls are kept until they or their lease are forgotten."""
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path)
+    outbox.commit(Batch(leases=[LeaseRow(1, b"a", 0, 0, 0, 0)]))
+    outbox.close()
+    with sqlite3.connect(path) as db:
+        db.executescript("DROP TABLE trace; PRAGMA user_version=1")
+    outbox = Outbox(path)
+    traces = [
+        TraceRow(1, "k1", b"spec", b"1"),
+        TraceRow(1, "k2", b"spec", b"2"),
+        TraceRow(2, "k", b"spec", b"3"),
+    ]
+    outbox.commit(Batch(traces=traces))
+    assert [row.lease_id for row in outbox.load().leases] == [1]
+    assert outbox.load().traces == traces
+    outbox.commit(Batch(forgotten_traces=[(2, "k")], forgotten_leases=[(1,)]))
+    assert outbox.load().traces == []
     outbox.close()

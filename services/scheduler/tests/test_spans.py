@@ -103,5 +103,6 @@ async def test_without_an_endpoint_rows_stay(database_url: str):
     store = Store(database_url)
     spans, cursor = await asyncio.to_thread(finished_spans, store, 0)
     assert (len(spans), store.span_cursor()) == (1, 0)
+    assert cursor > 0
     assert finished_spans(store, cursor) == ([], cursor)
     store.close()
