@@ -43,7 +43,7 @@ def test_flyte_run_starts_the_backend(laptop):
         r"Embedded backend ready at 127\.0\.0\.1:\d+ in [\d.]+ s .*Stop it: flyte stop", first.err
     )
     second = laptop.flyte("run", "hello.py", "hello", "--name", "again")
-    assert (second.lines[-1], second.err) == ("Hello, again!", "")
+    assert (second.lines[-1], second.err) == ("Hello, again!", "image of env: cached\n")
     status = json.loads(laptop.flyte("status", "-of", "json").out)
     assert status["running"] is True
     assert lives(status["pid"])

@@ -109,7 +109,7 @@ def test_the_tree_is_live(backend, terminal, workspace):
 def test_ctrl_c_asks(backend, terminal, workspace, answer, code):
     """Ctrl-C asks whether to detach; yes leaves the run alone, no goes on to its end."""
     terminal.shows("✓ double")
-    name = terminal.text.splitlines()[0]
+    name = next(line for line in terminal.text.splitlines() if not line.startswith("image of "))
     terminal.process.send_signal(signal.SIGINT)
     terminal.shows(f"Detach from run {name}?")
     terminal.type(f"{answer}\n")
