@@ -59,6 +59,8 @@ def measures(plan: Plan) -> list[Measure]:
         Measure("first_up", "process start to first result, backend running", "s"),
         Measure("call_p50", "sequential child call, warm, p50", "ms"),
         Measure("call_p99", "sequential child call, warm, p99", "ms"),
+        Measure("hit_p50", "sequential child call, found in the cache, p50", "ms"),
+        Measure("hit_to_call", "a cache hit, against a warm call", "times as long"),
         *(
             Measure(f"fan_out_{width}", f"fan-out of {width:,} no-ops, warm", "calls/s", more_is_better=True)
             for width in plan.widths

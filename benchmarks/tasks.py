@@ -30,7 +30,13 @@ async def fresh(value: int) -> int:
     return value
 
 
-CALLS = {"warm": noop, "cold": fresh}
+@pool.task(cache="auto")
+async def kept(value: int) -> int:
+    """A warm call whose result is kept."""
+    return value
+
+
+CALLS = {"warm": noop, "cold": fresh, "cached": kept}
 
 
 @driver.task

@@ -12,6 +12,7 @@ from integration_tests.polling import until
 
 CACHED = """
     import asyncio
+    import os
     import uuid
     from pathlib import Path
 
@@ -38,6 +39,8 @@ CACHED = """
         while not (marks / "go").exists():
             await asyncio.sleep(0.01)
         if len(list(marks.glob("*.began"))) == 1 and x < 0:
+            if (marks / "die").exists():
+                os._exit(7)
             raise ValueError("the first fails")
         return uuid.uuid4().hex
 
@@ -119,10 +122,12 @@ def test_a_run_can_overwrite_or_do_without_what_is_kept(backend, user):
     assert len({kept[1], without[1], overwritten[1], elsewhere[1]}) == 4
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "the first fails"])
+@pytest.mark.parametrize("fails", ["", "raises", "dies"])
 def test_of_equal_calls_at_once_one_computes(backend, user, tmp_path, fails):
-    """Twenty callers of a serialized task share one result; when the one that computes fails, one other does."""
+    """Twenty callers of a serialized task share one result; when who computes fails or dies, one other does."""
     x = number(user)
+    if fails == "dies":
+        (tmp_path / "die").touch()
     run = user.launch("cached.py", "crowd", "--x", -x if fails else x, "--directory", str(tmp_path))
     (tmp_path / "go").touch()
     results = backend.api.succeeded(run)

@@ -65,6 +65,10 @@ def numbers_of(plan: Plan, clean: Callable[[Path], None] | None = None) -> dict[
             flyte.run(tasks.fan_out, "warm", 50).result()
             numbers["first_up"] = first_line([*THIS, "first", ""], {}, log)
             numbers |= latencies("call", flyte.run(tasks.sequential, "warm", plan.calls).result())
+            flyte.run(tasks.sequential, "cached", plan.calls).result()
+            hits = flyte.run(tasks.sequential, "cached", plan.calls).result()
+            numbers["hit_p50"] = latencies("hit", hits)["hit_p50"]
+            numbers["hit_to_call"] = numbers["hit_p50"] / numbers["call_p50"]
             for width in plan.widths:
                 numbers[f"fan_out_{width}"] = width / flyte.run(tasks.fan_out, "warm", width).result()
             flyte.run(tasks.sequential, "cold", 2).result()

@@ -6,12 +6,13 @@ from datetime import UTC
 
 import pytest
 
+from hangar.core.v1.task_spec_pb2 import Notification, RunContext
 from services.common.db import migrate, reader_engine, writer_engine
 from services.ledger import migrations
-from services.ledger.queries import actions, attempts, events, runs
+from services.ledger.queries import actions, attempts, events, notifications, recovery, runs
 from services.ledger.queries.actions import ActionFilter, LineageRecord
 from services.ledger.queries.runs import RunFilter
-from services.ledger.tables import ACTION, ATTEMPT, EVENT, LINEAGE, RUN, RUN_LABEL, TASK_SPEC
+from services.ledger.tables import ACTION, ATTEMPT, EVENT, LINEAGE, NOTIFICATION, RUN, RUN_LABEL, TASK_SPEC
 from services.ledger.timestamps import from_micros, to_micros
 
 FAILED = {
@@ -256,3 +257,59 @@ def test_times_survive_storage():
     assert (to_micros(moment), moment.tzinfo) == (1_700_000_000_123_456, UTC)
     with pytest.raises(ValueError, match="has no time zone"):
         to_micros(moment.replace(tzinfo=None))
+
+
+def test_what_succeeded_is_found_along_the_chain_of_recovered_runs(connection, database_url):
+    """The nearest run of the chain that has a success under a key wins, also when that was a later incarnation."""
+    writer = writer_engine(database_url)
+    rows = [
+        action_row(2001, 3, 1, name="k1"),
+        action_row(2002, 3, 2, name="k2", **(FAILED | {"phase": 7})),
+        action_row(2003, 3, 3, name="k2-2"),
+        action_row(2004, 3, 4, name="k3", **(FAILED | {"phase": 7})),
+        action_row(2005, 4, 1, name="k1"),
+    ]
+    with writer.begin() as changing:
+        for row in rows:
+            changing.execute(ACTION.insert().values(**row))
+        changing.execute(RUN.update().where(RUN.c.id == 4).values(recovers=3))
+    writer.dispose()
+    assert recovery.recovered_runs(connection, 4) == (4, 3)
+    assert recovery.recovered_runs(connection, None) == ()
+    found = recovery.succeeded_actions(connection, (4, 3), ["k1", "k2", "k3", "k4"])
+    assert found == {"k1": 2005, "k2": 2003}
+
+
+def test_notifications_that_are_due_come_with_their_run(connection, database_url):
+    """Those that wait longest come first, with whom to tell and what failed; ended and later ones do not."""
+    settings = RunContext(notifications=[Notification(url="http://a"), Notification(url="http://b")])
+    row = {"run_id": 3, "phase": 7, "occurred_at": 5, "tries": 1, "error": ""}
+    writer = writer_engine(database_url)
+    with writer.begin() as changing:
+        changing.execute(RUN.update().where(RUN.c.id == 3).values(settings=settings.SerializeToString()))
+        for cursor, number, due_at, ended_at in (
+            (7, 0, 30, None),
+            (7, 1, 20, None),
+            (8, 0, 99, None),
+            (6, 0, 1, 2),
+        ):
+            changing.execute(
+                NOTIFICATION.insert().values(
+                    cursor=cursor, number=number, due_at=due_at, ended_at=ended_at, **row
+                )
+            )
+    writer.dispose()
+    due = notifications.due_notifications(connection, 50, 10)
+    assert [(each.key, each.notification.url, each.run) for each in due] == [
+        ((7, 1), "http://b", "run3"),
+        ((7, 0), "http://a", "run3"),
+    ]
+    assert due[0].failure is not None
+    assert due[0].failure.code == "ValueError"
+
+
+def test_settings_of_runs_that_are_older_than_their_column(connection):
+    """What such a run was started with is put together from the columns that it has."""
+    run = runs.get_run(connection, "p", "d", "run2")
+    assert run is not None
+    assert (dict(run.context.labels), run.recovered_from) == ({"even": "yes", "n": "2"}, "")
