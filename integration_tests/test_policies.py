@@ -20,6 +20,7 @@ SCRIPT = """
     import asyncio
     import os
     import time
+    from collections.abc import Callable
 
     from notes import exists, note, read
 
@@ -80,6 +81,7 @@ SCRIPT = """
 
     @env.task
     async def contexts(depth: int) -> list[dict[str, str]]:
+        flyte.logger.debug("depth %d", depth)
         here = [flyte.get_custom_context()]
         if depth:
             with flyte.custom_context(tenant=f"t{depth}"):
@@ -147,9 +149,28 @@ SCRIPT = """
             done += [each.code for each in caught.exceptions]
         return done
 
-    @env.task
+    alone = flyte.TaskEnvironment(
+        name="alone",
+        resources=flyte.Resources(cpu="250m", memory="250Mi"),
+        reusable=flyte.ReusePolicy(replicas=1),
+        depends_on=[env],
+    )
+    env.add_dependency(alone)
+
+    @alone.task
     async def factorial(n: int) -> int:
         return n * await factorial(n - 1) if n else 1
+
+    def doubled(x: int) -> int:
+        return 2 * x
+
+    @env.task
+    async def applies(function: Callable, task: Callable, x: int) -> list[int]:
+        return [function(x), await task(x)]
+
+    @env.task
+    async def passes_functions(x: int) -> list[int]:
+        return await applies(doubled, factorial, x)
 """
 
 
@@ -226,7 +247,12 @@ def test_custom_context_goes_down_and_can_be_changed_on_the_way(backend, user):
         from policy import contexts
 
         flyte.init_from_config()
-        context = flyte.with_runcontext(custom_context={"tenant": "t0", "a": "1"}, annotations={"why": "test"})
+        context = flyte.with_runcontext(
+            custom_context={"tenant": "t0", "a": "1"},
+            annotations={"why": "test"},
+            log_level="DEBUG",
+            log_format="json",
+        )
         print(context.run(contexts, 2).name)
         """,
     )
@@ -234,6 +260,8 @@ def test_custom_context_goes_down_and_can_be_changed_on_the_way(backend, user):
     t0, t1, t2 = ({"tenant": f"t{number}", "a": "1"} for number in range(3))
     assert backend.api.succeeded(run) == [t0, t2, t1, t2, t0]
     assert dict(backend.api.run(run).annotations) == {"why": "test"}
+    logged = [json.loads(line) for line in backend.api.log_lines(run) if line.startswith("{")]
+    assert ("DEBUG", "depth 2", "a0") in [(each["level"], each["message"], each["action"]) for each in logged]
 
 
 def test_recovery_repeats_nothing_that_succeeded(backend, user, notes):
@@ -279,8 +307,18 @@ def test_what_is_no_longer_awaited_ends(backend, user, notes):
 
 
 def test_a_task_may_call_itself(backend, user):
-    """Recursion is calls like any other."""
-    assert backend.api.succeeded(user.launch("policy.py", "factorial", "--n", 5)) == 120
+    """Recursion is calls like any other, also through a pool of one, which is said to be a risk."""
+    run = user.launch("policy.py", "factorial", "--n", 5)
+    assert backend.api.succeeded(run) == 120
+    logged = "\n".join(backend.api.log_lines(run))
+    assert logged.count("alone.factorial is called from the only slot of its environment alone") == 1
+
+
+def test_functions_and_tasks_are_values(backend, user):
+    """A function is pickled, a task stays the module's own: calling it is an action of its environment."""
+    run = user.launch("policy.py", "passes_functions", "--x", 3)
+    assert backend.api.succeeded(run, 90) == [6, 6]
+    assert len(backend.api.children(run, "factorial")) == 4
 
 
 class Receiver:

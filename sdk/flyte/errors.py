@@ -299,7 +299,7 @@ _BY_KIND: dict[str, type[BaseRuntimeError]] = {
 
 # Codes of failures of kind IMAGE that have a class of their own.
 _BY_IMAGE_CODE: dict[str, type[BaseRuntimeError]] = {
-    "ImagePullFailed": ImagePullBackOffError,
+    "ImagePullError": ImagePullBackOffError,
     "InvalidImageName": InvalidImageNameError,
 }
 

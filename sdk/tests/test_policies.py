@@ -348,3 +348,80 @@ async def sleeps() -> int:
 
     await asyncio.sleep(60)
     return 1
+
+
+def test_clones_and_environments_of_tasks_keep_where_they_run():
+    """`clone_with` and `from_task` take queue and interruptible over; tasks that differ in them do not fit together."""
+    clone = env.clone_with("policies_clone")
+    assert (clone.queue, clone.interruptible) == ("env-queue", True)
+    made = flyte.TaskEnvironment.from_task("policies_from_task", inherits)
+    assert (made.queue, made.interruptible) == ("env-queue", True)
+    with pytest.raises(ValueError, match=r"differ in (cache|queue)"):
+        flyte.TaskEnvironment.from_task("policies_mixed", inherits, logs)
+
+
+def test_anyio_task_groups_run_and_cancel_calls():
+    """Calls in a task group of anyio run at the same time, and end when its scope is cancelled."""
+    anyio = pytest.importorskip("anyio")
+
+    @plain.task
+    async def grouped() -> list[float]:
+        found: list[float] = []
+
+        async def note(seconds: float) -> None:
+            found.append(await naps(seconds))
+
+        async with anyio.create_task_group() as group:
+            for seconds in (0.02, 0.01, 60.0):
+                group.start_soon(note, seconds)
+            while len(found) < 2:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        return sorted(found)
+
+    run = run_local(grouped)
+    assert run.result() == [0.01, 0.02]
+    assert [action.phase.value for action in run.actions].count("aborted") == 1
+
+
+@plain.task
+async def naps(seconds: float) -> float:
+    """Sleeps for a while."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+def test_a_failure_of_an_image_has_the_class_that_fits():
+    """Pulling, names and builds are told apart by the failure's code."""
+    found = {
+        code: type(flyte.errors.from_failure("image", code, "no"))
+        for code in ("ImagePullError", "InvalidImageName", "ImageBuildError", "NoPython")
+    }
+    assert found == {
+        "ImagePullError": flyte.errors.ImagePullBackOffError,
+        "InvalidImageName": flyte.errors.InvalidImageNameError,
+        "ImageBuildError": flyte.errors.ImageBuildError,
+        "NoPython": flyte.errors.ImageBuildError,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "retries", "expected"),
+    [
+        ("user", "ValueError", 2, "RetriesExhaustedError"),
+        ("user", "ValueError", 0, "RuntimeUserError"),
+        ("user", "CodeBundleError", 2, "CodeBundleError"),
+        ("oom", "OutOfMemory", 2, "OOMError"),
+        ("preempted", "Preempted", 0, "TaskInterruptedError"),
+        ("lost", "Lost", 2, "RuntimeSystemError"),
+    ],
+)
+def test_used_up_retries_are_a_class_of_their_own(kind, code, retries, expected):
+    """Only an exception of the user's with no class of its own becomes RetriesExhaustedError, and keeps its code."""
+    error = flyte.errors.from_failure(kind, code, "no", retries=retries)
+    assert (type(error).__name__, error.code) == (expected, code)
+    assert isinstance(
+        error, flyte.errors.RuntimeSystemError if kind == "lost" else flyte.errors.RuntimeUserError
+    )

@@ -331,7 +331,10 @@ async def _async_attempt(action: LocalAction) -> bytes:
         return await _awaited(work, work.cancel, limit)
     finally:
         if not work.done():
-            await asyncio.wait({work}, timeout=_GRACE_SECONDS)
+            try:
+                await asyncio.wait({work}, timeout=_GRACE_SECONDS)
+            except asyncio.CancelledError as error:  # again: anyio does so until its scope is left
+                raise _OuterCancel(*error.args) from None
 
 
 async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: float | None) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from flyte import errors
 from flyte._cache import cache_key
 from flyte._context import current_group, get_custom_context
+from flyte._logging import logger
 from flyte._runtime.blob_access import LeaseObjects
 from flyte._runtime.lease import Child, Lease, Outcome, SpecEntry, TraceEnd
 from flyte._runtime.lineage import Lineage
@@ -347,6 +348,7 @@ class LeaseController:
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Child:
         refuse_in_trace(task)
+        warn_of_pool_of_one(str(self._lease.header.get("task") or ""), task)
         return self._child(task, task.interface.dump_inputs(task.interface.bind(args, kwargs)))
 
     def _child(self, task: TaskTemplate[Any, Any] | Step, document: bytes) -> Child:
@@ -451,6 +453,31 @@ def check_size(document: bytes, limit: int, what: str) -> None:
             f"{what} are {len(document):,} bytes, more than max_inline_io_bytes={limit:,}: raise "
             f"max_inline_io_bytes, or pass less"
         )
+
+
+def warn_of_pool_of_one(caller: str, task: TaskTemplate[Any, Any]) -> None:
+    """Say once that a call may wait for ever: it is made from the only slot that could carry it out.
+
+    Args:
+        caller: Fully qualified name of the calling task.
+        task: What is called.
+    """
+    pool = task.reusable
+    environment = task.environment.name
+    if pool is None or environment in _warned or (pool.max_replicas, pool.concurrency) != (1, 1):
+        return
+    if caller.rpartition(".")[0] == environment:
+        _warned.add(environment)
+        logger.warning(
+            "%s is called from the only slot of its environment %s: the caller gives the slot back while it only "
+            "waits, but while threads of its own run it holds it, and the call waits for ever. Use replicas=2 or "
+            "concurrency=2",
+            task.name,
+            environment,
+        )
+
+
+_warned: set[str] = set()
 
 
 def _retries(child: Child) -> int:

@@ -228,7 +228,8 @@ class DockerImages:
         except APIError as error:
             problem = str(error.explanation or error)
         if problem:
-            raise ImageFailedError("ImagePullError", f"image {reference} cannot be pulled: {problem}")
+            code = "InvalidImageName" if "invalid reference format" in problem else "ImagePullError"
+            raise ImageFailedError(code, f"image {reference} cannot be pulled: {problem}")
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
         try:
