@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from flyte._logging import logger
     from flyte._map import map  # noqa: A004 - the name of the public contract
     from flyte._progress import progress
+    from flyte._python_script import run_python_script
     from flyte._rerun import rerun
     from flyte._resources import Resources
     from flyte._retry import Backoff, RetryStrategy
@@ -105,6 +106,7 @@ __all__ = [
     "report",
     "rerun",
     "run",
+    "run_python_script",
     "storage",
     "trace",
     "types",
@@ -158,6 +160,7 @@ _OWNERS: dict[str, str] = {
     "progress": "_progress",
     "rerun": "_rerun",
     "run": "_run",
+    "run_python_script": "_python_script",
     "trace": "_trace",
     "with_runcontext": "_run",
 }

@@ -25,7 +25,6 @@ NAMES: dict[str, str] = {
     "app": "apps are not built yet; run the server outside of the platform",
     "init_in_cluster": "use flyte.init(endpoint=…)",
     "init_passthrough": "use flyte.init(endpoint=…)",
-    "run_python_script": "put the script's code into a function and decorate it with @env.task",
     "serve": "apps are not built yet; run the server outside of the platform",
 }
 

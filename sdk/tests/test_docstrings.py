@@ -20,6 +20,7 @@ _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 _MODULES = {"errors", "extras", "models", "notify", "remote", "report"}
 # What needs a backend is tested where the backend is.
 _NEEDS_BACKEND = {
+    "run_python_script",
     "Deployment",
     "DryRun",
     "build",

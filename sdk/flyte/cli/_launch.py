@@ -77,7 +77,9 @@ def launch(
     return attend(run, settings, follow=options.follow, detach=options.detach, tui=options.tui)
 
 
-def attend(run: Run, settings: Settings, *, follow: bool, detach: bool, tui: bool = False) -> int:
+def attend(
+    run: Run, settings: Settings, *, follow: bool, detach: bool, tui: bool = False, shows_outputs: bool = True
+) -> int:
     """Shows a new run, waits for its end unless it is to be left alone, and shows that.
 
     From the moment that a run exists, an interrupt asks whether to leave it alone.
@@ -104,13 +106,13 @@ def attend(run: Run, settings: Settings, *, follow: bool, detach: bool, tui: boo
                 tui = False  # after it, or an interrupt at the question, progress is shown as ever
                 show(RemoteSource(run))
             show_progress(run, settings, follow=follow)
-            return report(run, settings)
+            return report(run, settings, shows_outputs=shows_outputs)
         except KeyboardInterrupt:
             if _detaches(run):
                 return _exit.INTERRUPTED
 
 
-def report(run: Run, settings: Settings) -> int:
+def report(run: Run, settings: Settings, *, shows_outputs: bool = True) -> int:
     """Prints how a run ended, and its outputs.
 
     Returns:
@@ -120,10 +122,10 @@ def report(run: Run, settings: Settings) -> int:
     from flyte.remote._convert import end_line
 
     error = run.error
-    outputs = _plain_outputs(run) if error is None else {}
-    if settings.as_json:
+    outputs = _plain_outputs(run) if error is None and shows_outputs else {}
+    if settings.as_json and (shows_outputs or error is not None):
         _print_json(settings, run, outputs)
-    elif error is None:
+    elif error is None and not settings.as_json:
         click.echo(end_line(ROOT, run.pb, None))
         for name, value in outputs.items():
             click.echo(f"{name}: {shown_value(value)}" if len(outputs) > 1 else shown_value(value))

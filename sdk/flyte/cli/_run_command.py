@@ -25,9 +25,12 @@ flyte run --follow hello.py greet --name World print what its tasks write, too
 flyte run --local hello.py greet --name World  run it in this process
 flyte run deployed-task                        list the deployed tasks
 flyte run deployed-task my_env.greet --name W  run one
+flyte run python-script train.py --cpu 2       run a file without tasks in it
 flyte run hello.py sum --values '[1, 2, 3]'    lists and structures are JSON, or @FILE
 """
 
+PYTHON_SCRIPT = "python-script"
+"""Stands in front of a file that is run as it is."""
 DEPLOYED = "deployed-task"
 """Stands in place of a file for what is deployed."""
 
@@ -61,8 +64,20 @@ class FileGroup(click.Group):
     """The group whose commands are Python files."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """None: any file will do."""
-        return []
+        """What stands in place of a file; beside that any file will do."""
+        return [DEPLOYED, PYTHON_SCRIPT]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """What stands in place of a file."""
+        if cmd_name == PYTHON_SCRIPT:
+            from flyte.cli._script_command import python_script
+
+            return python_script
+        if cmd_name == DEPLOYED:
+            from flyte.cli._deployed_run import DeployedTasks
+
+            return DeployedTasks()
+        return None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Files, beside options and commands."""
@@ -76,15 +91,14 @@ class FileGroup(click.Group):
         """The first argument is the file."""
         if args[0].startswith("-"):
             raise click.NoSuchOption(args[0], ctx=ctx)
-        if args[0] == DEPLOYED:
-            from flyte.cli._deployed_run import DeployedTasks
-
-            return args[0], DeployedTasks(), args[1:]
+        named = self.get_command(ctx, args[0])
+        if named is not None:
+            return args[0], named, args[1:]
         return args[0], TaskGroup(load_file(args[0], ctx.params["root_dir"])), args[1:]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What follows ``flyte run``."""
-        return ["[OPTIONS]", "FILE.py|deployed-task", "TASK", "[--INPUT VALUE]..."]
+        return ["[OPTIONS]", "FILE.py|deployed-task|python-script", "TASK", "[--INPUT VALUE]..."]
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes examples as they are."""
