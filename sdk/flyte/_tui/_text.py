@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from flyte import errors
-from flyte._marks import CACHE_MARKS, MARKS, shown_duration
+from flyte._marks import CACHE_MARKS, MARKS, shown_duration, shown_progress
 
 if TYPE_CHECKING:
     from flyte._tui._source import Action, Run
@@ -34,6 +34,8 @@ def label(action: Action) -> Text:
         text.append(f"  {shown_duration(action.duration)}", "dim")
     if action.attempts > 1:
         text.append(f"  attempt {action.attempts}", "yellow")
+    if action.progress is not None and not action.known_phase.is_terminal:
+        text.append(f"  {shown_progress(action.progress)}", "cyan")
     if action.wait_reason and not action.known_phase.is_terminal:
         text.append(f"  {action.wait_reason}", "yellow")
     if action.error is not None:
@@ -56,6 +58,7 @@ def details(action: Action) -> Text:
         ("duration", shown_duration(action.duration) if action.duration is not None else None),
         ("group", action.group),
         ("cache", action.cache_status if action.cache_status != "disabled" else None),
+        ("progress", action.progress),
         ("waits", action.wait_reason or None),
         ("report", getattr(action, "report_path", lambda: None)()),
     ]

@@ -31,6 +31,7 @@ async def cached(x: int) -> int:
 @env.task
 def held(x: int) -> int:
     """Ends when it may."""
+    flyte.progress(1, 4, "held up")
     print("I wait")
     assert gate.wait(60)
     print("I go on")
@@ -123,7 +124,7 @@ async def test_runs_are_listed_and_opened(store):
 
 
 async def test_a_run_is_shown_while_it_goes_on(store, capsys):
-    """Its phase and what it prints appear without a key, and nowhere else; q leaves it alone."""
+    """Its phase, its progress and what it prints appear without a key, and nowhere else; q leaves it alone."""
     gate.clear()
     runs: list[LocalRun] = []
 
@@ -134,6 +135,9 @@ async def test_a_run_is_shown_while_it_goes_on(store, capsys):
     app = RunsApp(None, begin)
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: labels(app) == ["● held"])
+        await until(
+            pilot, lambda: "25%  1 of 4: held up" in str(app.screen.query_one(Tree).root.children[0].label)
+        )
         await pilot.press("l")
         await until(pilot, lambda: "I wait" in shown(app, "#panel"))
         assert "I go on" not in shown(app, "#panel")
