@@ -73,9 +73,9 @@ def test_wrong_group_names_are_refused(name, error):
         pass
 
 
-def test_checkpoints_are_refused_by_name():
-    """What is not built yet says what to do instead."""
+def test_checkpoints_belong_to_a_running_task():
+    """Outside of one there is nothing to save or to find."""
     with pytest.raises(
-        flyte.errors.FeatureNotAvailableError, match=r"checkpoint is not available.*child tasks"
+        flyte.errors.NotInTaskContextError, match=r"ctx\(\).checkpoint belongs to a running task"
     ):
         _ = CONTEXT.checkpoint
