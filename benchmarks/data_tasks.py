@@ -12,7 +12,7 @@ import flyte
 from flyte.io import DataFrame, File
 
 PIECE = 8 * 1024 * 1024
-IMAGE = flyte.Image.from_debian_base().with_pip_packages("numpy", "pyarrow")
+IMAGE = flyte.Image.from_debian_base().with_pip_packages("numpy", "obstore", "pyarrow")
 
 pool = flyte.TaskEnvironment(
     name="bench_data_pool",

@@ -12,6 +12,7 @@ from typing import IO, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from flyte import errors
+from flyte.io._packages import need
 from flyte.io._spool import Spool
 from flyte.storage._settings import Storage, settings_for
 
@@ -32,8 +33,7 @@ class ExternalPlace:
 
     def reader(self, location: str, block_size: int | None = None) -> IO[bytes]:
         """Opens an object, which is read in blocks."""
-        import obstore
-
+        obstore = _obstore(location)
         store, key = _opened(location)
         with _told(location):
             size = obstore.head(store, key)["size"]
@@ -49,8 +49,7 @@ class ExternalPlace:
 
     def size(self, location: str) -> int | None:
         """Bytes of an object, None when there is none."""
-        import obstore
-
+        obstore = _obstore(location)
         store, key = _opened(location)
         try:
             with _told(location):
@@ -62,8 +61,7 @@ class ExternalPlace:
 
     def entries(self, location: str) -> list[tuple[str, int]]:
         """The objects below a prefix."""
-        import obstore
-
+        obstore = _obstore(location)
         store, key = _opened(location)
         prefix = f"{key.rstrip('/')}/" if key else ""
         with _told(location):
@@ -74,9 +72,8 @@ class ExternalPlace:
 
     def send(self, source: Path, location: str | None = None) -> str:
         """Uploads a file."""
-        import obstore
-
         assert location is not None
+        obstore = _obstore(location)
         store, key = _opened(location)
         if urlsplit(location).scheme in _HTTP:
             raise errors.RuntimeUserError("StorageReadOnly", f"{location} can be read, not written")
@@ -93,8 +90,7 @@ class ExternalPlace:
 
     def fetch(self, location: str, target: Path) -> None:
         """Downloads an object."""
-        import obstore
-
+        obstore = _obstore(location)
         store, key = _opened(location)
         with _told(location), target.open("wb") as file:
             for piece in obstore.get(store, key).stream(min_chunk_size=_PIECE):
@@ -133,8 +129,7 @@ class _Ranges(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        import obstore
-
+        obstore = _obstore(self._location)
         end = min(self._position + min(len(buffer), _PART_BYTES), self._size)
         if end <= self._position:
             return 0
@@ -144,6 +139,11 @@ class _Ranges(io.RawIOBase):
         buffer[:size] = memoryview(data)
         self._position += size
         return size
+
+
+def _obstore(location: str) -> Any:
+    """The library that opens stores. Images of tasks have it when their authors add it."""
+    return need("obstore", f"opening {location}")
 
 
 def _opened(location: str) -> tuple[Any, str]:
@@ -164,10 +164,9 @@ def _opened(location: str) -> tuple[Any, str]:
 
 @lru_cache(maxsize=64)
 def _store(root: str, settings: Storage | None) -> Any:
-    from obstore.store import from_url
-
+    stores = need("obstore.store", f"opening {root}")
     with _told(root):
-        return from_url(root, **(settings.options() if settings is not None else {}))
+        return stores.from_url(root, **(settings.options() if settings is not None else {}))
 
 
 def _each(function: Callable[[str], object], names: Sequence[str]) -> None:
@@ -184,18 +183,17 @@ def _quoted(name: str) -> str:
 @contextmanager
 def _told(location: str) -> Iterator[None]:
     """Errors of the store as errors of the SDK."""
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
+    exceptions = need("obstore.exceptions", f"opening {location}")
     try:
         yield
     except FileNotFoundError:
         raise errors.RuntimeUserError("FileNotFound", f"there is no {location}") from None
-    except (PermissionDeniedError, UnauthenticatedError):
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
         raise errors.RuntimeUserError(
             "StorageRefused",
             f"the store of {location} refuses access: set its credentials in the environment (AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, …) or with flyte.init(storage=…)",
         ) from None
-    except BaseError as error:
+    except exceptions.BaseError as error:
         reason = str(error).split("\n", 1)[0][:300]
         raise errors.RuntimeSystemError("StorageError", f"{location} cannot be used: {reason}") from error

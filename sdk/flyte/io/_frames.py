@@ -5,11 +5,10 @@ A library is imported when its frames are used.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, TypeAlias
 
-from flyte import errors
+from flyte.io._packages import need
 
 Source: TypeAlias = "str | IO[bytes]"
 """A path, or a file open for reading at any position."""
@@ -17,24 +16,6 @@ Source: TypeAlias = "str | IO[bytes]"
 _GROUP_BYTES = 128 * 1024 * 1024
 """What a piece of a frame takes in memory, about: readers hold one at a time."""
 FORMATS = ("parquet", "csv")
-
-
-def need(module: str, why: str) -> Any:
-    """Imports a library.
-
-    Raises:
-        RuntimeUserError: It is not installed ("MissingPackage"); the message says how to get it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise errors.RuntimeUserError(
-            "MissingPackage",
-            f"{why} needs {package}, which is not installed here ({error}): add it to the image of the task's "
-            "environment, "
-            f'flyte.Image.from_debian_base().with_pip_packages("{package}")',
-        ) from error
 
 
 class Library:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,15 @@ def test_what_is_not_there(tmp_path):
     assert caught.value.code == "NoBackend"
     with pytest.raises(TypeError, match="File\\(path=''\\)"):
         File("")
+
+
+def test_stores_elsewhere_need_a_package(monkeypatch):
+    """Without obstore a URL of another store fails with the package to add to the image."""
+    for name in ("obstore", "obstore.store", "obstore.exceptions"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(errors.RuntimeUserError, match=r'with_pip_packages\("obstore"\)') as caught:
+        File.from_existing_remote("s3://never-opened/key").exists_sync()
+    assert caught.value.code == "MissingPackage"
 
 
 def test_remote_destination(tmp_path):
