@@ -294,3 +294,42 @@ def test_image_with_packages(backend, workspace):
     workspace.write("ml.py", IMAGE)
     run = workspace.launch("ml.py", "versions")
     assert all(re.match(r"\d+\.\d+", version) for version in backend.api.succeeded(run, 500))
+
+
+FILES = """
+import flyte
+
+image = (
+    flyte.Image.from_debian_base()
+    .with_source_file("settings.toml")
+    .with_source_folder("models", dst="data")
+    .with_code_bundle()
+)
+env = flyte.TaskEnvironment("files", image=image)
+
+@env.task
+def place() -> list[str]:
+    return [open("settings.toml").read(), open("data/models/one.txt").read(), __file__]
+"""
+
+
+@pytest.mark.timeout(300)
+def test_files_and_code_in_the_image(backend, workspace):
+    """A task finds the files of its image in its working directory; with --copy-style none the code is there too."""
+    workspace.write("files.py", FILES)
+    workspace.write("settings.toml", "colour = 1")
+    workspace.write("models/one.txt", "one")
+    first = workspace.flyte("run", "files.py", "place", seconds=200)
+    assert "image of files: built in" in str(first)
+    again = workspace.flyte("run", "files.py", "place", seconds=60)
+    assert "image of files: cached" in str(again)
+    run = ["run", "--copy-style", "none", "--version", "1"]
+    baked = workspace.flyte(*run, "files.py", "place", seconds=200)
+    for done in (first, again, baked):
+        assert "colour = 1" in str(done)
+        assert '"one"' in str(done)
+    assert "/code/" in str(again)
+    assert "/code/" not in str(baked)
+    images = json.loads(workspace.flyte("-of", "json", "get", "image").stdout)
+    [sbom] = {workspace.flyte("get", "image", images[0]["name"], "--sbom").stdout}
+    assert "pkg:pypi/pydantic@" in sbom

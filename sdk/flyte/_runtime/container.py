@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from flyte._runtime.order import IMAGE_DIRECTORY, WorkerOrder
+from flyte._runtime.order import WorkerOrder
 from flyte._runtime.supervisor import Handler, Supervisor
 
 _FORWARDED = (
@@ -78,17 +78,11 @@ def read_order(directory: Path) -> WorkerOrder:
         {
             **record,
             "directory": str(directory),
-            "environ": {**os.environ, **_image_directory()},
+            "environ": dict(os.environ),
             "oom_file": _first(_OOM_FILES),
             "peak_file": _first(_PEAK_FILES),
         }
     )
-
-
-def _image_directory() -> dict[str, str]:
-    """Where an image starts is where its author's files are; the root directory is where everything else is."""
-    here = os.getcwd()
-    return {} if here == "/" or not os.access(here, os.R_OK | os.X_OK) else {IMAGE_DIRECTORY: here}
 
 
 def _first(paths: tuple[str, ...]) -> str:

@@ -54,7 +54,7 @@ class CodeLoader:
         code_dir = str(run["code_dir"])
         python_path = [str(part) for part in run.get("python_path") or ["."]]
         if code_dir:
-            roots = [code_dir, *filter(None, [os.environ.get(IMAGE_DIRECTORY)])]
+            roots = [code_dir, *_image_directories()]
             for place in reversed([(root, part) for root in roots for part in python_path]):
                 sys.path.insert(0, os.path.normpath(Path(*place)))
             importlib.invalidate_caches()
@@ -77,7 +77,7 @@ class CodeLoader:
         """
         work = self._directory / "work"
         work.mkdir(exist_ok=True)
-        for directory in filter(None, [code_dir, os.environ.get(IMAGE_DIRECTORY)]):
+        for directory in [*filter(None, [code_dir]), *_image_directories()]:
             with os.scandir(directory) as entries:
                 for count, entry in enumerate(entries):
                     if count >= _MAX_LINKS:
@@ -117,6 +117,12 @@ class CodeLoader:
         if not callable(getattr(task, "func", None)):
             raise errors.ModuleLoadError(f"{module_name}.{attribute} is no task but {type(task).__name__!r}")
         return task
+
+
+def _image_directories() -> list[str]:
+    """Where files of the author are in the image: one directory, or none when it has none that can be read."""
+    directory = os.environ.get(IMAGE_DIRECTORY, "")
+    return [directory] if directory and os.access(directory, os.R_OK | os.X_OK) else []
 
 
 def _images(code_dir: str) -> dict[str, str]:

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS = 20.0
 """How long the image builder gets to answer, its start included."""
+_IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
+"""Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
 _ATTEMPTS = 3
 """How often a build is asked for again that was lost with its builder."""
 _LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
@@ -107,7 +109,7 @@ class DockerImages:
             log.warning("image.builder_unreachable", image=reference, reason=error.message)
             say(f"{error.message}; {reference} is on this host already and is used")
             # Not remembered: the builder has the last word once it is back.
-            return PreparedImage(key=reference, reference=reference)
+            return PreparedImage(reference, reference, await self._variables(reference))
         if not await self._holds(build):
             if build.reference == f"hangar/{build.name}":
                 raise ImageFailedError(
@@ -117,9 +119,18 @@ class DockerImages:
                     "HANGAR_IMAGE_BUILDER_REGISTRY of the image builder",
                 )
             await self._pull(build.reference, say)
-        image = PreparedImage(key=build.name, reference=build.reference)
+        image = PreparedImage(build.name, build.reference, await self._variables(build.reference))
         self._ready[text] = image
         return image
+
+    async def _variables(self, reference: str) -> dict[str, str]:
+        """Tells workers, which start in a directory of their own, where files of the author are."""
+        try:
+            found = await self._ask(lambda: self._api.inspect_image(reference))
+        except ImageNotFound:  # removed just now: the launch says so
+            return {}
+        directory = str((found.get("Config") or {}).get("WorkingDir") or "/")
+        return {} if directory == "/" else {_IMAGE_DIRECTORY: directory}
 
     async def _take(self, reference: str, say: Progress) -> PreparedImage:
         """An image as it is: the one that the engine holds under that address, pulled when there is none."""
