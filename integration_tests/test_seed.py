@@ -330,6 +330,6 @@ def test_files_and_code_in_the_image(backend, workspace):
         assert '"one"' in str(done)
     assert "/code/" in str(again)
     assert "/code/" not in str(baked)
-    images = json.loads(workspace.flyte("-of", "json", "get", "image").stdout)
-    [sbom] = {workspace.flyte("get", "image", images[0]["name"], "--sbom").stdout}
+    images = json.loads(workspace.flyte("-of", "json", "get", "image").out)
+    [sbom] = {workspace.flyte("get", "image", images[0]["name"], "--sbom").out}
     assert "pkg:pypi/pydantic@" in sbom

@@ -101,6 +101,11 @@ class BuildKit:
         self._network = network
         self._found = ""
 
+    @property
+    def command(self) -> str:
+        """Docker's command line that was found, empty before `check`."""
+        return self._found
+
     async def check(self) -> None:
         """Finds Docker's command line.
 

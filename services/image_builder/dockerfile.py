@@ -122,6 +122,7 @@ def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform
     """
     definition = parse_definition(definition_json, KINDS, _refused)
     draft = _Draft(_base_address(definition, base_image, platform), sdk)
+    draft.start(definition)
     draft.work_in(definition)
     for index, layer in enumerate(definition.layers):
         draft.add(index, layer)
@@ -159,6 +160,7 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     archives: dict[str, Archive] = field(default_factory=dict)
     has_python: bool = False
+    has_sdk_requirements: bool = False
 
     def __post_init__(self) -> None:
         self.lines += [f"FROM {self.base_image}", "USER 0:0"]
@@ -239,19 +241,28 @@ class _Draft:
             step = _step(index, "install the project")
             self._run(f"{here}/project", scripts.install_project(layer.install), step, mounts)
 
+    def start(self, definition: Definition) -> None:
+        """Adds what the platform's SDK needs where Python is there from the start: all images share that layer."""
+        if definition.has_sdk and isinstance(definition.base, DebianBase):
+            self._add_sdk_requirements(())
+
     def finish(self, definition: Definition) -> None:
-        """Adds the platform's SDK: what it needs, and then, as one small layer, itself."""
-        self._check_python()
-        installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
-        named = sorted({name for layer in installs for name in layer.names})
-        script = scripts.install_sdk_requirements(tuple(named))
-        self._run("sdk-requirements", script, Step("install what the platform's SDK needs"), _installer())
+        """Adds the platform's SDK as one small layer, and before it what it needs, unless that is there."""
+        if not self.has_sdk_requirements:
+            installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
+            self._add_sdk_requirements(tuple(sorted({name for layer in installs for name in layer.names})))
         self._instruction(
             [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
             ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", f"{WORK}/sdk/flyte", PACKAGES],
             Step("install the platform's SDK"),
         )
         self.lines.append(f"USER {USER}")
+
+    def _add_sdk_requirements(self, named: tuple[str, ...]) -> None:
+        self._check_python()
+        self.has_sdk_requirements = True
+        script = scripts.install_sdk_requirements(named)
+        self._run("sdk-requirements", script, Step("install what the platform's SDK needs"), _installer())
 
     def _check_python(self) -> None:
         """Checks Python before its first use: a layer may have brought it."""

@@ -1,0 +1,182 @@
+"""Measures image builds next to `docker build` of a Dockerfile that an expert would write, in the same run.
+
+    python -m benchmarks.images               # three rounds
+    python -m benchmarks.images --rounds 1
+
+Each round builds what no earlier one has built, by both in turn, and both may use what their caches have of packages:
+the Dockerfile mounts a cache of its own for `uv`. The second build changes the last layer; the third changes nothing.
+The environment of twenty packages is made by the process engine, of packages that `uv` has in its cache.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import uv
+
+import flyte
+from benchmarks import available
+from benchmarks.processes import running, until, workspace
+from benchmarks.systems.hangar import program
+from services.executor.environments import Environments
+from services.image_builder.buildkit import BuildKit
+from services.image_builder.host_settings import read_host_settings
+
+PACKAGES = ("pandas==2.2.3", "rich==13.9.4")
+TWENTY = (
+    "attrs", "certifi", "charset-normalizer", "click", "idna", "iniconfig", "itsdangerous", "jinja2", "markupsafe",
+    "numpy", "packaging", "pluggy", "pygments", "python-dateutil", "pytz", "requests", "rich", "six", "urllib3",
+    "werkzeug",
+)  # fmt: skip
+DOCKERFILE = """FROM {base}
+COPY uv /usr/local/bin/uv
+COPY ca.pem /etc/ca.pem
+{certificates}
+ENV UV_SYSTEM_PYTHON=1 UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+RUN {mounts} {uv} {packages}
+RUN echo {first} > /first
+RUN {mounts} {uv} pydantic cloudpickle
+COPY flyte {site}/flyte
+RUN python3 -m compileall -q {site}/flyte
+RUN echo {last} > /last
+"""
+BASE = "python:3.11-slim-bookworm"
+
+
+def timed(action) -> float:  # type: ignore[no-untyped-def]
+    """Seconds that a call takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+async def builder() -> str:
+    """Docker's command line with BuildKit, the one that Hangar uses."""
+    buildkit = BuildKit("docker", "", "host")
+    await buildkit.check()
+    return buildkit.command
+
+
+def expert(folder: Path, first: str, last: str) -> float:
+    """Seconds of `docker build`: packages, the author's steps, and what tasks need to run, as with Hangar."""
+    host = read_host_settings(os.environ)
+    (folder / "ca.pem").write_bytes(host.files.get("ca", b""))
+    text = DOCKERFILE.format(
+        base=BASE,
+        uv="uv pip install --break-system-packages",
+        mounts="--mount=type=cache,id=bench-uv,target=/root/.cache/uv",
+        certificates="ENV SSL_CERT_FILE=/etc/ca.pem" if "ca" in host.files else "",
+        packages=" ".join(PACKAGES),
+        first=first,
+        last=last,
+        site="/usr/local/lib/python3.11/dist-packages",
+    )
+    (folder / "Dockerfile").write_text(text)
+    environ = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    command = [
+        asyncio.run(builder()),
+        "build",
+        "--quiet",
+        "--network",
+        "host",
+        "--tag",
+        f"bench:{first}",
+        str(folder),
+    ]
+
+    def build() -> None:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"docker build failed:\n{done.stderr[-2000:]}")
+
+    return timed(build)
+
+
+def ours(first: str, last: str) -> float:
+    """Seconds of the same by `flyte.build`."""
+    image = (
+        flyte.Image.from_debian_base("3.11")
+        .with_pip_packages(*PACKAGES)
+        .with_commands([f"echo {first} > /first", f"echo {last} > /last"])
+    )
+    return timed(lambda: flyte.build(image))
+
+
+def round_of_builds(folder: Path) -> dict[str, float]:
+    """One round, each measure by both in turn."""
+    first, last, other = (uuid.uuid4().hex for _ in range(3))
+    return {
+        "docker_cold": expert(folder, first, last),
+        "hangar_cold": ours(first, last),
+        "docker_last": expert(folder, first, other),
+        "hangar_last": ours(first, other),
+        "docker_same": expert(folder, first, other),
+        "hangar_same": ours(first, other),
+    }
+
+
+def environment() -> float:
+    """Seconds of an environment of twenty packages from a warm cache."""
+    layers = [{"kind": "pip", "packages": [*TWENTY]}]
+
+    async def make() -> float:
+        with tempfile.TemporaryDirectory() as directory:
+            environments = Environments(Path(directory))
+            await environments.ensure(json.dumps({"layers": layers}), lambda line: None)
+        with tempfile.TemporaryDirectory() as directory:
+            environments = Environments(Path(directory))
+            started = time.perf_counter()
+            await environments.ensure(json.dumps({"layers": layers}), lambda line: None)
+            return time.perf_counter() - started
+
+    return asyncio.run(make())
+
+
+def main() -> int:
+    """Measure and print medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.images")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(f"environment of 20 packages, warm cache   {environment():6.2f} s", flush=True)
+    lacking = available.engine()
+    if lacking:
+        print(f"builds are left out: {lacking}", file=sys.stderr)
+        return 0
+    rounds = []
+    with workspace("hangar-images") as (folder, log), tempfile.TemporaryDirectory() as place:
+        context = Path(place, "context")
+        context.mkdir()
+        data = folder / "data"
+        variables = {
+            "HANGAR_DATA_DIR": str(data),
+            "HANGAR_EXECUTOR_ENGINE": "docker",
+            "HANGAR_IMAGE_BUILDER_NETWORK": "host",
+        }
+        subprocess.run(["cp", "-r", str(Path(flyte.__file__).parent), f"{context}/flyte"], check=True)
+        subprocess.run(["cp", uv.find_uv_bin(), f"{context}/uv"], check=True)
+        with running([program("hangar"), "up"], log, variables):
+            file = data / "backend.json"
+            until(lambda: file.exists() or None, "hangar up")
+            flyte.init(endpoint=json.loads(file.read_text())["grpc"], insecure=True)
+            round_of_builds(context)  # packages and base layers are in the caches of both
+            for _ in range(options.rounds):
+                rounds.append(round_of_builds(context))
+    middle = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
+    for key, title in (("cold", "cold build"), ("last", "last step changed"), ("same", "nothing changed")):
+        docker, hangar = middle[f"docker_{key}"], middle[f"hangar_{key}"]
+        print(
+            f"{title:<24} docker build {docker:7.3f} s   flyte.build {hangar:7.3f} s   {hangar / docker:5.2f}x"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
