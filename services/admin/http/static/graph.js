@@ -20,7 +20,12 @@ export class Graph {
     this.visible = false;
   }
 
+  // It begins where the selected action is.
   show(visible) {
+    const selected = this.tree.selected;
+    if (visible && !this.visible && selected) {
+      this.focus = this.tree.children.has(selected) ? selected : this.tree.actions.get(selected).parent || selected;
+    }
     this.visible = visible;
     this.render();
   }
@@ -32,6 +37,7 @@ export class Graph {
 
   enter(name) {
     this.focus = name;
+    this.onSelect(name);
     this.render();
   }
 
