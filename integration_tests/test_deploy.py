@@ -156,6 +156,12 @@ def test_a_program_runs_a_deployed_task(library, backend):
     """flyte.run takes the handle; grpcurl shows the task and its versions; ephemeral runs are not listed."""
     library.write("client.py", CLIENT)
     assert library.python("client.py", "v1").lines[-1] == "Record 2025 [6.0] v1 of client"
+    run = library.flyte("run", "deployed-task", "lib_helper.total:v1", "--values", "[1]").lines[0]
+    for name, place in (("lib.describe:v1", "one"), (run, "two")):
+        shown = library.flyte("get", "code", name, "-o", place).lines[-1]
+        assert shown == f"Wrote 1 file to {place}."
+        assert "v1 of" in (library.directory / place / "library.py").read_text()
+    assert "not an empty directory" in library.flyte("get", "code", run, "-o", "two", code=2).err
     library.write("only.py", ENV.format(name="only_run") + "@env.task\ndef f() -> int:\n    return 1\n")
     library.flyte("run", "only.py", "f")
 

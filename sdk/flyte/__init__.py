@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flyte._dry_run import DryRun
     from flyte._environment import TaskEnvironment
     from flyte._image import Image
-    from flyte._initialize import init, init_from_api_key, init_from_config
+    from flyte._initialize import init, init_from_api_key, init_from_config, init_in_cluster
     from flyte._link import Link
     from flyte._logging import logger
     from flyte._map import map  # noqa: A004 - the name of the public contract
@@ -96,6 +96,7 @@ __all__ = [
     "init",
     "init_from_api_key",
     "init_from_config",
+    "init_in_cluster",
     "io",
     "logger",
     "map",
@@ -155,6 +156,7 @@ _OWNERS: dict[str, str] = {
     "init": "_initialize",
     "init_from_api_key": "_initialize",
     "init_from_config": "_initialize",
+    "init_in_cluster": "_initialize",
     "logger": "_logging",
     "map": "_map",
     "progress": "_progress",

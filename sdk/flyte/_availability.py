@@ -23,8 +23,7 @@ NAMES: dict[str, str] = {
     "Trigger": _PARAMETERS["triggers"],
     "TriggerTime": _PARAMETERS["triggers"],
     "app": "apps are not built yet; run the server outside of the platform",
-    "init_in_cluster": "use flyte.init(endpoint=…)",
-    "init_passthrough": "use flyte.init(endpoint=…)",
+    "init_passthrough": "there are no users whose tokens could be passed through yet; use flyte.init(endpoint=…)",
     "serve": "apps are not built yet; run the server outside of the platform",
 }
 

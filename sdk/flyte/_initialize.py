@@ -383,6 +383,44 @@ async def init_from_config(
     )
 
 
+@immediate_twin
+async def init_in_cluster(
+    org: str | None = None,
+    project: str | None = None,
+    domain: str | None = None,
+    api_key: str | None = None,
+    endpoint: str | None = None,
+    insecure: bool = False,
+) -> None:
+    """Says that code runs on the platform already. In a task it does nothing: a task calls others as it is.
+
+    Args:
+        org: Refused: this platform has no organisations.
+        project: Project, when it runs elsewhere with `endpoint`.
+        domain: Domain, when it runs elsewhere with `endpoint`.
+        api_key: Token, when it runs elsewhere with `endpoint`.
+        endpoint: Backend, for a program that is no task, such as a service beside the platform.
+        insecure: True for plain text instead of TLS.
+
+    Raises:
+        flyte.errors.InitializationError: The program is no task and names no endpoint (code "NotInClusterError").
+
+    Example:
+        ```python
+        await flyte.init_in_cluster.aio(endpoint="localhost:8090", insecure=True)
+        ```
+    """
+    refuse(org=(org, "this platform has no organisations; leave it out"))
+    if in_worker():
+        return
+    if endpoint is None:
+        raise errors.InitializationError(
+            "NotInClusterError",
+            "this program is no task of the platform: name the backend with endpoint=…, or use init_from_config()",
+        )
+    await init.aio(endpoint=endpoint, api_key=api_key, project=project, domain=domain, insecure=insecure)
+
+
 def checked_images(images: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
     """Addresses of images by name.
 

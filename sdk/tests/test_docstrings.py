@@ -28,6 +28,7 @@ _NEEDS_BACKEND = {
     "deploy",
     "init",
     "init_from_config",
+    "init_in_cluster",
     "rerun",
     "run",
     "with_runcontext",

@@ -17,6 +17,7 @@ _KEYS = {
     messages.UPLOAD_KIND_INPUTS: "inputs/{}.json",
     messages.UPLOAD_KIND_BUILD_CONTEXT: "contexts/{}.tar",
 }
+_BUNDLE = re.compile(r"code/[0-9a-f]{64}\.tar\.gz")
 _COLLECTION = re.compile(r"[0-9a-f]{32}")
 _URL_TIME = timedelta(hours=1)
 _MOST = 1000
@@ -153,7 +154,9 @@ def _check_count(field: str, count: int) -> None:
 
 
 def _check_readable(project: str, domain: str, key: str) -> None:
-    """Accepts what documents of a project's runs can refer to: uploaded data, and `data/` of attempts.
+    """Accepts code bundles, which who knows the digest may have, and what documents of a project's runs can refer to.
+
+    That is uploaded data, and `data/` of attempts.
 
     Raises:
         PermissionDenied: It is something else.
@@ -161,7 +164,7 @@ def _check_readable(project: str, domain: str, key: str) -> None:
     parts = key.split("/")
     uploaded = parts[0] == "data" and len(parts) > 2
     written = parts[:3] == ["runs", project, domain] and len(parts) > 7 and parts[6] == "data"
-    if not uploaded and not written:
+    if not uploaded and not written and not _BUNDLE.fullmatch(key):
         message = (
             f"object {key[:200]!r} is no data of project {project!r}, domain {domain!r}: ask in the project and domain "
             "of the run that wrote it"

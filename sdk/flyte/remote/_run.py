@@ -14,6 +14,7 @@ from flyte._details import duration_of
 from flyte._initialize import Session, refuse, require_session
 from flyte.models import ActionPhase
 from flyte.remote._action import ROOT, Action, ActionDetails, fetch_action
+from flyte.remote._code import download_code
 from flyte.remote._convert import (
     end_line,
     error_of,
@@ -25,11 +26,12 @@ from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
 from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
-from hangar.admin.v1 import run_pb2, run_service_pb2
+from hangar.admin.v1 import run_pb2, run_service_pb2, task_service_pb2
 from hangar.core.v1 import identifiers_pb2
 
 if TYPE_CHECKING:
     from datetime import timedelta
+    from pathlib import Path
 
     from flyte._types import Interface
 
@@ -307,6 +309,24 @@ class Run(Execution):
             action_count=self._message.action_count,
             action_details=action_details(action.pb),
         )
+
+    @twin_method
+    async def get_code(self, destination: Path | str) -> list[Path]:
+        """Writes the code that it runs, as it was sent, below a directory that is empty or does not exist.
+
+        Returns:
+            The files.
+
+        Raises:
+            ValueError: The directory has files already.
+            flyte.errors.RuntimeUserError: The code is in the image, or is not stored any more.
+        """
+        client = await self._session.client()
+        request = task_service_pb2.GetTaskRequest(
+            project=self.project, domain=self.domain, name=self.task_name, version=self.task_version
+        )
+        task = (await client.call(client.tasks.GetTask, request)).task
+        return await download_code(self._session, task, destination)
 
     @twin_method
     async def abort(self, reason: str = DEFAULT_ABORT_REASON) -> bool:

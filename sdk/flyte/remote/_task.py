@@ -13,6 +13,8 @@ from flyte._initialize import Session, refuse, require_session
 from flyte.remote._call import DeployedCall
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flyte._context import Controller
     from hangar.admin.v1 import task_service_pb2
 
@@ -174,6 +176,21 @@ class Task(DeployedCall):
     async def fetch(self) -> Task:
         """Itself: nothing is left to be asked for."""
         return self
+
+    @twin_method
+    async def get_code(self, destination: Path | str) -> list[Path]:
+        """Writes its code, as it was sent, below a directory that is empty or does not exist.
+
+        Returns:
+            The files.
+
+        Raises:
+            ValueError: The directory has files already.
+            flyte.errors.RuntimeUserError: The code is in the image, or is not stored any more.
+        """
+        from flyte.remote._code import download_code  # see above
+
+        return await download_code(require_session(), self._task, destination)
 
     @immediate_twin
     @staticmethod

@@ -150,3 +150,15 @@ def test_init_refuses_a_root_that_is_no_directory(here):
     """A root directory that does not exist is refused with its value."""
     with pytest.raises(InitializationError, match="'nowhere' is not a directory"):
         flyte.init(root_dir="nowhere")
+
+
+def test_init_in_cluster_is_for_tasks_or_names_a_backend(monkeypatch):
+    """In a task it does nothing; elsewhere it needs an endpoint, and is then as init."""
+    with pytest.raises(flyte.errors.InitializationError, match="no task of the platform") as caught:
+        flyte.init_in_cluster()
+    assert caught.value.code == "NotInClusterError"
+    flyte.init_in_cluster(endpoint="localhost:1", insecure=True, project="p")
+    assert require_session().project == "p"
+    monkeypatch.setattr("flyte._initialize.in_worker", lambda: True)
+    flyte.init_in_cluster(project="other")
+    assert require_session().project == "p"

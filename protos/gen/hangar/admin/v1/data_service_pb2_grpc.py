@@ -64,7 +64,7 @@ class DataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateDownloads(self, request, context):
-        """Where to GET objects that inputs and outputs refer to.
+        """Where to GET code bundles, and objects that inputs and outputs refer to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

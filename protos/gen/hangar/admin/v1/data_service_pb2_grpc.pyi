@@ -36,7 +36,7 @@ class DataServiceStub:
     CreateUploads: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.CreateUploadsRequest, _data_service_pb2.CreateUploadsResponse]
     """For each object: whether it is stored already, or where to PUT it."""
     CreateDownloads: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.CreateDownloadsRequest, _data_service_pb2.CreateDownloadsResponse]
-    """Where to GET objects that inputs and outputs refer to."""
+    """Where to GET code bundles, and objects that inputs and outputs refer to."""
     ListObjects: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.ListObjectsRequest, _data_service_pb2.ListObjectsResponse]
     """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys."""
 
@@ -48,7 +48,7 @@ class DataServiceAsyncStub(DataServiceStub):
     CreateUploads: _aio.UnaryUnaryMultiCallable[_data_service_pb2.CreateUploadsRequest, _data_service_pb2.CreateUploadsResponse]  # type: ignore[assignment]
     """For each object: whether it is stored already, or where to PUT it."""
     CreateDownloads: _aio.UnaryUnaryMultiCallable[_data_service_pb2.CreateDownloadsRequest, _data_service_pb2.CreateDownloadsResponse]  # type: ignore[assignment]
-    """Where to GET objects that inputs and outputs refer to."""
+    """Where to GET code bundles, and objects that inputs and outputs refer to."""
     ListObjects: _aio.UnaryUnaryMultiCallable[_data_service_pb2.ListObjectsRequest, _data_service_pb2.ListObjectsResponse]  # type: ignore[assignment]
     """Lists the objects of a directory that inputs or outputs refer to, in the order of their keys."""
 
@@ -69,7 +69,7 @@ class DataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _data_service_pb2.CreateDownloadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_data_service_pb2.CreateDownloadsResponse, _abc.Awaitable[_data_service_pb2.CreateDownloadsResponse]]:
-        """Where to GET objects that inputs and outputs refer to."""
+        """Where to GET code bundles, and objects that inputs and outputs refer to."""
 
     @_abc_1.abstractmethod
     def ListObjects(
