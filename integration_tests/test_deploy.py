@@ -1,7 +1,9 @@
 """Deployed tasks: called by name from programs, from the command line and from tasks of other code."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -257,3 +259,16 @@ def test_one_file_under_two_names_is_refused_with_the_way_out(workspace):
     refused = workspace.flyte("deploy", "--root-dir", "src", "src/shop/main.py", "env", code=2)
     assert "Duplicate environment name 'base'" in refused.err
     assert "--root-dir src" in refused.err
+
+
+def test_the_guide_works_as_it_is_written(workspace):
+    """The files of docs/guides/deploying.md are deployed and called as the guide says."""
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "deploying.md").read_text("utf-8")
+    for name, text in re.findall(r"```python\n# (\S+)\n(.*?)```", guide, re.S):
+        workspace.write(name, text)
+    workspace.flyte("deploy", "prices.py", "env")
+    items = '[{"name": "tea", "price": 4.0}]'
+    assert workspace.flyte("run", "deployed-task", "shop.total", "--items", items).lines[-1] == "4.0"
+    (workspace.directory / "prices.py").unlink()
+    assert workspace.python("client.py").lines[-1] == "2.0"
+    assert workspace.flyte("run", "order.py", "order", "--names", '["a", "b"]').lines[-1] == "pay 3.0"

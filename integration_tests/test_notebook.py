@@ -1,6 +1,9 @@
 """Notebooks: a real kernel whose cells define, run and redefine tasks on a real backend."""
 
 import os
+import re
+import textwrap
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -114,7 +117,9 @@ def notebook(workspace):
     """Runs cells in a kernel that works in the workspace, and gives what each of them printed."""
 
     def run(cells, **environ):
-        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_undented(cell)) for cell in cells])
+        made = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells]
+        )
         client = NotebookClient(
             made,
             timeout=120,
@@ -130,11 +135,6 @@ def notebook(workspace):
         ]
 
     return run
-
-
-def _undented(cell):
-    lines = cell.strip("\n").splitlines()
-    return "\n".join(line.removeprefix("    ") for line in lines)
 
 
 def test_cells_define_run_and_redefine_tasks(notebook):
@@ -158,3 +158,13 @@ def test_a_failing_cell_shows_the_error(notebook):
     """What cannot be found is the SDK's own error in the cell."""
     with pytest.raises(CellExecutionError, match="RemoteTaskNotFoundError"):
         notebook([CELLS[0], "flyte.run(flyte.remote.Task.get('no.such', auto_version='latest'))"])
+
+
+def test_the_guide_works_as_it_is_written(notebook):
+    """The cells of docs/guides/notebooks.md run as they are shown."""
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "notebooks.md").read_text("utf-8")
+    printed = notebook(re.findall(r"```python\n(.*?)```", guide, re.S))
+    lines = printed[-1].splitlines()
+    assert lines[:2] == ["Run 'a0' completed successfully.", lines[1]]
+    assert lines[1].startswith("[0, 1, 4, 9] 4 http://")
+    assert lines[-1] == "working"
