@@ -104,3 +104,15 @@ def test_failures_become_the_error_that_fits(kind, phase, code, expected):
     assert type(error) is expected
     assert error.code == (code or expected.__name__)
     assert (error.message, error.worker, error.user_traceback) == ("why", "w", "tb")
+
+
+def test_an_exception_whose_text_ends_the_program_is_a_failure_like_others():
+    """Whatever its `__str__` raises, the failure has the class's name and says so."""
+    from flyte._runtime.failures import from_exception
+
+    class Hostile(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(5)
+
+    failure = from_exception(Hostile())
+    assert (failure["code"], failure["message"]) == ("Hostile", "(its __str__ raised SystemExit)")

@@ -537,6 +537,16 @@ flyte.run(endless)
 """
 
 
+def test_a_generator_is_no_value():
+    """What is returned instead of a list is called by its name."""
+
+    @env.task
+    def generates() -> list[int]:
+        return (number for number in range(3))  # type: ignore[return-value]
+
+    assert "expected list[int], got generator" in str(run_local(generates).error)
+
+
 def test_an_interrupt_ends_run_and_program(tmp_path):
     """Ctrl-C lets tasks clean up and does not hang."""
     program = subprocess.Popen(

@@ -46,6 +46,8 @@ from services.executor.workers import Worker
 
 log = structlog.get_logger(__name__)
 
+RECONNECT_SECONDS = 30.0
+"""How long a worker whose connection ended may take to connect again. One whose task closed it never will."""
 END_SECONDS = 15.0
 """How long the stop of an executor waits for the end of a worker."""
 
@@ -317,6 +319,15 @@ class Host:
         worker = self.holdings.workers.get(worker_id)
         if worker is not None and worker.connection is connection:
             worker.connection = None
+            loop = asyncio.get_running_loop()
+            worker.silent_since = loop.time()
+            loop.call_later(RECONNECT_SECONDS, self._end_silent, worker)
+
+    def _end_silent(self, worker: Worker) -> None:
+        """Ends a worker that lives and has not connected again: nobody would ever hear of its leases."""
+        silence = asyncio.get_running_loop().time() - worker.silent_since
+        if worker.connection is None and silence >= RECONNECT_SECONDS and worker.leases:
+            self._kills.end(worker, "it closed its connection to the executor and did not connect again")
 
     def blob_requested(self, worker_id: int, connection: WorkerConnection, frame: Frame) -> None:
         """A worker asks for an object.

@@ -55,6 +55,8 @@ class Worker:
     has_code: bool = False
     """True when `code_dir` is known."""
     connection: WorkerConnection | None = None
+    silent_since: float = 0
+    """When its connection ended last, by the clock of the event loop."""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it connected for the first time, or ended."""
     leases: dict[int, Lease] = field(default_factory=dict)

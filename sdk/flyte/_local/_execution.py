@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
 from contextvars import copy_context
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flyte import errors
@@ -386,7 +387,7 @@ async def _call_async(action: LocalAction) -> bytes:
 
 def _outputs(action: LocalAction, value: Any) -> bytes:
     task = action.task
-    if asyncio.iscoroutine(value):
+    if isinstance(value, CoroutineType):
         value.close()
         raise TypeError(f"{task.name} returned a coroutine: await it before returning its result")
     document = task.interface.dump_outputs(value)

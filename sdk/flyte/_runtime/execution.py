@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from flyte._context import ActionID, TaskContext, running
@@ -127,7 +128,7 @@ def _attempt_number(run: Header) -> int:
 
 
 def _outputs(task: TaskTemplate[Any, Any], value: Any, limit: int) -> bytes:
-    if asyncio.iscoroutine(value):
+    if isinstance(value, CoroutineType):
         value.close()
         raise TypeError(f"{task.name} returned a coroutine: await it before returning its result")
     document = task.interface.dump_outputs(value)

@@ -51,7 +51,7 @@ def _code(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may do anything
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may do anything, sys.exit included
         text = f"(its __str__ raised {type(broken).__name__})"
     if isinstance(error, SystemExit):
         return f"the task called sys.exit({text}): return a value or raise an exception instead"

@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from hangar.core.v1 import failure_pb2
 from hangar.scheduler.v1 import node_service_pb2
 from hangar.scheduler.v1.node_service_pb2 import NodeSessionResponse
+from services.executor import host
 from services.executor.engines.base import WorkerExit
 from services.executor.tests.conftest import Bench
 from services.executor.tests.scheduler_fake import until
@@ -47,6 +50,22 @@ async def cold_that_is_asked_to_end(bench: Bench, kind: failure_pb2.FailureKind)
     bench.scheduler.send(kill(10, kind))
     await until(lambda: any(each.header["type"] == "kill" for each in worker.received))
     return worker
+
+
+async def test_a_worker_that_closed_its_connection_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """A task can close every descriptor of its process: the worker lives, and would never be heard of again."""
+    monkeypatch.setattr(host, "RECONNECT_SECONDS", 0.1)
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
+    worker = await bench.world.worker(5)
+    await worker.has(10)
+    worker.begin(10)
+    await until(lambda: bench.scheduler.all("started"))
+    worker.hold()
+    worker.disconnect()
+    result = await bench.scheduler.result(10)
+    assert (result.failure.kind, result.failure.code) == (failure_pb2.FAILURE_KIND_SYSTEM, "WorkerStopped")
+    assert "it closed its connection" in result.failure.message
+    assert 5 not in bench.world.workers
 
 
 async def test_a_kill_of_an_unknown_lease_is_confirmed_at_once(bench: Bench):
