@@ -89,11 +89,15 @@ class Runs:
         Raises:
             NotFound: There is no such run.
             FailedPrecondition: It is to be recovered and has not ended (reason ``RUN_NOT_ENDED``).
+            InvalidArgument: The new name is the earlier run's.
         """
         earlier = await self.record(request.id)
         if request.recover and earlier.phase not in convert.TERMINAL:
             message = f"run {earlier.name!r} has not ended: wait for its end or abort it, then recover it"
             raise FailedPrecondition(message, reason="RUN_NOT_ENDED", run=earlier.name)
+        if request.name == earlier.name:
+            message = f"name {request.name!r} is the earlier run's own: choose another one, or leave it out"
+            raise InvalidArgument(message, reason="NAME_IN_USE", field="name")
         origin = await self._reader.read(lambda ledger: queries.get_origin(ledger, earlier.id))
         wanted = messages.CreateRunRequest(
             id=RunIdentifier(project=earlier.project, domain=earlier.domain, name=request.name),

@@ -89,6 +89,7 @@ class FakeScheduler(SchedulerServiceServicer):
                 "created_at": now,
                 "labels": dict(request.context.labels),
                 "env_vars": {},
+                "settings": request.context.SerializeToString(),
                 "trace_id": "ab" * 16,
                 "action_count": 0,
                 "cursor": 0,

@@ -32,6 +32,45 @@ async def test_a_run_is_created_once_per_name(world):
     assert (type(other), other.reason) == (errors.AlreadyExists, "RUN_ALREADY_EXISTS")
 
 
+async def test_a_rerun_is_like_the_earlier_run_but_for_what_is_said(world):
+    """Task, inputs and settings are the earlier run's; what the request names is over them, and is not lost in it."""
+    wanted = world.create_request("first", team="a")
+    wanted.context.queue, wanted.context.interruptible = "gpu", True
+    wanted.context.notifications.add(url="http://x")
+    await world.runs.CreateRun(wanted)
+    request = messages.RerunRunRequest(
+        id=wanted.id, name="second", labels={"again": "yes"}, env_vars={"A": "1"}, interruptible=False
+    )
+    answer = await world.runs.RerunRun(request)
+    run = (await world.runs.GetRun(messages.GetRunRequest(id=answer.run.id))).run
+    assert (answer.created, run.task_name, dict(run.labels)) == (
+        True,
+        "env.main",
+        {"team": "a", "again": "yes"},
+    )
+    settings = run.settings
+    assert (settings.queue, settings.interruptible, dict(settings.env_vars)) == ("gpu", False, {"A": "1"})
+    assert settings.notifications[0].run_url == run.url, "it tells of itself, not of the earlier run"
+    data = await world.runs.GetActionData(messages.GetActionDataRequest(id=world.action(run.id)))
+    assert data.inputs.inline == b'{"x":5}'
+    first = (await world.runs.GetRun(messages.GetRunRequest(id=wanted.id))).run
+    assert (first.settings.interruptible, dict(first.labels)) == (True, {"team": "a"})
+
+
+async def test_what_cannot_be_run_again_is_refused(world):
+    """An unknown run; one that is to be recovered and has not ended; the earlier run's own name."""
+    identifier = await world.create("first")
+    unknown = RunIdentifier(project="default", domain="development", name="none")
+    cases = [
+        (messages.RerunRunRequest(id=unknown), errors.NotFound, "RUN_NOT_FOUND"),
+        (messages.RerunRunRequest(id=identifier, recover=True), errors.FailedPrecondition, "RUN_NOT_ENDED"),
+        (messages.RerunRunRequest(id=identifier, name="first"), errors.InvalidArgument, "NAME_IN_USE"),
+    ]
+    for request, kind, reason in cases:
+        error = await refused(world.runs.RerunRun(request))
+        assert (type(error), error.reason) == (kind, reason)
+
+
 async def test_a_run_gets_a_name_and_a_page(world):
     """A run without a name gets a random one; its URL is that of its page."""
     run = (await world.runs.CreateRun(world.create_request())).run
