@@ -57,6 +57,11 @@ PROGRAM = """
             yield str(number)
 
     @flyte.trace
+    async def long(path: str, text: str) -> str:
+        note(path, "long")
+        return text * 2
+
+    @flyte.trace
     async def fails_once(path: str, attempt_before: bool) -> str:
         note(path, "fails-once")
         if flyte.ctx().attempt_number == 0:
@@ -73,6 +78,7 @@ PROGRAM = """
         streamed = [number async for number in stream(path, 3)]
         listed = list(items(path, 2))
         children = await asyncio.gather(*(child(path, number) for number in range(3)))
+        assert await long(path, "x" * 70_000) == "x" * 140_000
         moment = await flyte.durable.time.aio()
         note(path + ".moments", repr(moment))
         saved = await flyte.ctx().checkpoint.load()
@@ -124,6 +130,7 @@ EACH_ONCE = Counter(
     + [f"stream-{number}" for number in range(3)]
     + [f"items-{number}" for number in range(2)]
     + [f"child-{number}" for number in range(3)]
+    + ["long"]
 )
 RESULT = repr(([number * number for number in range(20)], [1, 2, 3, 4, 5], [0, 1, 2], ["0", "1"], [0, 1, 2]))
 

@@ -143,9 +143,11 @@ def test_a_sleep_lasts_until_its_time_over_attempts_and_restarts() -> None:
 
 
 def test_a_condition_takes_one_signal() -> None:
-    """The value of the first signal stands for every attempt; a second signal and one for a task are refused."""
+    """The first value stands for every attempt of the task, which is parked until it comes; others are refused."""
     d = Parent()
-    d.do(ev.LeaseParked("n", 1, 1), d.request(Kind.CONDITION))
+    d.ask(Kind.CONDITION)
+    d.do(ev.LeaseParked("n", 1, 1))
+    assert d.scheduler.world.nodes["n"].free_cpu == 4000, "its task has given its processor time back"
     condition = d.scheduler.world.actions[2]
     assert of(d.do(ev.SignalAction("task", 1, b"yes")), fx.Reply)[0].error is not None
     d.restart()
