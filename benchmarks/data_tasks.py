@@ -37,10 +37,10 @@ def table_of(size: int) -> pa.Table:
 
 
 @pool.task
-def write_file(size: int, round_: int) -> File[Any]:
+def write_file(size: int, round_: int) -> File:
     """Write a file of so many bytes."""
     piece = os.urandom(PIECE)
-    file: File[Any] = File.new_remote("data.bin")
+    file: File = File.new_remote("data.bin")
     with file.open_sync("wb") as opened:
         for _ in range(size // PIECE):
             opened.write(piece)
@@ -48,7 +48,7 @@ def write_file(size: int, round_: int) -> File[Any]:
 
 
 @pool.task
-def read_file(file: File[Any]) -> int:
+def read_file(file: File) -> int:
     """Read all of a file."""
     size = 0
     with file.open_sync("rb") as opened:
@@ -70,42 +70,78 @@ def read_frame(table: pa.Table) -> int:
 
 
 @pool.task
-def bare(size: int) -> list[float]:
-    """Seconds of the same work in the same process: a file by obstore, a table by pyarrow."""
+def bare_file(size: int) -> float:
+    """Seconds of writing and reading the same bytes in the same process by obstore."""
     import obstore
-    import pyarrow.parquet as pq
     from obstore.store import LocalStore
 
-    piece, table = os.urandom(PIECE), table_of(size)
+    piece = os.urandom(PIECE)
     with tempfile.TemporaryDirectory() as directory:
-        began = time.perf_counter()
+        began = settled()
         store = LocalStore(directory)
         with obstore.open_writer(store, "data.bin", buffer_size=PIECE) as writer:
             for _ in range(size // PIECE):
                 writer.write(piece)
         found = sum(len(part) for part in obstore.get(store, "data.bin").stream(min_chunk_size=PIECE))
-        middle = time.perf_counter()
+        elapsed = time.perf_counter() - began
+    if found != size:
+        raise AssertionError("bytes are missing")
+    return elapsed
+
+
+@pool.task
+def bare_frame(size: int) -> float:
+    """Seconds of writing and reading the same table in the same process by pyarrow."""
+    import pyarrow.parquet as pq
+
+    table = table_of(size)
+    with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "table.parquet"
+        began = settled()
         pq.write_table(table, path)
         rows = pq.read_table(path).num_rows
-        ended = time.perf_counter()
-    if found != size or rows != table.num_rows:
-        raise AssertionError("bytes or rows are missing")
-    return [middle - began, ended - middle]
+        elapsed = time.perf_counter() - began
+    if rows != table.num_rows:
+        raise AssertionError("rows are missing")
+    return elapsed
+
+
+def settled() -> float:
+    """Return the time once nothing of before waits for the disk."""
+    os.sync()
+    return time.perf_counter()
+
+
+async def passed_file(size: int, round_: int) -> float:
+    """Return the seconds of passing a file."""
+    began = settled()
+    if await read_file.aio(await write_file.aio(size, round_)) != size:
+        raise AssertionError("bytes are missing")
+    return time.perf_counter() - began
+
+
+async def passed_frame(size: int, round_: int) -> float:
+    """Return the seconds of passing a table."""
+    began = settled()
+    await read_frame.aio(await write_frame.aio(size, round_))
+    return time.perf_counter() - began
 
 
 @driver.task
 async def passing(size: int, rounds: int) -> list[list[float]]:
-    """Seconds of passing a file and a table between two tasks, and of the same work bare, by round."""
-    await bare.aio(min(size, 64 * PIECE))
-    await write_frame.aio(size, -1)
+    """Seconds of passing a file and a table between two tasks, and of the same work bare, by round.
+
+    Who is first takes turns.
+    """
+    await bare_frame.aio(size)
     found: list[list[float]] = []
     for round_ in range(rounds):
-        bare_file, bare_frame = await bare.aio(size)
-        began = time.perf_counter()
-        if await read_file.aio(await write_file.aio(size, round_)) != size:
-            raise AssertionError("bytes are missing")
-        middle = time.perf_counter()
-        await read_frame.aio(await write_frame.aio(size, round_))
-        found.append([middle - began, bare_file, time.perf_counter() - middle, bare_frame])
+        if round_ % 2:
+            file, frame = await passed_file(size, round_), await passed_frame(size, round_)
+            found.append([file, await bare_file.aio(size), frame, await bare_frame.aio(size)])
+        else:
+            plain_file, plain_frame = await bare_file.aio(size), await bare_frame.aio(size)
+            found.append(
+                [await passed_file(size, round_), plain_file, await passed_frame(size, round_), plain_frame]
+            )
     return found

@@ -8,20 +8,20 @@ import io
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, ClassVar
 
 from flyte import errors
 from flyte._client import _transfer
 from flyte._client._loop import LOOP
 from flyte._initialize import Session
+from flyte.io._drafts import Spool
 from flyte.io._names import from_key, to_key
 from flyte.io._places import STORE
-from flyte.io._spool import Spool
+from flyte.io._ranges import BLOCK_BYTES, Ranges
 from hangar.admin.v1 import data_service_pb2
 
 _AT_ONCE = 8
 _PER_CALL = 500
-_BLOCK_BYTES = 8 * 1024 * 1024
 
 
 class ClientPlace:
@@ -49,8 +49,11 @@ class ClientPlace:
         key = _key(location)
         found = LOOP.run(self._found(key))
         renew = _renewal(self, key)
-        raw = _Ranges(found.url, found.size, renew)
-        return io.BufferedReader(raw, block_size or _BLOCK_BYTES)
+
+        def fetch(start: int, end: int) -> bytes:
+            return LOOP.run(_transfer.get_range(found.url, start, end, renew))
+
+        return io.BufferedReader(Ranges(found.size, fetch), block_size or BLOCK_BYTES)
 
     def path(self, location: str) -> str | None:
         """None: the object is elsewhere."""
@@ -193,39 +196,6 @@ def _renewal(place: ClientPlace, key: str) -> Callable[[], Awaitable[str]]:
         return (await place._found(key)).url
 
     return renew
-
-
-class _Ranges(io.RawIOBase):
-    """An object behind a signed URL, read in ranges."""
-
-    def __init__(self, url: str, size: int, renew: Callable[[], Awaitable[str]]) -> None:
-        self._url, self._size, self._renew = url, size, renew
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset} is before the beginning")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._position + min(len(buffer), _BLOCK_BYTES), self._size)
-        if end <= self._position:
-            return 0
-        data = LOOP.run(_transfer.get_range(self._url, self._position, end, self._renew))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
 
 
 def _wanted(size: int, **more: str) -> data_service_pb2.UploadRequest:

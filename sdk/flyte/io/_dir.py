@@ -8,7 +8,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from flyte import errors
 from flyte.io._file import File, _checked_name
@@ -18,7 +18,14 @@ from flyte.io._places import STORE, home, local_path, name_of, place_of
 from flyte.io._pydantic import Validated
 from flyte.io._reference import location_of, reference
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a plain `File` is complete for type checkers
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class Dir(Validated, Generic[T]):

@@ -12,8 +12,9 @@ from typing import IO, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from flyte import errors
+from flyte.io._drafts import Spool
 from flyte.io._packages import need
-from flyte.io._spool import Spool
+from flyte.io._ranges import BLOCK_BYTES, Ranges
 from flyte.storage._settings import Storage, settings_for
 
 _PIECE = 4 * 1024 * 1024
@@ -37,7 +38,12 @@ class ExternalPlace:
         store, key = _opened(location)
         with _told(location):
             size = obstore.head(store, key)["size"]
-        return io.BufferedReader(_Ranges(store, key, size, location), block_size or _PART_BYTES)
+
+        def fetch(start: int, end: int) -> Any:
+            with _told(location):
+                return obstore.get_range(store, key, start=start, end=end)
+
+        return io.BufferedReader(Ranges(size, fetch), block_size or BLOCK_BYTES)
 
     def path(self, location: str) -> str | None:
         """None: the object is elsewhere."""
@@ -103,42 +109,6 @@ class ExternalPlace:
 
 
 EXTERNAL = ExternalPlace()
-
-
-class _Ranges(io.RawIOBase):
-    """An object of a store, read in ranges."""
-
-    def __init__(self, store: Any, key: str, size: int, location: str) -> None:
-        self._store, self._key, self._size, self._location = store, key, size, location
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset} is before the beginning")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        obstore = _obstore(self._location)
-        end = min(self._position + min(len(buffer), _PART_BYTES), self._size)
-        if end <= self._position:
-            return 0
-        with _told(self._location):
-            data = obstore.get_range(self._store, self._key, start=self._position, end=end)
-        size = len(data)
-        buffer[:size] = memoryview(data)
-        self._position += size
-        return size
 
 
 def _obstore(location: str) -> Any:

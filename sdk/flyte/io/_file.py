@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic
 
 from flyte import errors
 from flyte.io import _handles
@@ -14,7 +14,14 @@ from flyte.io._places import home, local_path, name_of, place_of
 from flyte.io._pydantic import Validated
 from flyte.io._reference import location_of, reference
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a plain `File` is complete for type checkers
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 class File(Validated, Generic[T]):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, ClassVar
 
 from flyte import errors
 from flyte.io._copies import copy_file
+from flyte.io._drafts import FileDraft
 from flyte.io._places import local_path, raw_data_path
 
 
@@ -48,7 +47,7 @@ class LocalPlace:
 
     def writer(self, location: str) -> IO[bytes]:
         """Opens a new file."""
-        return FileWriter(_path(location))
+        return FileDraft(_path(location))
 
     def size(self, location: str) -> int | None:
         """Bytes of a file, None when there is none."""
@@ -62,7 +61,7 @@ class LocalPlace:
     def send(self, source: Path, location: str | None = None) -> str:
         """Copies a file."""
         location = location or self.new(source.name)
-        with source.open("rb") as file, FileWriter(_path(location)) as target:
+        with source.open("rb") as file, FileDraft(_path(location)) as target:
             copy_file(file, target)
         return location
 
@@ -83,43 +82,6 @@ class LocalPlace:
         """Copies files of a directory."""
         for name in names:
             self.fetch(str(_path(location) / name), root / name)
-
-
-class FileWriter(io.BufferedRandom):
-    """A file that is there, as a whole, when it is closed.
-
-    Args:
-        path: Where it will be; its directory is made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._target = path
-        self._part = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}")
-        super().__init__(io.FileIO(self._part, "x+"))
-
-    def close(self) -> None:
-        """Puts it in its place."""
-        if not self.closed:
-            super().close()
-            self._part.replace(self._target)
-
-    def discard(self) -> None:
-        """Forgets it."""
-        if not self.closed:
-            self.raw.close()
-            self._part.unlink(missing_ok=True)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
-    def __del__(self) -> None:
-        self.discard()  # whoever forgot to close it has not finished it
 
 
 def files_below(root: Path) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import hashlib
 import lzma
@@ -170,6 +171,14 @@ def test_content_hashes(tmp_path):
         File.new_remote(hash_method=HashFunction.from_fn(str))
     with pytest.raises(TypeError, match="hash_method=3"):
         File.from_local_sync(tmp_path / "a.txt", hash_method=3)
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    """A file in the place of a directory fails at once, and nothing is complained about afterwards."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match="file"):
+        File(f"file://{tmp_path}/file/below.txt").open_sync("wb")
+    gc.collect()
 
 
 def test_named_files_are_for_tasks(tmp_path):
