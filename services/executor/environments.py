@@ -216,17 +216,16 @@ class Environments:
         layers = wanted.layers
         if all(isinstance(layer, CopyLayer) for layer in layers):
             layers = (InstallLayer(()), *layers)  # what the SDK needs
-        last = [layer for layer in layers if not isinstance(layer, CopyLayer)][-1]
+        # Bytecode is made by those who import first, of what they import: to compile everything takes longer than to
+        # install it, and workers of this engine are the user that owns the environment.
         for layer in layers:
-            # Bytecode is made once, at the end: a later layer may replace files of an earlier one.
-            compiling = ("--compile-bytecode",) if layer is last else ()
             if isinstance(layer, CopyLayer):
                 progress(f"copying {layer.what} to {layer.destination}")
                 await self._unpack(layer.archive, path / "files" / layer.destination)
             elif isinstance(layer, ProjectLayer):
-                await self._install_project(path, layer, overrides, progress, compiling)
+                await self._install_project(path, layer, overrides, progress)
             else:
-                await self._install(path, layer, overrides, progress, compiling)
+                await self._install(path, layer, overrides, progress)
         site_packages = next(path.glob("lib/python3*/site-packages"))
         await asyncio.to_thread(self._sdk.copy_into, site_packages)
 
@@ -253,7 +252,7 @@ class Environments:
             )
 
     async def _install_project(
-        self, path: Path, layer: ProjectLayer, overrides: Path, progress: Progress, more: Sequence[str]
+        self, path: Path, layer: ProjectLayer, overrides: Path, progress: Progress
     ) -> None:
         """Installs what a lock file names, and the project itself when it is asked for."""
         directory = path / "project"
@@ -272,9 +271,9 @@ class Environments:
                 f"what {layer.lock_name} locks cannot be read (exit code {exported.code}):\n{exported.shown}",
             )
         locked = ("--requirements", str(output))
-        await self._install(path, layer.install, overrides, progress, (*locked, *more), layer.lock_name)
+        await self._install(path, layer.install, overrides, progress, locked, layer.lock_name)
         if layer.source is not None:
-            arguments = ("--no-deps", *more, str(directory))
+            arguments = ("--no-deps", str(directory))
             await self._install(path, layer.install, overrides, progress, arguments, "the project")
         await asyncio.to_thread(shutil.rmtree, directory)
 
