@@ -136,7 +136,9 @@ def test_members_that_reach_outside_are_refused(tmp_path: Path, evil: tuple[tarf
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not an archive", gzip.compress(b"not a tar"), archive(member("a", b"x"))[:-20]]
+    "content",
+    [b"", b"not an archive", gzip.compress(b"not a tar"), archive(member("a", b"x"))[:-20]],
+    ids=["empty", "no archive", "no tar", "cut off"],  # archives hold the time
 )
 def test_damaged_archives_are_refused(tmp_path: Path, content: bytes) -> None:
     """What is no archive, or half of one, gives one clear error."""
