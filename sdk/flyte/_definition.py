@@ -29,6 +29,9 @@ class Definition:
         spec: Its `hangar.core.v1.TaskSpec` as proto-JSON with snake_case names.
     """
 
+    reusable: None = None
+    """Pools of others are no concern of the caller: what is said of a pool is said of its own."""
+
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self._spec = dict(spec)
         self.name = str(spec["name"])

@@ -463,8 +463,10 @@ def warn_of_pool_of_one(caller: str, task: TaskTemplate[Any, Any]) -> None:
         task: What is called.
     """
     pool = task.reusable
+    if pool is None or (pool.max_replicas, pool.concurrency) != (1, 1):
+        return
     environment = task.environment.name
-    if pool is None or environment in _warned or (pool.max_replicas, pool.concurrency) != (1, 1):
+    if environment in _warned:
         return
     if caller.rpartition(".")[0] == environment:
         _warned.add(environment)

@@ -48,6 +48,8 @@ _LATER: dict[str, str] = {
     "App": "apps are not built yet; run the server outside of the platform",
     "Secret": "secrets are not built yet; pass the value with env_vars=",
     "Trigger": "triggers are not built yet; start runs from the scheduler of your system with `flyte run`",
+    "upload_dir": "pass flyte.io.Dir.from_local_sync(path) to flyte.run, which uploads it",
+    "upload_file": "pass flyte.io.File.from_local_sync(path) to flyte.run, which uploads it",
     "User": "there are no users yet: one token stands for everybody",
 }
 

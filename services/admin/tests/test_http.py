@@ -277,7 +277,7 @@ async def test_data_is_uploaded_and_read_again(world):
 
 
 async def test_what_is_no_data_cannot_be_read(world):
-    """Code, inputs, logs and what runs of another project wrote are out of reach, as are uploads with wrong names."""
+    """Inputs, logs and data of another project are out of reach, as are wrong names; code is had by its digest."""
     await world.blobs.put("runs/default/development/r/a0/0/data/x", b"1")
     await world.blobs.put("runs/other/development/r/a0/0/data/x", b"1")
 
@@ -287,9 +287,10 @@ async def test_what_is_no_data_cannot_be_read(world):
         )
 
     assert (await ask("runs/default/development/r/a0/0/data/x")).downloads[0].exists
+    assert not (await ask(f"code/{'0' * 64}.tar.gz")).downloads[0].exists
     for key in (
         "runs/other/development/r/a0/0/data/x", "runs/default/development/r/a0/0/outputs.json",
-        f"code/{'0' * 64}.tar.gz", "inputs/x.json", "data/x",
+        "code/x.tar.gz", "inputs/x.json", "data/x",
     ):  # fmt: skip
         error = await refused(ask(key))
         assert isinstance(error, errors.PermissionDenied), key
