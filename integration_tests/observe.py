@@ -28,6 +28,8 @@ def described(error):
 
 
 def attempts(action):
+    if str(action.known_phase) == "aborted":  # whether it had begun by then is a matter of time
+        return None
     return [
         {"phase": str(attempt.phase), "error": described(attempt.error_info)}
         for attempt in action.details().attempts

@@ -244,6 +244,36 @@ async def too_slow() -> int:
     return 1
 
 
+@flyte.trace
+async def step(x: int) -> int:
+    return 3 * x
+
+
+@flyte.trace
+async def broken_step(x: int) -> int:
+    raise OwnError(f"step {x}")
+
+
+@main.task
+async def traces() -> list[str]:
+    found = [str(await step(x)) for x in (1, 2)]
+    try:
+        await broken_step(3)
+    except OwnError as error:
+        found.append(str(error))
+    return found
+
+
+@env.task(retries=flyte.RetryStrategy(2, flyte.Backoff(0.1)))
+async def never(x: int) -> int:
+    raise OwnError("always")
+
+
+@main.task
+async def backoff() -> list[str]:
+    return await seen(never(1))
+
+
 @main.task
 async def aborted() -> int:
     return await sleeps(7)
@@ -266,5 +296,7 @@ PROGRAMS = [
     maps,
     countdown,
     too_slow,
+    traces,
+    backoff,
     aborted,
 ]

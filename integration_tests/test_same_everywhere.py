@@ -24,7 +24,7 @@ PROGRAMS = [
         "leaves_a_child_running",
         "maps",
     ),
-    *("countdown", "too_slow", "aborted"),
+    *("countdown", "too_slow", "traces", "backoff", "aborted"),
 ]
 _observed: dict[str, tuple[Observed, Observed]] = {}
 

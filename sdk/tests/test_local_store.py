@@ -26,7 +26,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store, and records of runs, of the test's own."""
+    """A store, and records of runs, of the test's own; nothing is initialized."""
+    uninstall()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return LocalStore(tmp_path / "local")
 
