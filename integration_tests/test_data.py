@@ -178,6 +178,10 @@ CLIENT = """
     with batch.notes["mine"].open_sync("r") as opened:
         assert opened.read() == "from here"
     assert asyncio.run(batch.model.exists()) and len(list(batch.parts.walk_sync(file_pattern=".1 *"))) == 1
+    digest, uri = flyte.remote.upload_file("mine.txt")
+    assert (len(digest), uri) == (32, file.path)
+    sent = Dir.from_existing_remote(flyte.remote.upload_dir("folder"))
+    assert sorted(each.name for each in sent.walk_sync()) == ["a", "b"]
     again = flyte.remote.Run.get(run.name).outputs()
     print(run.name, type(again[1]["model"]).__name__)
 """

@@ -27,6 +27,16 @@ NAMES: dict[str, str] = {
     "serve": "apps are not built yet; run the server outside of the platform",
 }
 
+# Command of the documented CLI → what to do instead.
+COMMANDS: dict[str, str] = {
+    "app": NAMES["app"],
+    "devbox": "`flyte start` starts a backend on this machine, `make up` one in containers",
+    "prefetch": "load the model in a task and return it as a flyte.io.Dir",
+    "secret": _PARAMETERS["secrets"],
+    "serve": NAMES["serve"],
+    "trigger": "start runs from the scheduler of your system with `flyte run`",
+}
+
 
 def refuse(what: str, instead: str) -> FeatureNotAvailableError:
     """The error that says that something is not built yet, and what to do instead."""

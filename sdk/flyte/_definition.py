@@ -79,6 +79,7 @@ def task_settings(
     max_inline_io_bytes: int | None = None,
     queue: str | None = None,
     interruptible: bool | None = None,
+    max_inline_io: int | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Checks settings of `override`, and gives them as fields of a definition.
@@ -89,11 +90,10 @@ def task_settings(
         FeatureNotAvailableError: The feature of a parameter is not built yet.
     """
     from flyte._availability import _PARAMETERS
-    from flyte._task import check_env_vars, check_max_inline_io_bytes, check_resources, check_reusable
+    from flyte._task import check_env_vars, check_resources, check_reusable, inline_limit
     from flyte._task import check_short_name as checked_name
 
-    later = {"queue": queue, "interruptible": interruptible, **others}
-    refuse_parameters(where, **{name: value for name, value in later.items() if name in _PARAMETERS})
+    refuse_parameters(where, **{name: value for name, value in others.items() if name in _PARAMETERS})
     unknown = [name for name in others if name not in _PARAMETERS]
     if unknown:
         raise TypeError(f"{where}() got an unexpected keyword argument {unknown[0]!r}")
@@ -109,8 +109,8 @@ def task_settings(
         settings["timeout"] = timeout_of(timeout).to_spec()
     if env_vars is not None:
         settings["env_vars"] = dict(check_env_vars(env_vars))
-    if max_inline_io_bytes is not None:
-        settings["max_inline_io_bytes"] = check_max_inline_io_bytes(max_inline_io_bytes)
+    if max_inline_io_bytes is not None or max_inline_io is not None:
+        settings["max_inline_io_bytes"] = inline_limit(max_inline_io_bytes, max_inline_io, unset=None)
     if pool is not None:
         settings["reuse"] = None if isinstance(pool, str) else pool.to_spec()
     if cache is not None:

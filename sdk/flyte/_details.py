@@ -36,6 +36,19 @@ class AttemptDetails:
 
 
 @dataclass(frozen=True)
+class PhaseTransition:
+    """An action enters a phase.
+
+    Attributes:
+        phase: The phase.
+        time: When.
+    """
+
+    phase: ActionPhase
+    time: datetime
+
+
+@dataclass(frozen=True)
 class ActionDetails:
     """An action with its attempts.
 
@@ -72,6 +85,21 @@ class ActionDetails:
     cache_reason: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
     custom_context: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def phase_transitions(self) -> tuple[PhaseTransition, ...]:
+        """When it entered each of its phases, oldest first, over all attempts."""
+        moves = [(ActionPhase.QUEUED, self.created_at)]
+        for attempt in self.attempts:
+            moves += [
+                (ActionPhase.INITIALIZING, attempt.assigned_at),
+                (ActionPhase.RUNNING, attempt.start_time),
+            ]
+            if attempt is not self.attempts[-1]:
+                moves.append((ActionPhase.QUEUED, attempt.end_time))
+        if self.phase.is_terminal:
+            moves.append((self.phase, self.end_time))
+        return tuple(PhaseTransition(phase, time) for phase, time in moves if time is not None)
 
     @property
     def queued_time(self) -> timedelta | None:

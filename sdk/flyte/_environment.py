@@ -22,10 +22,10 @@ from flyte._task import (
     TaskTemplate,
     check_entrypoint,
     check_env_vars,
-    check_max_inline_io_bytes,
     check_report,
     check_resources,
     check_short_name,
+    inline_limit,
 )
 from flyte._timeout import Timeout, timeout_of
 
@@ -188,6 +188,7 @@ class TaskEnvironment:
         links: Any = (),
         task_resolver: Any = None,
         entrypoint: bool = False,
+        max_inline_io: int | None = None,
     ) -> Callable[[Callable[P, R]], TaskTemplate[P, R]]: ...
 
     def task(
@@ -209,6 +210,7 @@ class TaskEnvironment:
         links: Any = (),
         task_resolver: Any = None,
         entrypoint: bool = False,
+        max_inline_io: int | None = None,
     ) -> Any:
         """Make a task of a function, bare (`@env.task`) or with arguments (`@env.task(retries=2)`).
 
@@ -229,6 +231,7 @@ class TaskEnvironment:
             links: Pages elsewhere that belong to its actions: objects as `flyte.Link`.
             task_resolver: Not available yet.
             entrypoint: Whether people are meant to start it themselves.
+            max_inline_io: Another spelling of `max_inline_io_bytes`.
 
         Raises:
             TypeError: What is decorated is not a function, or a value has the wrong type.
@@ -251,7 +254,7 @@ class TaskEnvironment:
             short_name=check_short_name(short_name),
             retries=retry_strategy(retries),
             timeout=timeout_of(timeout),
-            max_inline_io_bytes=check_max_inline_io_bytes(max_inline_io_bytes),
+            max_inline_io_bytes=inline_limit(max_inline_io_bytes, max_inline_io),
             docs=_check_docs(docs),
             cache=None if cache is None else cache_of(cache, f"{self.name}.task"),
             report=check_report(report),

@@ -14,6 +14,7 @@ from flyte import errors
 from flyte._availability import refuse as not_available
 from flyte._client._twins import immediate_twin
 from flyte._loading import in_worker
+from flyte._logging import use_format
 from flyte.config._load import auto, checked_auth_type
 from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
 
@@ -191,7 +192,7 @@ async def init(
         domain: Domain of new runs; "development" unless given.
         root_dir: Directory that code is bundled from. Detected from the task's module unless given.
         log_level: Level of the SDK's own logger, such as "DEBUG".
-        log_format: Only "console".
+        log_format: How it writes: "console" for lines of text, "json" for an object per line.
         endpoint: Backend, such as "dns:///flyte.example.com" or "localhost:8090". Without one the embedded
             backend of this machine is used, and started when it does not run.
         headless: Refused: nobody has to log in.
@@ -244,9 +245,10 @@ async def init(
         http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
         batch_size=(batch_size, _NO_STORAGE),
         image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
-        log_format=(None if log_format == "console" else log_format, 'only "console" is'),
     )
     _set_log_level(log_level)
+    if log_format is not None:
+        use_format(log_format)
     if endpoint is not None:
         from flyte._client._channel import Endpoint
 
@@ -344,7 +346,7 @@ async def init_from_config(
             (`flyte.config`); without any file, the embedded backend of this machine.
         root_dir: Directory that code is bundled from. Detected from the task's module unless given.
         log_level: Level of the SDK's own logger, such as "DEBUG".
-        log_format: Only "console".
+        log_format: How it writes: "console" for lines of text, "json" for an object per line.
         project: Project of new runs, over the file's.
         domain: Domain of new runs, over the file's.
         storage: How object stores outside of the platform are reached: a `flyte.storage.S3`, `GCS` or `ABFS`.
@@ -372,9 +374,10 @@ async def init_from_config(
     refuse(
         batch_size=(batch_size, _NO_STORAGE),
         image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
-        log_format=(None if log_format == "console" else log_format, 'only "console" is'),
     )
     _set_log_level(log_level)
+    if log_format is not None:
+        use_format(log_format)
     config = path_or_config if isinstance(path_or_config, Config) else auto(path_or_config)
     task = TaskConfig(project or config.task.project, domain or config.task.domain)
     config = replace(config, task=task)

@@ -120,6 +120,17 @@ def log_variables(level: int | None, log_format: str, *, reset_root: bool) -> di
     return variables
 
 
+def use_format(name: str) -> None:
+    """Let the SDK's own logger write lines of text ("console") or JSON objects ("json").
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if name not in FORMATS:
+        raise ValueError(f'log_format={name!r} must be "console" or "json"')
+    _console.setFormatter(_formatter(name))
+
+
 def configure(variables: Mapping[str, str]) -> None:
     """Log as the environment variables of a run say; as usual where they say nothing.
 

@@ -11,7 +11,7 @@ from flyte import errors
 from flyte._bundle._select import CopyStyle, checked_copy_style
 from flyte._client._twins import twin, twin_method
 from flyte._initialize import current_session, refuse
-from flyte._logging import FORMATS, check_level, configure, log_variables
+from flyte._logging import FORMATS, check_level, configure, log_variables, logger
 from flyte._placement import check_interruptible, check_queue
 from flyte.notify._notification import Notification, check_notifications
 from flyte.remote._call import DeployedCall
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["local", "remote", "hybrid"]
 
-CacheScope = Literal["project-domain", "global"]
+CacheScope = Literal["project-domain", "project/domain", "global"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class RunContext:
             flyte.errors.CodeBundleError: When the code cannot be packed.
             flyte.errors.RemoteTaskUsageError: When a deployed task gets inputs by position, or is run locally.
             flyte.errors.RemoteTaskNotFoundError: When there is no such deployed task.
+            ValueError: When notifications are asked for of a local run.
         """
         _check_task(task)
         mode = self.mode or ("local" if current_session() is None else "remote")
@@ -87,6 +88,7 @@ class RunContext:
 
             return await describe(self, task, args, kwargs)
         if mode == "local":
+            self._check_local()
             configure(self.env_vars)
             from flyte._local import start_local_run
             from flyte._local._persistence import configured_store
@@ -100,6 +102,7 @@ class RunContext:
                 overwrite_cache=self.overwrite_cache,
                 disable_cache=self.disable_run_cache,
                 labels=self.labels,
+                annotations=self.annotations,
                 custom_context=self.custom_context,
                 raw_data_path=self.raw_data_path,
                 store=configured_store(),
@@ -109,6 +112,15 @@ class RunContext:
         from flyte._client._submit import submit
 
         return await submit(self, task, args, kwargs)
+
+    def _check_local(self) -> None:
+        if self.notifications:
+            raise ValueError(
+                "notifications= has no effect on a local run: leave it out, run.wait() returns at the end"
+            )
+        names = ("project", "domain", "version", "queue", "interruptible")
+        if given := [name for name in names if getattr(self, name) is not None]:
+            logger.warning("no effect on a local run: %s", ", ".join(given))
 
     def _check_deployed(self, task: DeployedCall, args: tuple[Any, ...], mode: str) -> None:
         task.check_arguments(args)
@@ -156,6 +168,7 @@ def with_runcontext(
     preserve_original_types: bool | None = None,
     debug: bool = False,
     raw_data_storage: str | None = None,
+    dryrun: bool = False,
 ) -> RunContext:
     """Says how to run a task: ``with_runcontext(name="x").run(task, …)``.
 
@@ -190,10 +203,14 @@ def with_runcontext(
         notifications: Whom to tell of the run's phases: `flyte.notify.Webhook`, one or several.
         custom_context: Texts for all its actions: `flyte.get_custom_context()`.
         cache_lookup_scope: Whose results count: "project-domain" (the default), or "global" for those of all
-            projects and domains that were run with "global".
+            projects and domains that were run with "global". "project/domain" is "project-domain", too.
         preserve_original_types: Values have the types of the task's signature in any case; False is refused.
         debug: Refused, unless False.
         raw_data_storage: Another spelling of `raw_data_path`.
+        dryrun: Another spelling of `dry_run`.
+
+    Local runs belong to no project and wait in no queue: `project`, `domain`, `version`, `queue` and `interruptible`
+    have no effect on them, and a warning names them.
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.
@@ -217,6 +234,7 @@ def with_runcontext(
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
     if log_format not in FORMATS:
         raise ValueError(f'log_format={log_format!r} must be "console" or "json"')
+    dry_run = dry_run or dryrun
     if copy_bundle_to is not None and not dry_run:
         raise ValueError("copy_bundle_to has an effect with dry_run=True only: add that, or leave it out")
     if raw_data_path is not None and raw_data_storage is not None and raw_data_path != raw_data_storage:
@@ -224,11 +242,9 @@ def with_runcontext(
     raw_data = raw_data_path if raw_data_path is not None else raw_data_storage
     if raw_data is not None and mode == "remote":
         raise refused_path(raw_data)
-    if notifications and mode == "local":
-        raise ValueError(
-            'notifications= has no effect with mode="local": leave it out, run.wait() returns at the end'
-        )
     logs = log_variables(check_level(log_level), log_format, reset_root=bool(reset_root_logger))
+    if cache_lookup_scope == "project/domain":
+        cache_lookup_scope = "project-domain"
     if cache_lookup_scope not in {None, "global", "project-domain"}:
         raise ValueError(f'cache_lookup_scope={cache_lookup_scope!r} must be "project-domain" or "global"')
     if overwrite_cache and disable_run_cache:

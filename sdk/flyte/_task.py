@@ -274,7 +274,8 @@ class TaskTemplate(Generic[P, R_co]):
         queue: str | None = None,
         interruptible: bool | None = None,
         entrypoint: bool | None = None,
-        links: Any = (),
+        links: Any = None,
+        max_inline_io: int | None = None,
         **unknown: Any,
     ) -> TaskTemplate[P, R_co]:
         """The same task with other settings; the original is unchanged.
@@ -294,6 +295,7 @@ class TaskTemplate(Generic[P, R_co]):
             interruptible: Whether the action may run on hosts whose capacity can be taken away.
             entrypoint: Whether people are meant to start the task themselves.
             links: Pages elsewhere that belong to the action, instead of the task's own: objects as `flyte.Link`.
+            max_inline_io: Another spelling of `max_inline_io_bytes`.
             **unknown: Refused.
 
         Raises:
@@ -333,9 +335,9 @@ class TaskTemplate(Generic[P, R_co]):
                 short_name=settings.short_name if short_name is None else check_short_name(short_name),
                 retries=settings.retries if retries is None else retry_strategy(retries),
                 timeout=settings.timeout if timeout is None else timeout_of(timeout),
-                max_inline_io_bytes=check_max_inline_io_bytes(
-                    settings.max_inline_io_bytes if max_inline_io_bytes is None else max_inline_io_bytes
-                ),
+                max_inline_io_bytes=settings.max_inline_io_bytes
+                if max_inline_io_bytes is None and max_inline_io is None
+                else inline_limit(max_inline_io_bytes, max_inline_io, unset=None),
                 resources=settings.resources if resources is None else check_resources(resources),
                 env_vars=settings.env_vars if env_vars is None else check_env_vars(env_vars),
                 reusable=settings.reusable if reusable is None else check_reusable(reusable),
@@ -344,7 +346,7 @@ class TaskTemplate(Generic[P, R_co]):
                 interruptible=settings.interruptible
                 if interruptible is None
                 else check_interruptible(interruptible),
-                links=check_links(links) or settings.links,
+                links=settings.links if links is None else check_links(links),
                 entrypoint=settings.entrypoint if entrypoint is None else check_entrypoint(entrypoint),
             )
         )
@@ -479,6 +481,18 @@ def check_env_vars(env_vars: object) -> Mapping[str, str]:
         if not name or "=" in name or "\0" in name + value:
             raise ValueError(f"env_vars: {name!r}={value!r} is no valid environment variable")
     return dict(env_vars)
+
+
+def inline_limit(size: object, other: object, unset: object = MAX_INLINE_IO_BYTES) -> int:
+    """The size that `max_inline_io_bytes=` and its other spelling `max_inline_io=` mean.
+
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is less than 1, or the two differ.
+    """
+    if other is not None and size not in (unset, other):
+        raise ValueError("max_inline_io_bytes= and max_inline_io= are the same setting: give one of them")
+    return check_max_inline_io_bytes(size if other is None else other)
 
 
 def check_max_inline_io_bytes(size: object) -> int:

@@ -73,6 +73,7 @@ def test_the_most_specific_setting_holds():
     assert inherits.override(retries=1).queue == "env-queue"
     assert overridden.links == decides.links
     assert inherits.override(links=[Board()]).links[0].name == "Board"
+    assert (overridden.links != (), overridden.override(links=[]).links) == (True, ())
 
 
 def test_settings_reach_the_definition_and_only_when_they_are_set():
@@ -175,6 +176,7 @@ def test_a_backoff_is_one():
             flyte.errors.FeatureNotAvailableError,
             "preserve_original_types=",
         ),
+        ({"cache_lookup_scope": "team"}, ValueError, "cache_lookup_scope='team' must be"),
         ({"notifications": "https://x"}, TypeError, r"notifications must be flyte\.notify\.Webhook"),
         ({"overwrite_cache": True, "disable_run_cache": True}, ValueError, "exclude each other"),
     ],
@@ -237,6 +239,27 @@ def test_custom_context_changes_what_is_below_and_nothing_else():
     assert flyte.get_custom_context() == {}
     with pytest.raises(TypeError, match="custom_context: k=5 must be text"), flyte.custom_context(k=5):
         pass
+
+
+def test_a_local_run_says_what_has_no_effect_on_it(caplog):
+    """Where it would wait is named in a warning, notifications are refused, annotations are kept."""
+    context = flyte.with_runcontext(queue="gpu", project="p", annotations={"why": "a test"})
+    run = context.run(where)
+    assert "no effect on a local run: project, queue" in caplog.text
+    assert run.details().annotations == {"why": "a test"}
+    with pytest.raises(ValueError, match="notifications= has no effect on a local run"):
+        flyte.with_runcontext(notifications=flyte.notify.Webhook("https://x")).run(where)
+
+
+def test_settings_have_all_their_spellings():
+    """Two names of one setting mean the same, and are refused when they differ."""
+    assert flyte.with_runcontext(cache_lookup_scope="project/domain").cache_lookup_scope == "project-domain"
+    assert flyte.with_runcontext(dryrun=True).dry_run
+    assert plain.task(max_inline_io=5)(where.func).max_inline_io_bytes == 5
+    assert where.override(max_inline_io=6, max_inline_io_bytes=6).max_inline_io_bytes == 6
+    for make in (plain.task, where.override):
+        with pytest.raises(ValueError, match="are the same setting"):
+            make(max_inline_io=5, max_inline_io_bytes=6)
 
 
 def test_raw_data_of_a_local_run_goes_where_it_is_told(tmp_path):

@@ -236,17 +236,6 @@ Layer: TypeAlias = (
 )
 
 
-def archives_of(base: Base, layers: tuple[Layer, ...]) -> tuple[Archive, ...]:
-    """Returns the archives that a base and layers are made of."""
-    found = [base.context] if isinstance(base, DockerfileBase) else []
-    for layer in layers:
-        if isinstance(layer, CopyLayer):
-            found.append(layer.archive)
-        elif isinstance(layer, ProjectLayer):
-            found.append(layer.source)
-    return tuple(archive for archive in found if archive is not None)
-
-
 def secrets_of(layers: tuple[Layer, ...]) -> tuple[BuildSecret, ...]:
     """Returns the secrets that layers see while they are made."""
     found: list[BuildSecret] = []

@@ -59,6 +59,7 @@ class LocalRunDetails:
         task_name: Fully qualified name of its task.
         phase: Where it stands.
         labels: Labels.
+        annotations: Annotations.
         action_count: Actions in it so far.
         action_details: The root action.
     """
@@ -67,6 +68,7 @@ class LocalRunDetails:
     task_name: str
     phase: ActionPhase
     labels: dict[str, str]
+    annotations: dict[str, str]
     action_count: int
     action_details: ActionDetails
 
@@ -244,6 +246,7 @@ class LocalRun:
             task_name=self.task_name,
             phase=self.phase,
             labels=self.labels,
+            annotations=dict(self._state.annotations),
             action_count=len(self._state.actions),
             action_details=await self._root.details.aio(),
         )
@@ -428,6 +431,7 @@ async def start_local_run(
     overwrite_cache: bool = False,
     disable_cache: bool = False,
     labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
     custom_context: Mapping[str, str] | None = None,
     raw_data_path: str | None = None,
     recovered: Mapping[str, tuple[bytes, str]] | None = None,
@@ -446,6 +450,7 @@ async def start_local_run(
         overwrite_cache: Compute every cached result anew and replace what is kept.
         disable_cache: Neither use nor keep results.
         labels: Labels of the run.
+        annotations: Notes on the run.
         custom_context: Texts for all its actions.
         raw_data_path: Directory for bulk data, one below the system's temporary directory unless given.
         recovered: Outputs that are taken over and whose they are, by key of the action.
@@ -474,7 +479,7 @@ async def start_local_run(
     state = RunState.create(_run_name(name), env_vars or {}, raw_data_path)
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
     state.recovered, state.custom_context = recovered or {}, dict(custom_context or {})
-    state.labels, state.echo = dict(labels or {}), echo
+    state.labels, state.annotations, state.echo = dict(labels or {}), dict(annotations or {}), echo
     root = LocalAction(state, ROOT, task, document, custom_context=state.custom_context)
     recorder = _recorder(store, state, root) if store is not None else None
     run = LocalRun(state, state.add(root), recorder)

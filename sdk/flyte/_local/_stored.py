@@ -317,6 +317,7 @@ class StoredRun:
             task_name=self.task_name,
             phase=self.known_phase,
             labels=self.labels,
+            annotations={},
             action_count=int(row[0]),
             action_details=await self.action.details.aio(),
         )

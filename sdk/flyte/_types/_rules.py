@@ -105,7 +105,7 @@ class PydanticCodec(Codec):
     def encode(self, value: Any, exact: bool = False) -> Any:
         if self.is_secret:
             raise Mismatch(
-                "a value that can be serialised", value, "secrets are not written; use flyte.Secret"
+                "a value that can be serialised", value, "secrets are not written; pass it with env_vars="
             )
         try:
             checked = self.adapter.validate_python(value, strict=True)

@@ -36,7 +36,11 @@ def create() -> Any:
 @click.option("--org", help="Not available: this platform has no organisations.")
 @click.option("-p", "--project", help="Project of new runs.")
 @click.option("-d", "--domain", help="Domain of new runs: development, staging or production.")
-@click.option("--builder", help="Not available: the backend prepares images by itself.")
+@click.option(
+    "--builder",
+    type=click.Choice(["local", "remote"]),
+    help="What builds images: only remote, the backend, is available.",
+)
 @click.option("--auth-type", help="Not available: the token of the backend goes into FLYTE_API_KEY.")
 @click.option("--local-persistence", is_flag=True, help="Record local runs, for flyte start tui.")
 @click.option(
@@ -68,7 +72,7 @@ def config(
 
     refused = {
         "--org": (org, "this platform has no organisations"),
-        "--builder": (builder, "the backend prepares images by itself"),
+        "--builder local": (builder == "local", "the backend builds images: --builder remote"),
         "--auth-type": (
             auth_type,
             "the token of the backend goes into the environment variable FLYTE_API_KEY",
@@ -93,6 +97,8 @@ def config(
     content: dict[str, dict[str, Any]] = {}
     if endpoint is not None:
         content["admin"] = {"endpoint": endpoint, "insecure": insecure}
+    if builder is not None:
+        content["image"] = {"builder": builder}
     task = {key: value for key, value in {"project": project, "domain": domain}.items() if value}
     if task:
         content["task"] = task

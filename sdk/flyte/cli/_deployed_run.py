@@ -96,9 +96,24 @@ def _opened(ctx: click.Context) -> tuple[Settings, RunOptions]:
     assert options is not None  # `run` set it
     if options.local:
         raise click.UsageError("--local runs code of this machine: a deployed task runs on its backend.", ctx)
+    _refuse(ctx, options)
     settings = settings_of(ctx.find_root())
     settings.open_session(options.project, options.domain, starts_backend=True)
     return settings, options
+
+
+def _refuse(ctx: click.Context, options: RunOptions) -> None:
+    """Refuses options that are about code: nothing is sent along."""
+    given = {
+        "--version": options.version,
+        "--copy-style": options.copy_style != "loaded_modules",
+        "--image": options.images,
+        "--root-dir": options.root_dir,
+        "--no-sync-local-sys-paths": not options.sync_local_sys_paths,
+    }
+    for name, value in given.items():
+        if value:
+            raise click.UsageError(f"{name} has no effect on a deployed task: leave it out.", ctx)
 
 
 def _launch(task: Task, inputs: dict[str, Any], options: RunOptions, settings: Settings) -> int:
@@ -117,4 +132,4 @@ def _launch(task: Task, inputs: dict[str, Any], options: RunOptions, settings: S
         labels=options.labels,
     )
     run: Any = context.run(task, **inputs)
-    return attend(run, settings, follow=options.follow, detach=options.detach)
+    return attend(run, settings, follow=options.follow, detach=options.detach, tui=options.tui)

@@ -24,6 +24,10 @@ from flyte.cli._table import write_json
     help="Only so many of the last lines.  [default: all of them]",
 )
 @click.option("--show-ts", is_flag=True, help="Show the time of each line.")
+@click.option("--pretty", is_flag=True, help="Show the time of each line, apart from what the task wrote.")
+@click.option(
+    "--filter-system", is_flag=True, help="Only what user code wrote: there is nothing else in these logs."
+)
 @click.option("-a", "--attempt", type=click.IntRange(min=0), help="Attempt, from 0.  [default: the newest]")
 @local_option
 @scope_options
@@ -36,6 +40,8 @@ def logs(
     follow: bool,
     lines: int | None,
     show_ts: bool,
+    pretty: bool,
+    filter_system: bool,
     attempt: int | None,
     local: bool,
     project: str | None,
@@ -50,5 +56,7 @@ def logs(
         if settings.as_json:
             entry = {"time": line.time, "text": line.text}
             write_json(settings, entry if line.attempt is None else {**entry, "attempt": line.attempt})
+        elif pretty:
+            click.echo(f"{click.style(f'{line.time.astimezone():%H:%M:%S}', dim=True)} │ {line.text}")
         else:
             click.echo(line.render(show_ts=show_ts))

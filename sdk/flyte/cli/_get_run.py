@@ -32,6 +32,7 @@ _COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
 @click.option("--task-name", help="Only runs of this task, such as my_env.greet.")
 @click.option("--task-version", help="Only runs of this version of the code.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Only runs with this label.")
+@click.option("--only-mine", is_flag=True, help="Not available: there are no users yet.")
 @click.option("--created-after", type=click.DateTime(), help="Only runs created at or after this local time.")
 @click.option("--created-before", type=click.DateTime(), help="Only runs created before this local time.")
 @local_option
@@ -45,6 +46,7 @@ def run(
     in_phase: tuple[str, ...],
     task_name: str | None,
     task_version: str | None,
+    only_mine: bool,
     label: tuple[str, ...],
     created_after: datetime | None,
     created_before: datetime | None,
@@ -55,6 +57,10 @@ def run(
     """List runs, newest first; or show the run NAME with its root action."""
     from flyte.cli._arguments import key_values
 
+    if only_mine:
+        raise click.UsageError(
+            "--only-mine is not available: there are no users yet. Give runs a label, and use --label."
+        )
     settings = settings_of(ctx)
     filters: dict[str, Any] = {
         "in_phase": in_phase or None,

@@ -57,6 +57,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command that the arguments name; says which is close when there is none."""
+        names_commands = self.default is None or self.default_without_arguments
+        if names_commands and args and args[0] not in self.commands_at:
+            _refuse_later(ctx, args[0])
         if self.default is not None and args and args[0] not in self.commands_at:
             args = [self.default, *args]
         if args and args[0] not in self.commands_at and not args[0].startswith("-"):
@@ -80,6 +83,16 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes examples as they are."""
         write_examples(self.epilog, formatter)
+
+
+def _refuse_later(ctx: click.Context, name: str) -> None:
+    """Says of a documented command what to do until it is built."""
+    from flyte._availability import COMMANDS
+
+    if name in COMMANDS:
+        raise click.UsageError(
+            f"{ctx.command_path} {name} is not available in this version: {COMMANDS[name]}.", ctx
+        )
 
 
 def write_examples(examples: str | None, formatter: click.HelpFormatter) -> None:

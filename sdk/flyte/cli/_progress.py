@@ -25,7 +25,7 @@ def show_progress(run: Run, settings: Settings, *, follow: bool) -> None:
         follow: True to print what its actions write, too.
     """
     live = sys.stdout.isatty() and sys.stderr.isatty() and not settings.as_json
-    shown = _live_tree(run) if live else _lines(settings.verbosity > 0)
+    shown = _live_tree() if live else _lines(settings.verbosity > 0)
     with shown as (say, see):
         follower = LogFollower(say) if follow else None
 
@@ -63,7 +63,7 @@ def _lines(verbose: bool) -> Iterator[tuple[Say, See]]:
 
 
 @contextlib.contextmanager
-def _live_tree(run: Run) -> Iterator[tuple[Say, See]]:
+def _live_tree() -> Iterator[tuple[Say, See]]:
     """A tree that is drawn again and again, and stays when the run has ended."""
     from rich.console import Console
     from rich.live import Live

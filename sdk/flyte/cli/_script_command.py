@@ -56,7 +56,22 @@ def python_script(ctx: click.Context, /, script: str, **given: Any) -> int:
 
     options = ctx.find_object(RunOptions)
     assert options is not None  # `run` set it
-    for name, value in (("--tui", options.tui), ("--env", options.env), ("--label", options.labels)):
+    given = {
+        "--tui": options.tui,
+        "--env": options.env,
+        "--label": options.labels,
+        "--version": options.version,
+        "--copy-style": options.copy_style != "loaded_modules",
+        "--image before python-script": options.images,
+        "--root-dir": options.root_dir,
+        "--no-sync-local-sys-paths": not options.sync_local_sys_paths,
+        "--raw-data-path": options.raw_data_path,
+        "--run-project": options.run_project,
+        "--run-domain": options.run_domain,
+        "--service-account": options.service_account,
+        "--debug": options.debug,
+    }
+    for name, value in given.items():
         if value:
             raise click.UsageError(f"{name} is not available for scripts: leave it out.")
     settings = settings_of(ctx.find_root())

@@ -71,6 +71,10 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     "-c", "--config", metavar="FILE", help="Configuration file.  [default: search, see flyte get config]"
 )
 @click.option("-v", "--verbose", count=True, help="Say more; repeat for details of errors.")
+@click.option("--org", help="Not available: this platform has no organisations.")
+@click.option("--auth-type", help="Not available: the token of the backend goes into FLYTE_API_KEY.")
+@click.option("--log-format", type=click.Choice(["console", "json"]), help="How the command itself logs.")
+@click.option("--reset-root-logger", is_flag=True, help="Let all loggers write as the SDK's own does.")
 @click.option(
     "-of", "--output-format", type=click.Choice(FORMATS), default="table", help="How to write results."
 )
@@ -89,6 +93,10 @@ def cli(
     insecure: bool | None,
     config: str | None,
     verbose: int,
+    org: str | None,
+    auth_type: str | None,
+    log_format: str | None,
+    reset_root_logger: bool,
     output_format: str,
 ) -> None:
     """Run Python functions as tasks on a backend, and see what they do."""
@@ -97,6 +105,17 @@ def cli(
         import logging
 
         logging.basicConfig(level=logging.DEBUG if verbose > 1 else logging.INFO, format="%(message)s")
+    if org is not None:
+        raise click.UsageError("--org is not available: this platform has no organisations. Leave it out.")
+    if auth_type is not None:
+        raise click.UsageError(
+            "--auth-type is not available: the token of the backend goes into the environment variable FLYTE_API_KEY."
+        )
+    if log_format is not None or reset_root_logger:
+        from flyte._logging import configure, log_variables
+
+        level = (10 if verbose > 1 else 20) if verbose else None  # of the standard library: DEBUG or INFO
+        configure(log_variables(level, log_format or "console", reset_root=reset_root_logger))
 
 
 def invoke(arguments: list[str]) -> int:

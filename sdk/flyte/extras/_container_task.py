@@ -19,6 +19,7 @@ from flyte._context import current_controller
 from flyte._docs import Documentation
 from flyte._environment import TaskEnvironment
 from flyte._image import Image
+from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._task import (
@@ -26,9 +27,9 @@ from flyte._task import (
     TaskSettings,
     TaskTemplate,
     check_env_vars,
-    check_max_inline_io_bytes,
     check_resources,
     check_short_name,
+    inline_limit,
 )
 from flyte._timeout import Timeout, timeout_of
 from flyte.extras._container_values import TEMPLATE, is_supported
@@ -94,6 +95,7 @@ class ContainerTask(TaskTemplate[..., Any]):
         pod_template: Any = None,
         queue: str | None = None,
         interruptible: bool | None = None,
+        max_inline_io: int | None = None,
     ) -> None:
         """Describe a task that is a container.
 
@@ -116,8 +118,10 @@ class ContainerTask(TaskTemplate[..., Any]):
             max_inline_io_bytes: Largest inputs or outputs in bytes.
             secrets: Not available yet.
             pod_template: Not available.
-            queue: Not available yet.
-            interruptible: Not available yet.
+            queue: Queue that its actions wait in; as in the environment unless given.
+            interruptible: Whether its actions may run on hosts whose capacity can be taken away; as in the environment
+                unless given.
+            max_inline_io: Another spelling of `max_inline_io_bytes`.
 
         Raises:
             TypeError: A value has the wrong type, or an input or output one that text cannot stand for.
@@ -129,9 +133,7 @@ class ContainerTask(TaskTemplate[..., Any]):
             raise ValueError(
                 f'the name of a container task must be letters, digits, "_" and "-" after a letter, not {name!r}'
             )
-        refuse_parameters(
-            where, secrets=secrets, pod_template=pod_template, queue=queue, interruptible=interruptible
-        )
+        refuse_parameters(where, secrets=secrets, pod_template=pod_template)
         self.reference, layered = _check_image(where, image)
         self.command = _check_words(where, "command", command)
         self.arguments = _check_words(where, "arguments", arguments)
@@ -152,11 +154,13 @@ class ContainerTask(TaskTemplate[..., Any]):
             short_name=check_short_name(short_name),
             retries=retry_strategy(retries),
             timeout=timeout_of(timeout),
-            max_inline_io_bytes=check_max_inline_io_bytes(max_inline_io_bytes),
+            max_inline_io_bytes=inline_limit(max_inline_io_bytes, max_inline_io),
             docs=Documentation(docs) if isinstance(docs, str) else docs,
             resources=check_resources(resources if resources is not None else Resources()),
             env_vars=check_env_vars(env_vars or {}),
             cache=None if cache is None else cache_of(cache, where),
+            queue=check_queue(queue),
+            interruptible=check_interruptible(interruptible),
         )
         self.origin = self
         self._interface = None

@@ -1,4 +1,4 @@
-"""What is on the backend: runs, actions, projects and deployed tasks.
+"""What is on the backend: runs, actions, projects, deployed tasks and uploaded files.
 
 Names are imported when they are first used: a task that calls a deployed one needs no gRPC.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flyte.remote._project import Project
     from flyte.remote._run import Run, RunDetails
     from flyte.remote._task import Task, TaskHandle
+    from flyte.remote._upload import upload_dir, upload_file
 
 __all__ = [
     "Action",
@@ -27,6 +28,8 @@ __all__ = [
     "RunDetails",
     "Task",
     "TaskHandle",
+    "upload_dir",
+    "upload_file",
 ]
 
 _OWNERS: dict[str, str] = {
@@ -41,6 +44,8 @@ _OWNERS: dict[str, str] = {
     "RunDetails": "_run",
     "Task": "_task",
     "TaskHandle": "_task",
+    "upload_dir": "_upload",
+    "upload_file": "_upload",
 }
 
 # Name of the contract → what to do instead.

@@ -129,6 +129,7 @@ def test_get_logs(flyte_command, run_name):
     assert flyte_command("get", "logs", run_name, "-l", "1").lines == ["two"]
     assert flyte_command("get", "logs", run_name, "--follow").lines == ["one", "two"]
     assert flyte_command("get", "logs", run_name, "--show-ts").lines[0].endswith(" one")
+    assert flyte_command("get", "logs", run_name, "--pretty", "--filter-system").lines[1].endswith(" │ two")
     raw = flyte_command("get", "logs", run_name, "-of", "json-raw").lines
     assert [json.loads(line)["text"] for line in raw] == ["one", "two"]
 
@@ -285,6 +286,29 @@ def test_create_config_refuses_what_is_wrong(alone, work):
         in alone("create", "config", "--endpoint", "x", "--auth-type", "Pkce").err
     )
     assert not (work / ".flyte").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--org", "x", "get", "run"], "--org is not available"),
+        (["--auth-type", "Pkce", "get", "run"], "--auth-type is not available"),
+        (
+            ["get", "secret"],
+            "flyte get secret is not available in this version: pass the value with env_vars=",
+        ),
+        (["start", "devbox"], "flyte start devbox is not available in this version: `flyte start`"),
+        (["serve", "app.py", "env"], "flyte serve is not available in this version: apps are not built yet"),
+        (["get", "run", "--only-mine"], "--only-mine is not available"),
+        (["create", "config", "--endpoint", "x", "--builder", "local"], "--builder local is not available"),
+        (["run", "--version", "1", "python-script", "flow.py"], "--version is not available for scripts"),
+        (["run", "--version", "1", "deployed-task", "a.b"], "--version has no effect on a deployed task"),
+    ],
+)
+def test_what_is_not_available_is_refused_by_name(alone, arguments, words):
+    """A documented option without its feature, or where it means nothing, says so; exit code 2."""
+    result = alone(*arguments)
+    assert (result.code, words in result.err) == (2, True), result.err
 
 
 def test_a_wrong_configuration_is_named(alone, write):

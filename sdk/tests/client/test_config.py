@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 import flyte
@@ -137,6 +139,19 @@ def test_init_refuses_what_is_not_built():
     assert "hush" not in str(caught.value)
     with pytest.raises(TypeError, match=r"flyte\.storage\.S3"):
         flyte.init_from_config(storage=object())
+
+
+def test_init_chooses_how_the_sdk_logs(capfd, monkeypatch):
+    """`log_format` holds from `init` on; what is no format is refused."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of the test runner
+    try:
+        flyte.init(log_format="json")
+        flyte.logger.info("as an object")
+    finally:
+        flyte.init_from_config(log_format="console")
+    assert '"message": "as an object"' in capfd.readouterr().err
+    with pytest.raises(ValueError, match="log_format='xml' must be"):
+        flyte.init(log_format="xml")
 
 
 @pytest.mark.parametrize("endpoint", ["", "dns:///", "a b", "host:port", "http://"])

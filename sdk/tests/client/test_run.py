@@ -419,6 +419,9 @@ def test_actions_of_a_run(admin, tasks):
     assert admin.aborts == ["enough"]
     details = run.details()
     assert [attempt.node for attempt in details.action_details.attempts] == ["laptop"]
+    moves = details.action_details.phase_transitions
+    assert moves[0].phase is ActionPhase.QUEUED
+    assert [move.time for move in moves] == sorted(move.time for move in moves)
 
 
 def test_logs_are_shown_and_followed(admin, tasks, capsys):

@@ -114,6 +114,12 @@ def test_a_result_is_kept_for_equal_programs():
     assert len({version("x"), version("y"), version("x", "a:2")}) == 3
 
 
+def test_it_waits_where_it_is_told():
+    """Queue and interruptible are those of the task, else those of its environment."""
+    task = ContainerTask(name="placed", image="a:1", queue="gpu", interruptible=True, max_inline_io=7)
+    assert (task.queue, task.interruptible, task.max_inline_io_bytes) == ("gpu", True, 7)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
