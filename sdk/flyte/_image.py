@@ -156,8 +156,8 @@ class Image:
             extra_args: Further arguments of the installer.
             platform: Platforms of the hosts that run it, such as "linux/amd64".
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
-                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
-                host.
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
 
         Raises:
             ValueError: When the definition is needed: the script has no header, or a broken one.
@@ -237,8 +237,8 @@ class Image:
             pre: True to allow pre-releases.
             extra_args: Further arguments of the installer.
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
-                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
-                host.
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
 
         Raises:
             TypeError: A package is not a string.
@@ -342,8 +342,8 @@ class Image:
             poetry_lock: The lock file; `poetry.lock` beside it unless set.
             extra_args: Further arguments of `poetry export`, such as "--only main".
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
-                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
-                host.
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
 
         Example:
             ```python
@@ -390,8 +390,8 @@ class Image:
         Args:
             *packages: Names, such as "ffmpeg".
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
-                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
-                host.
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
 
         Raises:
             ValueError: There is no package.
@@ -410,8 +410,8 @@ class Image:
         Args:
             commands: One command per entry.
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
-                `flyte.Secret` objects. Values come from environment variables of the caller, or from the builder's
-                host.
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
 
         Raises:
             TypeError: It is a string instead of a list.

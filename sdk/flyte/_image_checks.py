@@ -93,7 +93,7 @@ def secrets(where: str, mounts: Any) -> dict[str, Any]:
 
     Args:
         where: What was called, for messages.
-        mounts: A key, a `flyte.Secret`, or a list of those.
+        mounts: A key, an object with `key` and `as_env_var`, or a list of those.
 
     Raises:
         TypeError: It is something else.
@@ -108,7 +108,7 @@ def secrets(where: str, mounts: Any) -> dict[str, Any]:
 def _secret(where: str, value: Any) -> SecretMount:
     key = value if isinstance(value, str) else getattr(value, "key", None)
     if not isinstance(key, str):
-        raise TypeError(f"{where}: secret_mounts takes keys and flyte.Secret objects, not {value!r}")
+        raise TypeError(f"{where}: secret_mounts takes keys, or objects with a key, not {value!r}")
     group = getattr(value, "group", None)
     full = f"{group}_{key}" if group else key
     if not _SECRET.fullmatch(full):
@@ -116,8 +116,7 @@ def _secret(where: str, value: Any) -> SecretMount:
     variable = getattr(value, "as_env_var", None) or re.sub(r"[-.]", "_", full).upper()
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         raise ValueError(
-            f"{where}: secret_mounts: {full!r} makes no name of an environment variable: use "
-            "flyte.Secret(key, as_env_var=…)"
+            f"{where}: secret_mounts: {full!r} makes no name of an environment variable: name the secret otherwise"
         )
     is_file = getattr(value, "mount", None) is not None
     return SecretMount(full, None if is_file else variable, variable)
