@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from flyte._texts import texts
 from flyte.errors import NotInTaskContextError
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def custom_context(**values: str) -> Iterator[None]:
 
     Raises:
         TypeError: A value is no text.
+        ValueError: There are too many, or one is too long.
 
     Example:
         ```python
@@ -225,10 +227,7 @@ def custom_context(**values: str) -> Iterator[None]:
             rows = await train(3)  # flyte.get_custom_context() in it has the tenant
         ```
     """
-    for name, value in values.items():
-        if not isinstance(value, str):
-            raise TypeError(f"custom_context: {name}={value!r} must be text; write {str(value)!r}")
-    token = _custom.set({**_custom.get(), **values})
+    token = _custom.set({**_custom.get(), **texts("custom_context", values)})
     try:
         yield
     finally:

@@ -90,8 +90,9 @@ def task_settings(
         FeatureNotAvailableError: The feature of a parameter is not built yet.
     """
     from flyte._availability import _PARAMETERS
-    from flyte._task import check_env_vars, check_resources, check_reusable, inline_limit
+    from flyte._task import check_resources, check_reusable, inline_limit
     from flyte._task import check_short_name as checked_name
+    from flyte._texts import check_env_vars
 
     refuse_parameters(where, **{name: value for name, value in others.items() if name in _PARAMETERS})
     unknown = [name for name in others if name not in _PARAMETERS]

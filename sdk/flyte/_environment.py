@@ -21,12 +21,12 @@ from flyte._task import (
     TaskSettings,
     TaskTemplate,
     check_entrypoint,
-    check_env_vars,
     check_report,
     check_resources,
     check_short_name,
     inline_limit,
 )
+from flyte._texts import check_env_vars
 from flyte._timeout import Timeout, timeout_of
 
 if TYPE_CHECKING:

@@ -380,7 +380,7 @@ class Image:
             image = flyte.Image.from_debian_base().with_env_vars({"TOKENIZERS_PARALLELISM": "false"})
             ```
         """
-        from flyte._task import check_env_vars
+        from flyte._texts import check_env_vars
 
         return self._with("env", vars=Pairs(tuple(check_env_vars(env_vars).items())))
 

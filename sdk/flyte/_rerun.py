@@ -74,7 +74,7 @@ async def rerun(
         raise TypeError(f"flyte.rerun takes a run or the name of one, not {run!r}")
     from flyte._client._rerun import rerun_remote
     from flyte._placement import check_interruptible, check_queue
-    from flyte._run import texts
+    from flyte._texts import check_env_vars, texts
 
     if isinstance(run, RemoteRun) and (project or domain):
         raise ValueError("project and domain belong to the name of a run: a run has its own")
@@ -83,7 +83,7 @@ async def rerun(
         (project, domain),
         recover=recover,
         name=name,
-        env_vars=texts("env_vars", env_vars),
+        env_vars=check_env_vars(env_vars or {}),
         labels=texts("labels", labels),
         overwrite_cache=overwrite_cache,
         queue=check_queue(queue) or "",

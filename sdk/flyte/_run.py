@@ -13,6 +13,7 @@ from flyte._client._twins import twin, twin_method
 from flyte._initialize import current_session, refuse
 from flyte._logging import FORMATS, check_level, configure, log_variables, logger
 from flyte._placement import check_interruptible, check_queue
+from flyte._texts import check_env_vars, texts
 from flyte.notify._notification import Notification, check_notifications
 from flyte.remote._call import DeployedCall
 
@@ -256,7 +257,7 @@ def with_runcontext(
         domain=domain,
         version=version,
         copy_style=checked_copy_style(copy_style, version),
-        env_vars={**logs, **texts("env_vars", env_vars)},
+        env_vars={**logs, **check_env_vars(env_vars or {})},
         labels=texts("labels", labels),
         annotations=texts("annotations", annotations),
         custom_context=texts("custom_context", custom_context),
@@ -304,15 +305,3 @@ def _check_task(task: object) -> None:
 
     if not isinstance(task, (TaskTemplate, DeployedCall)):
         raise TypeError(f"flyte.run takes a task, a function decorated with @env.task, not {task!r}")
-
-
-def texts(what: str, values: Mapping[str, str] | None) -> dict[str, str]:
-    """Names and values that are texts.
-
-    Raises:
-        TypeError: When one is not.
-    """
-    for name, value in (values or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"{what}: {name!r}={value!r} must be text; write {str(value)!r}")
-    return dict(values or {})

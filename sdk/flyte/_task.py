@@ -18,6 +18,7 @@ from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._reuse import ReusePolicy
+from flyte._texts import check_env_vars
 from flyte._timeout import Timeout, timeout_of
 
 if TYPE_CHECKING:
@@ -467,20 +468,6 @@ def check_reusable(reusable: object) -> ReusePolicy | Literal["off"]:
     if not isinstance(reusable, ReusePolicy):
         raise TypeError(f'reusable must be flyte.ReusePolicy(…) or, in override, "off", not {reusable!r}')
     return reusable
-
-
-def check_env_vars(env_vars: object) -> Mapping[str, str]:
-    """A copy of environment variables, or a `TypeError` or `ValueError` that names the wrong one."""
-    if not isinstance(env_vars, Mapping):
-        raise TypeError(f"env_vars must be a dict of strings, not {env_vars!r}")
-    for name, value in env_vars.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"env_vars must be a dict of strings: {name!r} has the value {value!r}; write str(value)"
-            )
-        if not name or "=" in name or "\0" in name + value:
-            raise ValueError(f"env_vars: {name!r}={value!r} is no valid environment variable")
-    return dict(env_vars)
 
 
 def inline_limit(size: object, other: object, unset: object = MAX_INLINE_IO_BYTES) -> int:

@@ -324,6 +324,17 @@ def test_a_time_limit_ends_an_attempt(asynchronous):
     assert run_local(parent).result() == "late"
 
 
+def test_a_result_that_comes_after_the_time_limit_is_none():
+    """What blocks the event loop cannot be ended, and times out all the same."""
+
+    @env.task(timeout=0.05)
+    async def blocks() -> int:
+        time.sleep(0.1)
+        return 1
+
+    assert run_local(blocks).status is ActionPhase.TIMED_OUT
+
+
 def test_a_sync_child_with_a_time_limit_is_called_from_a_sync_parent():
     """The parent blocks until the child has ended or is late."""
 
@@ -458,10 +469,12 @@ def test_a_run_leaves_a_record(tmp_path):
     assert not (tmp_path / "flyte" / "raw_data" / run.name).exists()
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "UPPER", "-a", "x" * 64, 3])
 def test_names_that_are_no_directories_are_refused(name):
     """The message shows what to write."""
-    with pytest.raises(ValueError, match="cannot name a run: use letters, digits and hyphens"):
+    with pytest.raises(
+        ValueError, match="cannot name a run: use 1 to 63 lower-case letters, digits and hyphens"
+    ):
         asyncio.run(start_local_run(double, (1,), {}, name=name))
 
 

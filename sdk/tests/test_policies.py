@@ -154,6 +154,14 @@ def test_a_backoff_is_one():
         ({"interruptible": "no"}, TypeError, "interruptible must be True or False"),
         ({"annotations": {"a": 1}}, TypeError, "annotations: 'a'=1 must be text"),
         ({"custom_context": {"a": None}}, TypeError, "custom_context: 'a'=None must be text"),
+        ({"custom_context": {"": "x"}}, ValueError, "the key '' has 0 characters"),
+        ({"custom_context": {"a": "x" * 4097}}, ValueError, "'a' has 4097 characters: use up to 4096"),
+        ({"labels": ["a"]}, TypeError, "labels must be a dict of texts, not"),
+        ({"labels": {"a": "x" * 257}}, ValueError, "'a' has 257 characters: use up to 256"),
+        ({"labels": {str(n): "" for n in range(65)}}, ValueError, "has 65 entries: use up to 64"),
+        ({"annotations": {"a": "\ud800"}}, ValueError, "no valid Unicode text"),
+        ({"env_vars": {"A=": "x"}}, ValueError, "env_vars: 'A='='x' is no valid environment variable"),
+        ({"env_vars": {"A": "\ud800"}}, ValueError, "is no valid environment variable"),
         ({"log_level": "loud"}, ValueError, "log_level='loud' must be a level"),
         ({"log_level": 1.5}, TypeError, "log_level must be a level"),
         ({"log_format": "xml"}, ValueError, "log_format='xml' must be"),
@@ -237,7 +245,7 @@ def test_custom_context_changes_what_is_below_and_nothing_else():
     two = {**base, "tenant": "t2", "extra": "x"}
     assert run.result() == [base, base, base, one, two, two, {**two, "tenant": "t1"}]
     assert flyte.get_custom_context() == {}
-    with pytest.raises(TypeError, match="custom_context: k=5 must be text"), flyte.custom_context(k=5):
+    with pytest.raises(TypeError, match="custom_context: 'k'=5 must be text"), flyte.custom_context(k=5):
         pass
 
 

@@ -62,6 +62,7 @@ def check_context(context: RunContext, destinations: Destinations) -> None:
         problem = texts_problem(getattr(context, name))
         if problem is not None:
             raise _invalid(f"context.{name}", problem)
+    _check_variables("context.env_vars", context.env_vars)
     if context.queue:
         _check_queue("context.queue", context.queue)
     if context.recovers:
@@ -89,6 +90,12 @@ def _check_notification(field: str, notification: Notification, destinations: De
             raise _invalid(f"{field}.body_json", f"is no JSON: {error}") from None
 
 
+def _check_variables(field: str, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise _invalid(field, f"has {name[:40]!r}, which no environment can have")
+
+
 def texts_problem(texts: Mapping[str, str]) -> str | None:
     """Returns what is wrong with annotations or a custom context; None when nothing is."""
     if len(texts) > _MOST_TEXTS:
@@ -98,6 +105,8 @@ def texts_problem(texts: Mapping[str, str]) -> str | None:
             return f"has the key {key[:40]!r}: keys have 1 to {_LONGEST_KEY} characters"
         if len(value) > _LONGEST_TEXT:
             return f"has {len(value)} characters in {key!r}: use up to {_LONGEST_TEXT}"
+        if "\0" in key + value:
+            return f"has the character NUL in {key[:40]!r}"
     return None
 
 
@@ -156,6 +165,7 @@ def check_spec(spec: TaskSpec) -> None:
         raise _invalid("interface", "is missing: give inputs and outputs, empty ones for none")
     if not spec.code.module or not spec.code.attribute:
         raise _invalid("code", "needs module and attribute: they say how to import the task")
+    _check_variables("env_vars", spec.env_vars)
     if not 0 <= spec.retry.count <= MOST_RETRIES:
         raise _invalid("retry.count", f"is {spec.retry.count}: give 0 to {MOST_RETRIES}")
     _check_backoff(spec.retry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
@@ -313,12 +314,13 @@ def _sync_attempt(action: LocalAction) -> bytes:
     limit = action.attempt_seconds()
     if limit is None:
         return copy_context().run(_call, action)
+    began = time.monotonic()
     with _thread(action) as thread:
         wait_for_futures([thread.future], timeout=limit)
         if not thread.future.done():
             thread.stop()
             raise TimedOut
-        return thread.future.result()
+        return _in_time(thread.future.result(), began, limit)
 
 
 async def _async_attempt(action: LocalAction) -> bytes:
@@ -341,6 +343,7 @@ async def _async_attempt(action: LocalAction) -> bytes:
 async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: float | None) -> bytes:
     """The result of an attempt, unless its time limit or the end of its caller comes first."""
     work.add_done_callback(_retrieve)
+    began = time.monotonic()
     try:
         done, _ = await asyncio.wait({work}, timeout=limit)
     except asyncio.CancelledError as error:
@@ -349,7 +352,14 @@ async def _awaited(work: asyncio.Future[bytes], stop: Callable[[], Any], limit: 
     if not done:
         stop()
         raise TimedOut
-    return work.result()
+    return _in_time(work.result(), began, limit)
+
+
+def _in_time(document: bytes, began: float, limit: float | None) -> bytes:
+    """A result, unless it came too late: nothing ends an attempt that blocks the event loop."""
+    if limit is not None and time.monotonic() - began > limit:
+        raise TimedOut
+    return document
 
 
 def _retrieve(work: asyncio.Future[bytes]) -> None:

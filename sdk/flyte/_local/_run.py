@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import re
 import secrets
 import threading
 from collections import deque
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # SQLite takes its time to import
     from flyte._task import TaskTemplate
 
 ROOT = "a0"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GRACE_SECONDS = 5.0
 
 
@@ -522,8 +524,9 @@ def run_local(
 def _run_name(name: str | None) -> str:
     if name is None:
         return "l" + secrets.token_hex(9)
-    if not name or not all(character.isalnum() or character in "-_" for character in name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
-            f'name={name!r} cannot name a run: use letters, digits and hyphens, such as "nightly-1"'
+            f"name={name!r} cannot name a run: use 1 to 63 lower-case letters, digits and hyphens, starting and ending "
+            'with a letter or digit, such as "nightly-1"'
         )
     return name

@@ -20,8 +20,9 @@ def variables(layer: Mapping[str, str]) -> Iterator[None]:
         for name in layer:
             if name not in _originals:
                 _originals[name] = os.environ.get(name)
-        _apply(layer)
     try:
+        with _lock:
+            _apply(layer)
         yield
     finally:
         with _lock:

@@ -17,11 +17,15 @@ class EnvironOverlay:
         self._layers: dict[int, Mapping[str, str]] = {}
 
     def push(self, lease: int, variables: Mapping[str, str]) -> None:
-        """Sets the variables of a lease."""
+        """Sets the variables of a lease.
+
+        Raises:
+            ValueError: The system does not know such a variable; those set before it are taken back by `pop`.
+        """
         self._layers[lease] = variables
+        for name in variables:
+            self._base.setdefault(name, os.environ.get(name))
         for name, value in variables.items():
-            if name not in self._base:
-                self._base[name] = os.environ.get(name)
             os.environ[name] = value
 
     def pop(self, lease: int) -> None:

@@ -291,7 +291,7 @@ class Worker:
             self._environ.push(number, variables)
             configure(variables)
             self._capture.begin(lease)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for this attempt
             problem = failures.platform_failure("WorkerError", f"the attempt could not be prepared: {error}")
             self._end(lease, execution.Ended(failure=problem))
             return

@@ -26,11 +26,11 @@ from flyte._task import (
     MAX_INLINE_IO_BYTES,
     TaskSettings,
     TaskTemplate,
-    check_env_vars,
     check_resources,
     check_short_name,
     inline_limit,
 )
+from flyte._texts import check_env_vars
 from flyte._timeout import Timeout, timeout_of
 from flyte.extras._container_values import TEMPLATE, is_supported
 

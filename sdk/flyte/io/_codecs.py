@@ -138,7 +138,9 @@ class FrameCodec(Codec):
         try:
             stored = store(frame, list(self.names) if self.names is not None else None, self.hashed)
         except KeyError as error:
-            raise Mismatch(self.name, value, f"it has no column {error}") from None
+            raise Mismatch(self.name, value, str(error.args[0])) from None
+        except _frames.NotStorable as error:
+            raise Mismatch(self.name, value, str(error)) from None
         form = stored._form()
         if memo is not None:
             memo.forms[id(value)] = value, form

@@ -277,6 +277,7 @@ def store(frame: DataFrame, names: list[str] | None = None, hash_method: Any | N
     library = _frames.library_of(type(value))
     assert library is not None
     if names is not None:
+        _frames.check_names(list(library.columns(value)), names)
         value = library.pick(value, names)
     if not isinstance(hash_method, HashFunction):
         check_method(hash_method)

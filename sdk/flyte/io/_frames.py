@@ -18,6 +18,10 @@ _GROUP_BYTES = 128 * 1024 * 1024
 FORMATS = ("parquet", "csv")
 
 
+class NotStorable(ValueError):
+    """A frame has what no file can hold."""
+
+
 class Library:
     """How frames of one class are written and read.
 
@@ -83,11 +87,17 @@ class Pandas(Library):
             frame.to_csv(file, index=False)
             return
         pa = need("pyarrow", "storing a frame of pandas as Parquet")
-        schema = pa.Schema.from_pandas(frame)
-        size = int(frame.memory_usage(index=True).sum())
-        step = _rows(len(frame), size)
-        parts = (frame.iloc[start : start + step] for start in range(0, max(len(frame), 1), step))
-        _write_tables((pa.Table.from_pandas(part, schema=schema) for part in parts), schema, file)
+        try:
+            schema = pa.Schema.from_pandas(frame)
+            names = schema.names[: frame.shape[1]]
+            size = int(frame.memory_usage(index=True).sum())
+            step = _rows(len(frame), size)
+            parts = (frame.iloc[start : start + step] for start in range(0, max(len(frame), 1), step))
+            if list(frame.columns) != names:  # numbers, say: the schema tells what they are
+                parts = (part.set_axis(names, axis="columns") for part in parts)
+            _write_tables((pa.Table.from_pandas(part, schema=schema) for part in parts), schema, file)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise NotStorable(_pandas_reason(frame, error)) from None
 
     def read(self, source: Source, form: str, names: list[str] | None) -> Any:
         pd = need("pandas", "reading a frame")
@@ -160,8 +170,12 @@ class Polars(Library):
     def write(self, frame: Any, file: IO[bytes], form: str) -> None:
         if form == "csv":
             frame.write_csv(file)
-        else:
+            return
+        pl = need("polars", "storing a frame")
+        try:
             frame.write_parquet(file, row_group_size=_rows(frame.height, frame.estimated_size()))
+        except pl.exceptions.ComputeError as error:
+            raise NotStorable(f"{str(error).strip()}; make its columns of types that Parquet has") from None
 
     def read(self, source: Source, form: str, names: list[str] | None) -> Any:
         pl = need("polars", "reading a frame")
@@ -236,7 +250,7 @@ def pieces(source: Source, form: str, names: list[str] | None, target: Library) 
     else:
         pq = need("pyarrow.parquet", "reading a frame in pieces")
         file = pq.ParquetFile(source)
-        _check_names(file.schema_arrow.names, names)
+        check_names(file.schema_arrow.names, names)
         batches = (
             batch
             for group in range(file.num_row_groups)
@@ -249,21 +263,38 @@ def pieces(source: Source, form: str, names: list[str] | None, target: Library) 
 
 def _write_tables(tables: Iterator[Any], schema: Any, file: IO[bytes]) -> None:
     pq = need("pyarrow.parquet", "storing a frame as Parquet")
+    repeated = [name for name in schema.names if schema.names.count(name) > 1]
+    if repeated:
+        raise NotStorable(f"it has several columns {repeated[0]!r}: rename them")
     with pq.ParquetWriter(file, schema) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
 
 
+def _pandas_reason(frame: Any, error: Exception) -> str:
+    """Why a frame of pandas could not be stored, with the column and what to do."""
+    pa = need("pyarrow", "storing a frame of pandas as Parquet")
+    if not frame.columns.is_unique:
+        return f"it has several columns {frame.columns[frame.columns.duplicated()][0]!r}: rename them"
+    for name in frame.columns:
+        try:
+            pa.Array.from_pandas(frame[name])
+        except (ValueError, TypeError, NotImplementedError) as reason:
+            return f"column {name!r}: {reason}; make it of one type that Parquet has, with astype(str) say"
+    return str(error)
+
+
 def _read_table(source: Source, names: list[str] | None) -> Any:
     pq = need("pyarrow.parquet", "reading Parquet")
     if names is not None:
-        _check_names(pq.read_schema(source).names, names)
+        check_names(pq.read_schema(source).names, names)
         if not isinstance(source, str):
             source.seek(0)
     return pq.read_table(source, columns=names)
 
 
-def _check_names(found: Sequence[str], names: Sequence[str] | None) -> None:
+def check_names(found: Sequence[str], names: Sequence[str] | None) -> None:
+    """Raises a `KeyError` that says which columns are missing, and which there are."""
     missing = [name for name in names or () if name not in found]
     if missing:
         raise KeyError(f"the frame has no column {', '.join(map(repr, missing))}; it has {', '.join(found)}")

@@ -24,6 +24,12 @@ DATA = {"n": [1, 2, 3], "text": ["a", None, "c"], "x": [0.5, float("nan"), 2.0]}
 env = flyte.TaskEnvironment("frames")
 
 
+@env.task
+def whatever(frame: DataFrame) -> int:
+    """Takes any frame."""
+    return 1
+
+
 def made(cls: type, data: dict[str, list[Any]] = DATA) -> Any:
     """The data as a frame of a class."""
     return pa.table(data) if cls is pa.Table else cls(data)
@@ -82,6 +88,38 @@ def test_pandas_keeps_index_and_types(monkeypatch):
     form = codec.encode(frame)
     pd.testing.assert_frame_equal(codec.decode(form), frame)
     assert len(list(DataFrame._from_form(form).open(pd.DataFrame).iter_sync())) > 1
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [[0, 1], ["a", 1], [None, "a"], pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), ["", "a"]],
+    ids=["numbers", "mixed", "none", "levels", "empty"],
+)
+@pytest.mark.filterwarnings("ignore:The DataFrame has column names of mixed type")
+def test_pandas_columns_need_no_text(columns):
+    """Frames whose columns are not named by text are stored, piece by piece; names of one type come back."""
+    frame = pd.DataFrame([[1, 2], [3, 4]], columns=columns)
+    value = codec_for(pd.DataFrame).decode(codec_for(pd.DataFrame).encode(frame))
+    assert value.to_numpy().tolist() == [[1, 2], [3, 4]]
+    if not isinstance(columns, list) or len({type(name) for name in columns}) == 1:
+        pd.testing.assert_frame_equal(frame, value)
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "it has several columns 'a': rename them"),
+        (pa.table([[1], [2]], names=["a", "a"]), "it has several columns 'a': rename them"),
+        (pd.DataFrame({"n": [1], "a": [object()]}), "column 'a': Could not convert"),
+        (pd.DataFrame({"n": [1, 2], "a": [1, "x"]}), "column 'a': .* make it of one type"),
+        (pl.DataFrame({"o": [object()]}), "make its columns of types that Parquet has"),
+    ],
+    ids=["pandas", "arrow", "objects", "mixed", "polars"],
+)
+def test_what_no_file_can_hold(frame, said):
+    """A frame that cannot be stored is refused with the column and what to do."""
+    with pytest.raises(errors.RuntimeDataValidationError, match=said):
+        run_local(whatever, frame)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

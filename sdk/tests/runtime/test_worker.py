@@ -137,6 +137,16 @@ def test_the_context_describes_the_attempt(host: Host, worker: RunningWorker) ->
     assert (after["A"], after["traceparent"], after["variable"]) == ("", "", "0")
 
 
+def test_variables_that_cannot_be_fail_the_attempt_alone(host: Host, worker: RunningWorker) -> None:
+    """An attempt whose environment cannot be set ends at once, and the worker goes on as it was."""
+    result, _ = run(host, worker, "add", {"x": 2}, env_vars={"A": "1", "B=": "2"})
+    assert (result["failure"]["kind"], "could not be prepared" in result["failure"]["message"]) == (
+        "SYSTEM",
+        True,
+    )
+    assert run(host, worker, "add", {"x": 2})[1] == {"o0": 3}
+
+
 def test_user_modules_have_their_own_names(host: Host, worker: RunningWorker) -> None:
     """Classes know the module that they come from, and `__main__` is that module as well."""
     assert run(host, worker, "main_name")[1] == {"o0": "tasks True"}

@@ -42,6 +42,9 @@ def spec() -> TaskSpec:
         (lambda c: c.annotations.update({"": "x"}), "context.annotations"),
         (lambda c: c.custom_context.update({"k": "x" * 4097}), "context.custom_context"),
         (lambda c: c.custom_context.update({str(n): "" for n in range(65)}), "context.custom_context"),
+        (lambda c: c.custom_context.update({"k": "\0"}), "context.custom_context"),
+        (lambda c: c.env_vars.update({"A=B": "x"}), "context.env_vars"),
+        (lambda c: c.env_vars.update({"A": "\0"}), "context.env_vars"),
         (lambda c: c.notifications.add(url="https://evil.example.com/"), "context.notifications[1].url"),
         (lambda c: c.notifications[0].headers.update({"A:B": "x"}), "context.notifications[0].headers"),
         (
