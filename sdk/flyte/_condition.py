@@ -125,7 +125,8 @@ def _interface(name: str, type_: Any) -> Callable[[], Interface]:
 
     answer.__annotations__ = {"return": type_}
     interface = Interface.from_function(answer)
-    if len(interface.outputs) != 1 or interface.output_style != "single":
+    is_single = len(interface.outputs) == 1 and interface.output_style == "single"
+    if not is_single or interface.outputs[0].codec.label == "PICKLE":
         raise TypeError(
             f"the value of condition {name!r} cannot be of type {type_!r}: use bool, str, int, a list, a dataclass, …"
         )

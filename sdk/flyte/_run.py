@@ -235,6 +235,9 @@ def with_runcontext(
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
     if log_format not in FORMATS:
         raise ValueError(f'log_format={log_format!r} must be "console" or "json"')
+    for what, text in {"name": name, "project": project, "domain": domain, "version": version}.items():
+        if text is not None and (not isinstance(text, str) or not text):
+            raise TypeError(f"{what} must be text, not {text!r}: leave it out for the usual one")
     dry_run = dry_run or dryrun
     if copy_bundle_to is not None and not dry_run:
         raise ValueError("copy_bundle_to has an effect with dry_run=True only: add that, or leave it out")

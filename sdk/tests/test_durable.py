@@ -302,6 +302,21 @@ def test_wrong_arguments_are_named(make: Callable[[], Any], error: type[Exceptio
         make()
 
 
+def test_a_condition_needs_a_type_that_people_can_write() -> None:
+    """A class that would be pickled is refused by name, before anybody waits for its value."""
+
+    class Opaque: ...
+
+    @env.task
+    async def asks() -> None:
+        await flyte.condition.aio("x", Opaque)
+
+    run = run_local(asks)
+    assert run.status is ActionPhase.FAILED
+    with pytest.raises(errors.RuntimeUserError, match=r"condition 'x' cannot be of type .*Opaque"):
+        run.result()
+
+
 def test_outside_a_task_time_is_the_clocks() -> None:
     """Sleeping sleeps, and the time is the time."""
     flyte.durable.sleep(timedelta(milliseconds=1))

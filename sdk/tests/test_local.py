@@ -329,7 +329,7 @@ def test_a_result_that_comes_after_the_time_limit_is_none():
 
     @env.task(timeout=0.05)
     async def blocks() -> int:
-        time.sleep(0.1)
+        time.sleep(0.1)  # noqa: ASYNC251 - what it should not do
         return 1
 
     assert run_local(blocks).status is ActionPhase.TIMED_OUT

@@ -156,6 +156,8 @@ def test_a_backoff_is_one():
         ({"custom_context": {"a": None}}, TypeError, "custom_context: 'a'=None must be text"),
         ({"custom_context": {"": "x"}}, ValueError, "the key '' has 0 characters"),
         ({"custom_context": {"a": "x" * 4097}}, ValueError, "'a' has 4097 characters: use up to 4096"),
+        ({"name": 3}, TypeError, "name must be text, not 3"),
+        ({"version": ""}, TypeError, "version must be text, not ''"),
         ({"labels": ["a"]}, TypeError, "labels must be a dict of texts, not"),
         ({"labels": {"a": "x" * 257}}, ValueError, "'a' has 257 characters: use up to 256"),
         ({"labels": {str(n): "" for n in range(65)}}, ValueError, "has 65 entries: use up to 64"),

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic
 from flyte import errors
 from flyte.io import _handles
 from flyte.io._hashing import HashMethod, check_method, hash_of
+from flyte.io._names import to_key
 from flyte.io._places import home, local_path, name_of, place_of
 from flyte.io._pydantic import Validated
 from flyte.io._reference import location_of, reference
@@ -22,6 +23,8 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+_LONGEST_NAME = 200
 
 
 class File(Validated, Generic[T]):
@@ -131,7 +134,6 @@ class File(Validated, Generic[T]):
             )
         place = home()
         base = getattr(place, "base", None) or f"{Path(context.raw_data_path).as_uri()}/{context.action.name}"
-        from flyte.io._names import to_key
 
         return cls(f"{base}/named/{to_key(_checked_name(name))}", name)
 
@@ -273,4 +275,8 @@ class File(Validated, Generic[T]):
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         raise ValueError(f"{name!r} is no name of a file: a path has no place in it")
+    if "\0" in name or len(to_key(name).encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"{name[:80]!r} is no name of a file: use up to {_LONGEST_NAME} bytes, and not the character NUL"
+        )
     return name

@@ -56,7 +56,10 @@ class LocalPlace:
 
     def entries(self, location: str) -> list[tuple[str, int]]:
         """The files below a directory."""
-        return files_below(_path(location))
+        path = _path(location)
+        if not path.exists() and path.is_relative_to(self._directory or raw_data_path()):
+            return []  # one that nobody has written to
+        return files_below(path)
 
     def send(self, source: Path, location: str | None = None) -> str:
         """Copies a file."""

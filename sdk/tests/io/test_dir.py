@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flyte.io import Dir
+from flyte.io import Dir, File
 from flyte.io._names import from_key, to_key
 from services.common.blobs import check_key
 
@@ -75,6 +75,7 @@ async def test_new_and_empty_directories(tmp_path):
     new = Dir.new_remote("out")
     assert new.is_empty
     assert not new.exists_sync()
+    assert list(new.walk_sync()) == []
     async with new.new_file("x/1.txt").open("w") as opened:
         await opened.write("one")
     assert [file.name for file in new.walk_sync()] == ["1.txt"]
@@ -85,6 +86,15 @@ async def test_new_and_empty_directories(tmp_path):
         assert empty.get_file_sync("a") is None
         assert list(Path(empty.download_sync()).iterdir()) == []
         assert Dir._from_form(empty._form()).is_empty
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a\0b", "x" * 201, "\u65e5" * 70])
+def test_names_that_no_store_takes(name):
+    """They are refused before anything is written."""
+    with pytest.raises(ValueError, match="is no name of a file"):
+        Dir.new_remote(name)
+    with pytest.raises(ValueError, match="is no name of a file"):
+        File.new_remote(name)
 
 
 def test_what_is_not_there(source, tmp_path):
