@@ -133,6 +133,19 @@ def registry(leaks: Leaks) -> Iterator[Registry]:
         found.close()
 
 
+@pytest.fixture
+def private_registry(leaks: Leaks) -> Iterator[Registry]:
+    """An image registry on loopback that wants credentials."""
+    from integration_tests.components.registry import Registry, find_program
+
+    found = Registry(find_program(), private=True)
+    leaks.own(str(found.home))
+    try:
+        yield found
+    finally:
+        found.close()
+
+
 @pytest.fixture(scope="module")
 def hosts(leaks: Leaks) -> Iterator[Hosts]:
     """Three Docker hosts in network namespaces of their own, numbered from 1. Their engines have no image yet."""

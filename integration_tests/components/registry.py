@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import http
+import json
 import shutil
 import tempfile
 import urllib.error
@@ -13,6 +16,9 @@ from integration_tests.components.process import ServerProcess
 from integration_tests.ports import free_ports
 
 _START_SECONDS = 30
+USER, PASSWORD = "hangar", "secret"
+_HASH = "$2b$04$210b2oKyTtWZK0lUPIe0Iumb/8iS.CoLUiZapYyhRbFG4bAIxmagu"
+"""Of the password, as the registry wants it: bcrypt."""
 
 
 def find_program() -> str:
@@ -27,9 +33,10 @@ class Registry:
 
     Args:
         program: What `find_program` returned.
+        private: True for one that wants `USER` and `PASSWORD`.
     """
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *, private: bool = False) -> None:
         self._program = program
         self.home = Path(tempfile.mkdtemp(prefix="hangar-registry-"))
         [self._port] = free_ports(1)
@@ -38,6 +45,7 @@ class Registry:
             "version: 0.1\n"
             "log: {accesslog: {disabled: true}, level: warn}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.home / 'images'}}}}}\n"
+            f"{self._guard() if private else ''}"
             f"http: {{addr: '127.0.0.1:{self._port}', relativeurls: true}}\n"
         )
         try:
@@ -50,6 +58,22 @@ class Registry:
     def address(self) -> str:
         """Host and port, the same in every namespace."""
         return f"127.0.0.1:{self._port}"
+
+    def _guard(self) -> str:
+        users = self.home / "htpasswd"
+        users.write_text(f"{USER}:{_HASH}\n")
+        return f"auth: {{htpasswd: {{realm: test, path: {users}}}}}\n"
+
+    def credentials(self, path: Path, password: str = PASSWORD) -> Path:
+        """Writes a file of credentials for it, in the format of Docker's `config.json`.
+
+        Args:
+            path: The file.
+            password: What is to be shown.
+        """
+        entry = {"auth": base64.b64encode(f"{USER}:{password}".encode()).decode()}
+        path.write_text(json.dumps({"auths": {self.address: entry}}))
+        return path
 
     def serve_in(self, launcher: list[str]) -> ServerProcess:
         """Serves the same images at the same address in another network namespace, until the process is stopped.
@@ -69,6 +93,8 @@ class Registry:
         try:
             with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=2) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return error.code == http.HTTPStatus.UNAUTHORIZED
         except urllib.error.URLError:
             return False
 

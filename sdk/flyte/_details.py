@@ -23,6 +23,7 @@ class AttemptDetails:
         end_time: When it ended.
         error_info: What failed, None without a failure.
         peak_memory_bytes: Highest memory, 0 when it was not measured.
+        image: Image that it ran in, with the digest of its registry where there is one; empty for processes.
     """
 
     number: int
@@ -33,6 +34,7 @@ class AttemptDetails:
     end_time: datetime | None
     error_info: errors.BaseRuntimeError | None
     peak_memory_bytes: int
+    image: str = ""
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ def attempt(record: AttemptRecord) -> Attempt:
         worker_id=record.worker_id,
         span_id=record.span_id,
         peak_memory_bytes=record.peak_memory_bytes,
+        image=record.image,
     )
 
 

@@ -80,6 +80,7 @@ class Adoption:
             found = adopted.get(worker.worker_id)
             if found is not None:
                 worker.directory, worker.token, worker.is_launched = found.directory, found.token, True
+                worker.image = found.image
                 if not worker.is_program:
                     await self._server.listen(worker.worker_id, worker.directory, worker.token)
                 self._adopted.append(worker)

@@ -4,6 +4,7 @@ import os
 from urllib.parse import urlsplit
 
 from services.common.object_store import ENDPOINT_VARIABLES
+from services.common.registry_credentials import RegistryCredentials
 from services.executor.engines.base import Engine
 from services.executor.engines.docker.options import DockerEngineOptions, own_user
 from services.executor.engines.fake import FakeEngine
@@ -35,9 +36,11 @@ def _docker_engine(settings: Settings) -> Engine:
 
     options = NetworkOptions(settings.network, settings.network_allow, _platform(settings))
     builder, token = settings.image_builder or settings.scheduler, settings.access_token()
+    credentials = RegistryCredentials(settings.registry_credentials, "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS")
+    credentials.check()
     return DockerEngine(
         docker_options(settings),
-        lambda client: DockerImages(client, builder, token),
+        lambda client: DockerImages(client, builder, token, credentials=credentials),
         lambda client, executor, own_image: Networks(client, options, executor, own_image=own_image),
     )
 

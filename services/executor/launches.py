@@ -172,6 +172,7 @@ class Launches:
             env_vars |= await asyncio.to_thread(self._gpus.reserve, list(worker.gpu_uuids))
         if program is None:
             await self._server.listen(worker.worker_id, worker.directory, worker.token)
+        worker.image = image.record
         # From here on a process may exist, whatever happens to this coroutine.
         worker.is_launched = True
         await self._engine.launch(

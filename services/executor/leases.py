@@ -124,6 +124,11 @@ class Lease:
         return self.worker.worker_id if self.worker is not None else self.assignment.worker_id
 
     @property
+    def image(self) -> str:
+        """Image that its worker was started from; empty before that, and when there was none."""
+        return self.worker.image if self.worker is not None else ""
+
+    @property
     def prefix(self) -> str:
         """Prefix of the blob keys that belong to the attempt, without a slash at the end."""
         action = self.assignment.action

@@ -116,7 +116,7 @@ class Orders:
                     out.result(lease.result)
                 continue
             if lease.started_at:
-                out.started(lease.lease_id, lease.worker_id, lease.started_at)
+                out.started(lease.lease_id, lease.worker_id, lease.started_at, lease.image)
             if lease.progress is not None:
                 out.user_progress(lease.lease_id, lease.progress)
             self._children.ask_again(lease)

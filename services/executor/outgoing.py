@@ -97,13 +97,13 @@ class Outgoing:
         if self._bytes:
             self._ready.set()
 
-    def started(self, lease_id: int, worker_id: int, at: int) -> None:
-        """Says that user code started, at a time in nanoseconds since the epoch."""
+    def started(self, lease_id: int, worker_id: int, at: int, image: str = "") -> None:
+        """Says that user code started, at a time in nanoseconds since the epoch, and what its worker started from."""
         if self._is_open:
-            message = self._frame.started.add(lease_id=lease_id, worker_id=worker_id)
+            message = self._frame.started.add(lease_id=lease_id, worker_id=worker_id, image=image)
             message.started_at.FromNanoseconds(at)
             # Nobody waits for it, and the result of a short action comes right behind: one frame for both.
-            self._added(_SMALL_MESSAGE_BYTES, is_urgent=False)
+            self._added(_SMALL_MESSAGE_BYTES + len(image), is_urgent=False)
 
     def child(self, request: ChildRequest, spec: TaskSpec) -> None:
         """Asks for a child; its definition goes along when the session does not know it yet."""

@@ -126,7 +126,7 @@ class Reception:
             lease.started_at = time.time_ns()
             self._journal.pending.started.append((lease.started_at, lease.lease_id))
             self._journal.commit_later()
-            self._outgoing.started(lease.lease_id, lease.worker_id, lease.started_at)
+            self._outgoing.started(lease.lease_id, lease.worker_id, lease.started_at, lease.image)
 
     def progress(self, frame: Frame) -> None:
         """User code says how far it is."""

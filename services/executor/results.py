@@ -190,6 +190,7 @@ class Results:
         result.ended_at.FromNanoseconds(time.time_ns())
         if lease.started_at:
             result.started_at.FromNanoseconds(lease.started_at)
+        result.image = lease.image
         lease.result = result
         lease.state = LeaseState.ENDED
         lease.requests.clear()

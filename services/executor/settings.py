@@ -84,6 +84,9 @@ class Settings(ServiceSettings):
     """What the Docker engine's host calls the state directory, for an executor in a container. Found out by default."""
     image_builder: str = ""
     """Address of the image builder, for the Docker engine. That of the scheduler by default."""
+    registry_credentials: Path | None = None
+    """File of credentials for image registries, in the format of Docker's `config.json`. That of Docker's command line
+    by default."""
     keep_environments: float = Field(14 * 86400, ge=0)
     """Seconds after which the process engine removes an environment that no worker was started in; 0 for never."""
     network: Literal["none", "outside"] = "none"

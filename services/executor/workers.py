@@ -52,6 +52,8 @@ class Worker:
     """True when the engine knows of it."""
     code_dir: str = ""
     """Where its code is, empty when the image has it."""
+    image: str = ""
+    """What its container was started from, empty before that and for a process."""
     has_code: bool = False
     """True when `code_dir` is known."""
     connection: WorkerConnection | None = None

@@ -13,6 +13,7 @@ from services.common.clock import SystemClock
 from services.common.data_directory import prepare_directory
 from services.common.db import migrate, writer_engine
 from services.common.errors import FailedPrecondition, HangarError
+from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration
 from services.image_builder import migrations
@@ -47,9 +48,15 @@ class ImageBuilderApp:
     ) -> None:
         self._check_at_start = check_at_start
         self._environments = environments
-        self._engine = BuilderEngine(settings.engine)
-        buildkit = BuildKit(settings.docker, settings.engine, settings.network)
+        credentials = RegistryCredentials(
+            settings.registry_credentials, "HANGAR_IMAGE_BUILDER_REGISTRY_CREDENTIALS"
+        )
+        credentials.check()
         directory = prepare_directory(settings.state_dir)
+        self._engine = BuilderEngine(settings.engine, credentials)
+        buildkit = BuildKit(
+            settings.docker, settings.engine, settings.network, credentials, directory / "docker"
+        )
         contexts = Contexts(directory, SdkLayer(), settings.uv, BlobStore(settings.blobs_url))
         self._containers = ContainerMaker(settings, self._engine, buildkit, contexts)
         self._database = writer_engine(

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.errors import FailedPrecondition
+from services.common.registry_credentials import RegistryCredentials
 from services.image_builder.dockerfile import Step
+from services.image_builder.engine import NO_CREDENTIALS
 from services.image_builder.progress import Output, Progress
 
 _INSTALL = (
@@ -93,12 +95,23 @@ class BuildKit:
         docker: Path of Docker's command line, or its name.
         engine: URL of the engine; empty for what the environment says.
         network: Network of build steps.
+        credentials: What registries want to be shown.
+        place: Where a directory for them may be made, when they are not those of Docker's command line.
     """
 
-    def __init__(self, docker: str, engine: str, network: str) -> None:
+    def __init__(
+        self,
+        docker: str,
+        engine: str,
+        network: str,
+        credentials: RegistryCredentials = NO_CREDENTIALS,
+        place: Path = Path(),
+    ) -> None:
         self._docker = docker
         self._engine = engine
         self._network = network
+        self._credentials = credentials
+        self._place = place
         self._found = ""
 
     @property
@@ -176,7 +189,8 @@ class BuildKit:
 
         code = await self._run([self._found, "push", reference], read)
         if code:
-            message = f"the image cannot be pushed to {reference}:\n" + "\n".join(lines[-5:])
+            problem = self._credentials.explained(reference, "\n".join(lines[-5:]))
+            message = f"the image cannot be pushed to {reference}:\n{problem}"
             raise BuildError("ImagePushError", message, is_system=True, step=step, exit_code=code)
         digests = [match[1] for line in lines if (match := _DIGEST.search(line))]
         return digests[-1] if digests else ""
@@ -202,6 +216,10 @@ class BuildKit:
         environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
         environ.pop("BUILDKIT_PROGRESS", None)
+        own = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        directory = await asyncio.to_thread(self._credentials.config_directory, self._place, own)
+        if directory is not None:
+            environ["DOCKER_CONFIG"] = str(directory)
         if self._engine:
             environ["DOCKER_HOST"] = self._engine
         starting = asyncio.create_task(

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.common.errors import FailedPrecondition, Unavailable
+from services.common.registry_credentials import RegistryCredentials
 
 _SECONDS = 60
 _ANY_VERSION = "1.41"
+NO_CREDENTIALS = RegistryCredentials(None, "HANGAR_IMAGE_BUILDER_REGISTRY_CREDENTIALS")
+"""Those of Docker's command line."""
 T = TypeVar("T")
 
 
@@ -39,10 +42,12 @@ class BuilderEngine:
 
     Args:
         url: Its URL; empty for ``DOCKER_HOST``, else the local socket.
+        credentials: What registries want to be shown.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: RegistryCredentials = NO_CREDENTIALS) -> None:
         self._url = url
+        self._credentials = credentials
         self._client: Any = None
         self._platform = ""
         self._opening = asyncio.Lock()
@@ -83,8 +88,13 @@ class BuilderEngine:
 
     async def registry_digest(self, reference: str) -> str:
         """Returns the digest of an image in its registry, empty when it is not there or the registry does not say."""
+
+        def ask(client: Any) -> Any:
+            self._credentials.load_into(client.api)
+            return client.api.inspect_distribution(reference)
+
         try:
-            found = await self._call(lambda client: client.api.inspect_distribution(reference))
+            found = await self._call(ask)
         except _library().errors.APIError:
             return ""
         return str(found["Descriptor"]["digest"])

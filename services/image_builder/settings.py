@@ -34,6 +34,9 @@ class Settings(ServiceSettings):
     registries: tuple[str, ...] = ()
     """Further registries that authors may name with ``registry=``, as a JSON list of prefixes such as
     ``["ghcr.io/team"]``. The builder's own credentials are used, so nothing is allowed unless it is named."""
+    registry_credentials: Path | None = None
+    """File of credentials for image registries, in the format of Docker's ``config.json``. That of Docker's command
+    line by default."""
     allowed_bases: tuple[str, ...] = ()
     """Base images that authors may use, as a JSON list of patterns such as ``["python:*"]``; empty for all. The one of
     ``base_image`` always is."""

@@ -334,6 +334,16 @@ class Worker(LedgerModel, table=True):
     ended_at: int | None = _moment()
 
 
+class WorkerImage(LedgerModel, table=True):
+    """The image that a worker was started from, be it one of a pool or of one lease. Written once."""
+
+    __tablename__ = "worker_image"
+
+    worker_id: int = _identity()
+    image: str = _words()
+    """Its address, with the digest that its registry gave it where there is one."""
+
+
 class Node(LedgerModel, table=True):
     """A host with an executor, as its last session introduced it."""
 
@@ -483,6 +493,7 @@ ACTION_OUTPUT = _table(ActionOutput)
 CACHE_ENTRY = _table(CacheEntry)
 ATTEMPT = _table(Attempt)
 WORKER = _table(Worker)
+WORKER_IMAGE = _table(WorkerImage)
 NODE = _table(Node)
 EVENT = _table(Event)
 LINEAGE = _table(Lineage)

@@ -53,6 +53,8 @@ class Decoded:
     progress: list[tuple[int, str]] = field(default_factory=list)
     """Lease ids and what their preparation is doing."""
     user_progress: list[tuple[int, Progress]] = field(default_factory=list)
+    images: dict[int, str] = field(default_factory=dict)
+    """What workers were started from."""
     """Lease ids and how far their user code is."""
 
 
@@ -103,6 +105,8 @@ class FrameDecoder:
         for started in frame.started:
             at = _micros(started.started_at) or now
             events.append(ev.LeaseStarted(node, started.lease_id, started.worker_id, at))
+            if started.image:
+                decoded.images[started.worker_id] = started.image
         for keyed in frame.specs:
             try:
                 check_spec(keyed.spec)
@@ -119,6 +123,8 @@ class FrameDecoder:
             self._decode_trace(trace, decoded, now)
         for result in frame.results:
             events.append(self._decode_result(result, now))
+            if result.image:
+                decoded.images[result.worker_id] = result.image
         for worker in frame.workers:
             failure = failure_of(worker.failure) if worker.HasField("failure") else None
             events.append(ev.WorkerReported(node, worker.worker_id, worker_state_of(worker.state), failure))

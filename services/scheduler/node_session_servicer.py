@@ -115,6 +115,8 @@ async def _take_in(
             return
     for chunk in decoded.log_chunks:
         shell.recorder.record_log_chunk(chunk)
+    for worker_id, image in decoded.images.items():
+        shell.recorder.record_image(worker_id, image)
     for lease_id, detail in decoded.progress:
         shell.recorder.record_progress(lease_id, detail, now)
     for lease_id, progress in decoded.user_progress:

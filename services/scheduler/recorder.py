@@ -110,6 +110,7 @@ class Recorder:
         self._touched: dict[int, LiveRun] = {}
         self._known_specs: set[str] = set()
         self._known_versions: set[tuple[str, str, str, str]] = set()
+        self._known_images: set[int] = set()
         self._current = Recording(cursor=self._cursor)
         self._handlers: dict[type, Callable[[Any], None]] = {
             fx.RunCreated: self._run_created,
@@ -139,6 +140,13 @@ class Recorder:
         """Adds a log chunk, columns of `log_chunk`. One that is known already stays as it is."""
         self._current.rows.log_chunks.append(row)
         self._current.rows.weight += _ROW_BYTES
+
+    def record_image(self, worker_id: int, image: str) -> None:
+        """Adds the image that a worker was started from. What is known already costs nothing."""
+        if worker_id not in self._known_images:
+            _remember(self._known_images, worker_id)
+            self._current.rows.worker_images.append({"worker_id": worker_id, "image": image})
+            self._current.rows.weight += _ROW_BYTES
 
     def record_progress(self, lease_id: int, detail: str, at: int) -> None:
         """Shows what the preparation of a lease is doing, or what a running one waits for, unless it is over."""

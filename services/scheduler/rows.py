@@ -37,6 +37,7 @@ from services.ledger.tables import (
     TASK_SPEC,
     TASK_VERSION,
     WORKER,
+    WORKER_IMAGE,
 )
 
 Row: TypeAlias = dict[str, Any]
@@ -115,6 +116,7 @@ class Rows:
     nodes: dict[str, Row] = field(default_factory=dict)
     events: list[Row] = field(default_factory=list)
     log_chunks: list[Row] = field(default_factory=list)
+    worker_images: list[Row] = field(default_factory=list)
     span_export: Row | None = None
     weight: int = 0
     """Roughly the bytes that it holds."""
@@ -147,6 +149,7 @@ class Statements:
             set_={"id": deployment.excluded.id, "deployed_at": deployment.excluded.deployed_at},
         )
         self._log_chunk = insert(LOG_CHUNK).on_conflict_do_nothing()
+        self._worker_image = insert(WORKER_IMAGE).on_conflict_do_nothing()
         lineage = insert(LINEAGE).on_conflict_do_nothing()
         self._lineage = lineage
         worker = insert(WORKER)
@@ -231,6 +234,7 @@ class Statements:
             (self._event, rows.events),
             (self._replaced_event, rows.replaced_events),
             (self._log_chunk, rows.log_chunks),
+            (self._worker_image, rows.worker_images),
             (NOTIFICATION.insert(), rows.notifications),
             (self._notification_change, rows.notification_changes),
             (self._span_export, [rows.span_export] if rows.span_export else []),

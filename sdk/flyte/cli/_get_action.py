@@ -129,9 +129,11 @@ def _attempt(attempt: AttemptDetails) -> dict[str, Any]:
         "end": attempt.end_time,
         "error": f"{error.code}: {error.message}" if error is not None else None,
         "peak_memory_bytes": attempt.peak_memory_bytes or None,
+        "image": attempt.image or None,
     }
 
 
 def _attempt_line(attempt: dict[str, Any]) -> str:
     parts = [str(attempt["number"]), attempt["phase"], f"on {attempt['node']}" if attempt["node"] else ""]
-    return "  ".join(part for part in [*parts, attempt["error"]] if part)
+    image = f"in {attempt['image']}" if attempt["image"] else ""
+    return "  ".join(part for part in [*parts, image, attempt["error"]] if part)

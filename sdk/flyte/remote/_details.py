@@ -22,6 +22,7 @@ def attempt_details(message: run_pb2.Attempt) -> AttemptDetails:
         end_time=time_of(message, "ended_at"),
         error_info=error_of(phase, failure, "", f"attempt {message.number}") if failure else None,
         peak_memory_bytes=message.peak_memory_bytes,
+        image=message.image,
     )
 
 

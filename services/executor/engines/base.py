@@ -70,11 +70,13 @@ class PreparedImage:
         key: Identity on this host. Equal keys may share what is warm.
         reference: What the engine starts workers from: the path of an environment, the name of a container image.
         env_vars: Environment variables that the definition sets and the image itself does not.
+        record: What is on record as the image of an attempt; empty where workers are processes of the host.
     """
 
     key: str
     reference: str
     env_vars: Mapping[str, str] = field(default_factory=dict)
+    record: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +190,13 @@ class AdoptedWorker:
         worker_id: The worker.
         directory: Its directory.
         token: Its token, from `worker.json`.
+        image: `PreparedImage.record` of what it was started from.
     """
 
     worker_id: int
     directory: Path
     token: str
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ class FakeEngine:
         if definition.digest in self.failing_images:
             raise self.failing_images[definition.digest]
         progress(f"prepared {definition.digest or 'the default image'}")
-        return PreparedImage(definition.digest or "default", definition.digest or "default")
+        name = definition.digest or "default"
+        return PreparedImage(name, name, record=f"{name}@sha256:1")
 
     async def launch(self, spec: WorkerSpec) -> None:
         """See `Engine`."""
@@ -134,7 +135,8 @@ class FakeEngine:
         for ended in self.host.ended.values():
             self._exits.put_nowait(ended)
         return [
-            AdoptedWorker(spec.worker_id, spec.directory, spec.token) for spec in self.host.running.values()
+            AdoptedWorker(spec.worker_id, spec.directory, spec.token, spec.image.record)
+            for spec in self.host.running.values()
         ]
 
     async def kill(self, worker_id: int, reason: str) -> WorkerExit:

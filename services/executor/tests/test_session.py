@@ -70,7 +70,7 @@ async def test_a_scheduler_that_comes_back_hears_everything_unanswered_again(ben
 
 
 async def test_progress_is_told_again_to_a_scheduler_that_was_away(bench: Bench):
-    """What user code said last reaches a scheduler that comes back; what is no progress ends the connection."""
+    """What user code said last, and the image, reach a scheduler that comes back; no progress ends the connection."""
     bench.scheduler.send(frame(assignment(7, worker_id=3)), [spec()])
     worker = await bench.world.worker(3)
     await worker.has(7)
@@ -82,6 +82,7 @@ async def test_progress_is_told_again_to_a_scheduler_that_was_away(bench: Bench)
     await bench.scheduler.start()
     [told] = await until(lambda: bench.scheduler.all("user_progress"))
     assert (told.lease_id, told.progress.done, len(told.progress.message)) == (7, 2, 200)
+    assert {each.image for each in bench.scheduler.all("started")} == {"default@sha256:1"}
     worker.send({"type": "progress", "lease": 7, "done": float("inf"), "total": 0, "message": ""})
     connection = bench.app._started().holdings.workers[3].connection
     await until(lambda: bench.app._started().holdings.workers[3].connection not in (connection, None))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
-from services.ledger.tables import ATTEMPT
+from services.ledger.tables import ATTEMPT, WORKER_IMAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class AttemptRecord:
     """16 hex digits."""
     peak_memory_bytes: int
     cpu_millis: int
+    image: str
+    """What its worker was started from, empty when that is not known or was no image."""
     failure: FailureRecord | None
 
 
@@ -49,8 +51,11 @@ _COLUMNS = (
     ATTEMPT.c.span_id,
     ATTEMPT.c.peak_memory_bytes,
     ATTEMPT.c.cpu_millis,
+    func.coalesce(WORKER_IMAGE.c.image, ""),
 )
-_ATTEMPTS = select(*_COLUMNS, *failure_columns(ATTEMPT))
+_ATTEMPTS = select(*_COLUMNS, *failure_columns(ATTEMPT)).select_from(
+    ATTEMPT.outerjoin(WORKER_IMAGE, WORKER_IMAGE.c.worker_id == ATTEMPT.c.worker_id)
+)
 
 
 def list_attempts(connection: Connection, action_id: int) -> list[AttemptRecord]:

@@ -18,7 +18,7 @@ from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.db import is_sqlite
 from services.common.errors import AlreadyExists, HangarError, InvalidArgument, NotFound
 from services.common.grpc_errors import from_rpc_error
-from services.ledger.queries import events, logs, payloads
+from services.ledger.queries import attempts, events, logs, payloads
 from services.scheduler.core import reconcile
 from services.scheduler.core.model import SECOND
 from services.scheduler.tests.backend import action, eventually, run_id, serving
@@ -362,6 +362,36 @@ async def test_logs_and_progress(database_url: str):
         assert backend.actions()[0].wait_reason == ""
         await executor.finish(lease)
         await backend.ended()
+        await executor.disconnect()
+
+
+async def test_the_image_of_an_attempt_is_on_record(database_url: str):
+    """It is there once the attempt runs; repeated, or said with the result alone, it is the same; none is none."""
+    async with serving(database_url) as backend:
+        executor = backend.executor(complete=False)
+        await executor.connect()
+
+        def images() -> list[str]:
+            with backend.read() as connection:
+                return [each.image for each in attempts.list_attempts(connection, backend.actions()[0].id)]
+
+        await backend.create_run(task=make_spec(retries=1))
+        [first] = await eventually(lambda: list(executor.assignments))
+        started = node.LeaseStarted(lease_id=first, worker_id=executor.assignments[first].worker_id)
+        started.image = "registry.example/hangar/a@sha256:1"
+        await executor.send(node.NodeSessionRequest(started=[started]))
+        await eventually(lambda: images() == [started.image])
+        await executor.send(node.NodeSessionRequest(started=[started]))
+        await executor.finish(first, Failure(kind=FailureKind.FAILURE_KIND_USER, code="ValueError"))
+        await eventually(lambda: len(executor.assignments) == 2)
+        assert images() == [started.image, ""]
+        second = max(executor.assignments)
+        worker = executor.assignments[second].worker_id
+        frame = node.NodeSessionRequest()
+        frame.results.add(lease_id=second, worker_id=worker, image="hangar/b")
+        await executor.send(frame)
+        await backend.ended()
+        assert images() == [started.image, "hangar/b"]
         await executor.disconnect()
 
 

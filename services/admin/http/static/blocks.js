@@ -59,8 +59,9 @@ export function attemptTable(attempts) {
     element("td", {}, String(each.number || 0)), phaseCell(each.phase), element("td", {}, each.node || ""),
     element("td", {}, between(each.started_at || each.assigned_at, each.ended_at)),
     element("td", {}, Number(each.peak_memory_bytes || 0) ? bytesText(each.peak_memory_bytes) : ""),
+    element("td", {}, each.image ? element("code", {}, each.image) : ""),
     element("td", {}, each.failure ? `${each.failure.code}: ${each.failure.message || ""}` : "")));
-  return table(["Number", "Phase", "Host", "Duration", "Peak memory", "Failure"], rows);
+  return table(["Number", "Phase", "Host", "Duration", "Peak memory", "Image", "Failure"], rows);
 }
 
 function phaseCell(phase) {

@@ -18,6 +18,8 @@ DISK_LABEL = "hangar.disk"
 """What a worker may write, in bytes, for whoever adopts it."""
 LOG_LABEL = "hangar.log"
 """Name of the file for what a program prints, for whoever adopts it; not there for workers of the SDK."""
+IMAGE_LABEL = "hangar.image-record"
+"""What it was started from, for whoever adopts it."""
 SMALLEST_MEMORY = 6 * 2**20
 """No engine starts a container with less memory."""
 
@@ -71,6 +73,7 @@ def create_arguments(spec: WorkerSpec, options: DockerEngineOptions, placement: 
             PROJECT_LABEL: spec.project,
             DOMAIN_LABEL: spec.domain,
             DISK_LABEL: str(spec.resources.disk_bytes),
+            **({IMAGE_LABEL: spec.image.record} if spec.image.record else {}),
             **({LOG_LABEL: spec.program.log} if spec.program is not None else {}),
         },
         "Hostname": f"worker-{spec.worker_id}",

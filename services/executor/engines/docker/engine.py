@@ -287,7 +287,7 @@ class DockerEngine:
             if found.state not in LIVING:
                 self._roster.look(worker)
             elif token:
-                adopted.append(AdoptedWorker(number, directory, token))
+                adopted.append(AdoptedWorker(number, directory, token, found.image))
             else:
                 worker.kill_reason = "the record of its token is gone"
                 self._keep(self._stop(worker))

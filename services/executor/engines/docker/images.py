@@ -20,6 +20,7 @@ from services.common.channel import connect
 from services.common.errors import HangarError, InvalidArgument, NotFound, Unavailable, Unimplemented
 from services.common.grpc_errors import from_rpc_error
 from services.common.image_definition import definition_digest
+from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageDefinition, ImageFailedError, PreparedImage, Progress
 
@@ -29,6 +30,8 @@ _ANSWER_SECONDS = 20.0
 """How long the image builder gets to answer, its start included."""
 _IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
 """Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
+NO_CREDENTIALS = RegistryCredentials(None, "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS")
+"""Those of Docker's command line."""
 _ATTEMPTS = 3
 """How often a build is asked for again that was lost with its builder."""
 _LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
@@ -52,6 +55,7 @@ class DockerImages:
         address: Address of the image builder.
         token: What it wants to be shown.
         sdk: The platform's SDK; that of this installation when None.
+        credentials: What registries want to be shown.
     """
 
     def __init__(
@@ -60,11 +64,13 @@ class DockerImages:
         address: str,
         token: Token | None = None,
         sdk: SdkLayer | None = None,
+        credentials: RegistryCredentials = NO_CREDENTIALS,
     ) -> None:
         self._api = client.api
         self._address = address
         self._token = token
         self._sdk = sdk
+        self._credentials = credentials
         self._ready: dict[str, PreparedImage] = {}
         self._flights: dict[str, _Flight] = {}
 
@@ -109,8 +115,9 @@ class DockerImages:
             log.warning("image.builder_unreachable", image=reference, reason=error.message)
             say(f"{error.message}; {reference} is on this host already and is used")
             # Not remembered: the builder has the last word once it is back.
-            return PreparedImage(reference, reference, await self._variables(reference))
-        if not await self._holds(build):
+            return await self._prepared(reference, reference)
+        pinned = _pinned(build.reference, build.image_digest)
+        if not await self._holds(pinned):
             if build.reference == f"hangar/{build.name}":
                 raise ImageFailedError(
                     "ImageNotOnHost",
@@ -118,27 +125,29 @@ class DockerImages:
                     "Docker engine of this host. Several hosts need a registry that all of them reach: name it in "
                     "HANGAR_IMAGE_BUILDER_REGISTRY of the image builder",
                 )
-            await self._pull(build.reference, say)
-        image = PreparedImage(build.name, build.reference, await self._variables(build.reference))
-        self._ready[text] = image
+            await self._pull(pinned, say)
+        image = self._ready[text] = await self._prepared(build.name, pinned)
         return image
 
-    async def _variables(self, reference: str) -> dict[str, str]:
+    async def _prepared(self, key: str, reference: str) -> PreparedImage:
         """Tells workers, which start in a directory of their own, where files of the author are."""
         try:
             found = await self._ask(lambda: self._api.inspect_image(reference))
         except ImageNotFound:  # removed just now: the launch says so
-            return {}
+            found = {}
         directory = str((found.get("Config") or {}).get("WorkingDir") or "/")
-        return {} if directory == "/" else {_IMAGE_DIRECTORY: directory}
+        env_vars = {} if directory == "/" else {_IMAGE_DIRECTORY: directory}
+        return PreparedImage(key, reference, env_vars, record=reference)
 
     async def _take(self, reference: str, say: Progress) -> PreparedImage:
         """An image as it is: the one that the engine holds under that address, pulled when there is none."""
-        try:
-            await self._ask(lambda: self._api.inspect_image(reference))
-        except ImageNotFound:
+        if not await self._holds(reference):
             await self._pull(reference, say)
-        image = self._ready[reference] = PreparedImage(key=reference, reference=reference)
+        found = await self._ask(lambda: self._api.inspect_image(reference))
+        digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
+        own = [each for each in digests if _pinned(reference, each) in found["RepoDigests"]]
+        pinned = _pinned(reference, own[0]) if own else reference
+        image = self._ready[reference] = PreparedImage(key=reference, reference=pinned, record=pinned)
         return image
 
     async def _built(self, text: str, say: Progress) -> image_build_pb2.ImageBuild:
@@ -198,15 +207,13 @@ class DockerImages:
             return Unavailable(message, reason="IMAGE_BUILDER_UNREACHABLE")
         return error
 
-    async def _holds(self, build: image_build_pb2.ImageBuild) -> bool:
-        """Says whether the engine has the image: with a registry, the one that is there now."""
+    async def _holds(self, reference: str) -> bool:
+        """Says whether the engine has an image under that address, which names its digest where a registry has it."""
         try:
-            found = await self._ask(lambda: self._api.inspect_image(build.reference))
+            await self._ask(lambda: self._api.inspect_image(reference))
         except ImageNotFound:
             return False
-        if not build.image_digest:
-            return True
-        return any(each.endswith(f"@{build.image_digest}") for each in found.get("RepoDigests") or [])
+        return True
 
     async def _labelled(self, text: str) -> str:
         """An image of this definition with this SDK that the engine holds, empty when there is none."""
@@ -215,17 +222,21 @@ class DockerImages:
         labels = [f"{image_labels.DEFINITION}={definition_digest(text)}", f"{image_labels.SDK}={digest}"]
         found = await self._ask(lambda: self._api.images(filters={"label": labels}))
         newest = sorted(found, key=lambda image: int(image["Created"]), reverse=True)
-        tags = [tag for image in newest for tag in image.get("RepoTags") or []]
-        return tags[0].removesuffix(":latest") if tags else ""
+        names = [
+            name
+            for image in newest
+            for name in (*(image.get("RepoDigests") or []), *(image.get("RepoTags") or []))
+            if not name.startswith("<none>")
+        ]
+        return names[0].removesuffix(":latest") if names else ""
 
     async def _pull(self, reference: str, say: Progress) -> None:
         loop = asyncio.get_running_loop()
         say(f"pulling {reference}")
 
         def pull() -> str:
-            repository, _, tag = reference.rpartition(":")
-            if not repository or "/" in tag:
-                repository, tag = reference, "latest"
+            self._credentials.load_into(self._api)
+            repository, tag = _split(reference)
             for event in self._api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in event:
                     return str(event["error"])
@@ -240,6 +251,7 @@ class DockerImages:
             problem = str(error.explanation or error)
         if problem:
             code = "InvalidImageName" if "invalid reference format" in problem else "ImagePullError"
+            problem = self._credentials.explained(reference, problem)
             raise ImageFailedError(code, f"image {reference} cannot be pulled: {problem}")
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
@@ -266,6 +278,20 @@ class _Flight:
     def leave(self, listener: Progress) -> None:
         """Stops telling somebody who waits no more."""
         self.listeners = [each for each in self.listeners if each is not listener]
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Repository of an address, and its digest or tag."""
+    repository, _, digest = reference.partition("@")
+    if digest:
+        return repository, digest
+    repository, _, tag = reference.rpartition(":")
+    return (repository, tag) if repository and "/" not in tag else (reference, "latest")
+
+
+def _pinned(reference: str, digest: str) -> str:
+    """The address of an image with the digest in place of its tag, as it is where there is none."""
+    return f"{_split(reference)[0]}@{digest}" if digest else reference
 
 
 def _failure(build: image_build_pb2.ImageBuild) -> Exception:

@@ -15,6 +15,7 @@ from services.executor.engines.docker import directories
 from services.executor.engines.docker.client import EngineClient
 from services.executor.engines.docker.containers import (
     DISK_LABEL,
+    IMAGE_LABEL,
     LOG_LABEL,
     WORKER_LABEL,
     container_name,
@@ -37,6 +38,7 @@ class Listed(NamedTuple):
     state: str
     disk_bytes: int
     log: str
+    image: str
 
 
 class Roster:
@@ -108,6 +110,7 @@ class Roster:
                     each["State"],
                     int(each["Labels"].get(DISK_LABEL) or 0),
                     each["Labels"].get(LOG_LABEL) or "",
+                    each["Labels"].get(IMAGE_LABEL) or "",
                 )
                 for each in found
                 if str(each["Labels"].get(WORKER_LABEL)).isdecimal()

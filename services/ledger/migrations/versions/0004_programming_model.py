@@ -51,10 +51,17 @@ def upgrade() -> None:
         sa.Column("deployed_at", INT64, nullable=False),
         sa.PrimaryKeyConstraint("project", "domain", "name", "version", name="pk_deployed_task"),
     )
+    op.create_table(
+        "worker_image",
+        sa.Column("worker_id", INT64, autoincrement=False, nullable=False),
+        sa.Column("image", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("worker_id", name="pk_worker_image"),
+    )
     op.create_index("ix_deployed_task_newest", "deployed_task", ["project", "domain", "name", "id"])
 
 
 def downgrade() -> None:
+    op.drop_table("worker_image")
     op.drop_table("deployed_task")
     op.drop_table("notification")
     with op.batch_alter_table("action") as action:

@@ -137,7 +137,7 @@ class Wait(_message.Message):
     def __init__(self, until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., prompt: _Optional[str] = ..., schema_json: _Optional[str] = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("number", "phase", "node", "assigned_at", "started_at", "ended_at", "failure", "worker_id", "span_id", "peak_memory_bytes")
+    __slots__ = ("number", "phase", "node", "assigned_at", "started_at", "ended_at", "failure", "worker_id", "span_id", "peak_memory_bytes", "image")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +148,7 @@ class Attempt(_message.Message):
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     number: int
     phase: _phase_pb2.Phase
     node: str
@@ -158,7 +159,8 @@ class Attempt(_message.Message):
     worker_id: int
     span_id: str
     peak_memory_bytes: int
-    def __init__(self, number: _Optional[int] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., node: _Optional[str] = ..., assigned_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., worker_id: _Optional[int] = ..., span_id: _Optional[str] = ..., peak_memory_bytes: _Optional[int] = ...) -> None: ...
+    image: str
+    def __init__(self, number: _Optional[int] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., node: _Optional[str] = ..., assigned_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., worker_id: _Optional[int] = ..., span_id: _Optional[str] = ..., peak_memory_bytes: _Optional[int] = ..., image: _Optional[str] = ...) -> None: ...
 
 class Lineage(_message.Message):
     __slots__ = ("input", "source")

@@ -237,14 +237,16 @@ class Assignment(_message.Message):
     def __init__(self, lease_id: _Optional[int] = ..., action: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., attempt: _Optional[int] = ..., spec_digest: _Optional[str] = ..., inputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., pool_key: _Optional[str] = ..., worker_id: _Optional[int] = ..., gpu_uuids: _Optional[_Iterable[str]] = ..., context: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., user_attempt: _Optional[int] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., replays: _Optional[bool] = ...) -> None: ...
 
 class LeaseStarted(_message.Message):
-    __slots__ = ("lease_id", "worker_id", "started_at")
+    __slots__ = ("lease_id", "worker_id", "started_at", "image")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     lease_id: int
     worker_id: int
     started_at: _timestamp_pb2.Timestamp
-    def __init__(self, lease_id: _Optional[int] = ..., worker_id: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    image: str
+    def __init__(self, lease_id: _Optional[int] = ..., worker_id: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., image: _Optional[str] = ...) -> None: ...
 
 class LeaseProgress(_message.Message):
     __slots__ = ("lease_id", "detail")
@@ -350,7 +352,7 @@ class LeasePark(_message.Message):
     def __init__(self, lease_id: _Optional[int] = ..., awaiting: _Optional[int] = ...) -> None: ...
 
 class LeaseResult(_message.Message):
-    __slots__ = ("lease_id", "outputs", "failure", "killed", "ended_at", "started_at", "worker_id", "peak_memory_bytes", "cpu_millis")
+    __slots__ = ("lease_id", "outputs", "failure", "killed", "ended_at", "started_at", "worker_id", "peak_memory_bytes", "cpu_millis", "image")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
@@ -360,6 +362,7 @@ class LeaseResult(_message.Message):
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     PEAK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPU_MILLIS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
     lease_id: int
     outputs: _payload_pb2.Payload
     failure: _failure_pb2.Failure
@@ -369,7 +372,8 @@ class LeaseResult(_message.Message):
     worker_id: int
     peak_memory_bytes: int
     cpu_millis: int
-    def __init__(self, lease_id: _Optional[int] = ..., outputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., killed: _Optional[bool] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker_id: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., cpu_millis: _Optional[int] = ...) -> None: ...
+    image: str
+    def __init__(self, lease_id: _Optional[int] = ..., outputs: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., killed: _Optional[bool] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., worker_id: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., cpu_millis: _Optional[int] = ..., image: _Optional[str] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
     __slots__ = ("worker_id", "state", "pool_key", "failure")

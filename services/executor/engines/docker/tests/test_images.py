@@ -103,7 +103,7 @@ class FakeApi:
         if self.pull_error:
             yield {"error": self.pull_error}
             return
-        self.held[reference] = self.registry[reference]
+        self.held[f"{reference}@{tag}"] = self.registry[reference]
 
 
 class FakeClient:
@@ -164,7 +164,7 @@ async def test_the_builder_is_asked_once(world: World) -> None:
             await asyncio.sleep(0.01)
     world.built()
     world.builder.go.set()
-    image = PreparedImage(key=NAME, reference=f"hangar/{NAME}")
+    image = PreparedImage(NAME, f"hangar/{NAME}", record=f"hangar/{NAME}")
     assert await asyncio.gather(*waiting) == [image, image]
     assert world.lines == other == ["one", "two"]
     assert await world.ensure() == image
@@ -177,16 +177,22 @@ async def test_the_builder_is_asked_once(world: World) -> None:
 
 
 async def test_an_image_of_the_registry_is_pulled_once(world: World) -> None:
-    """Ten callers make one pull; an image of an older build does not count as there."""
+    """Ten callers make one pull; an older build does not count as there; workers start by the digest."""
     reference, digest = f"registry.example/hangar/{NAME}", "sha256:" + "1" * 64
     world.built(reference, digest)
     world.api.held[reference] = {"RepoDigests": [f"{reference}@sha256:{'2' * 64}"]}
     world.api.registry[reference] = {"RepoDigests": [f"{reference}@{digest}"]}
     found = await asyncio.gather(*(world.ensure() for _ in range(10)))
-    assert {each.reference for each in found} == {reference}
+    pinned = f"{reference}@{digest}"
+    assert {(each.reference, each.record) for each in found} == {(pinned, pinned)}
     assert world.api.pulls == 1
-    assert world.lines[:2] == [f"pulling {reference}", f"pulling {reference}"]
+    assert world.lines[:2] == [f"pulling {pinned}", f"pulling {pinned}"]
     assert "latest Pulling from hangar" in world.lines
+    taken = ImageDefinition("", "", f"registry.example:5000/hangar/{NAME}:3")
+    world.api.held[taken.reference] = {
+        "RepoDigests": ["x@sha256:0", f"registry.example:5000/hangar/{NAME}@{digest}"]
+    }
+    assert (await world.images.ensure(taken, print)).record == f"registry.example:5000/hangar/{NAME}@{digest}"
     assert not any("Downloading" in line for line in world.lines)
 
 

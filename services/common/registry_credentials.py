@@ -1,0 +1,105 @@
+"""Credentials of image registries: a file of the operator, as `docker login` writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from services.common.errors import FailedPrecondition
+
+_REFUSED = re.compile(
+    r"unauthorized|authentication required|no basic auth|access (is |to the resource is )?denied|forbidden|\b40[13]\b",
+    re.IGNORECASE,
+)
+_KEYS = ("auths", "credHelpers", "credsStore")
+
+
+class RegistryCredentials:
+    """What registries want to be shown.
+
+    Args:
+        path: The file, in the format of Docker's ``config.json``. None for that of Docker's command line.
+        setting: Name of the setting that names it, for messages.
+    """
+
+    def __init__(self, path: Path | None, setting: str) -> None:
+        self._path = path
+        self._setting = setting
+
+    def check(self) -> None:
+        """Reads the file.
+
+        Raises:
+            FailedPrecondition: It cannot be read, or has no credentials (reason ``REGISTRY_CREDENTIALS_INVALID``).
+        """
+        if self._path is None:
+            return
+        problem = ""
+        try:
+            content = json.loads(self._path.read_text())
+            if not isinstance(content, dict) or not any(
+                isinstance(content.get(key), (dict, str)) for key in _KEYS
+            ):
+                problem = f"it has none of {', '.join(_KEYS)}"
+        except (OSError, ValueError) as error:
+            # What a file of secrets has in it is in no message.
+            problem = error.strerror or "it cannot be read" if isinstance(error, OSError) else "it is no JSON"
+        if problem:
+            message = (
+                f"{self._setting} names {self._path}, which has no credentials of registries: {problem}. Write it with "
+                "`docker --config DIRECTORY login REGISTRY`, and name DIRECTORY/config.json"
+            )
+            raise FailedPrecondition(message, reason="REGISTRY_CREDENTIALS_INVALID")
+
+    def load_into(self, api: Any) -> None:
+        """Gives the credentials, as the file has them now, to a client of the Docker engine.
+
+        Raises:
+            FailedPrecondition: As `check`.
+        """
+        if self._path is not None:
+            self.check()
+            api.reload_config(str(self._path))
+
+    def config_directory(self, place: Path, own: Path) -> Path | None:
+        """Makes a directory that Docker's command line takes for its own, with these credentials.
+
+        Args:
+            place: Where to make it.
+            own: The directory that it has without this; its plugins are kept.
+
+        Returns:
+            The directory, None when the command line has the right one.
+
+        Raises:
+            FailedPrecondition: As `check`.
+        """
+        if self._path is None:
+            return None
+        self.check()
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, target in (("config.json", self._path.absolute()), ("cli-plugins", own / "cli-plugins")):
+            link = place / name
+            if not link.is_symlink() or link.readlink() != target:
+                link.unlink(missing_ok=True)
+                link.symlink_to(target)
+        return place
+
+    def explained(self, reference: str, problem: str) -> str:
+        """Adds what to do to the words of a registry that wants other credentials.
+
+        Args:
+            reference: Address of an image in it.
+            problem: Its words.
+        """
+        if not _REFUSED.search(problem):
+            return problem
+        first = reference.partition("/")[0]
+        registry = first if "/" in reference and re.search(r"[.:]|^localhost$", first) else "docker.io"
+        source = f"those of {self._path}" if self._path is not None else "those of `docker login`, or none"
+        return (
+            f"{problem}\nThe registry {registry} did not take the credentials ({source}): name a file with the right "
+            f"ones, in the format of Docker's config.json, in {self._setting}"
+        )

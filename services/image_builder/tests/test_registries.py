@@ -1,0 +1,104 @@
+"""Registries that want credentials: images are pushed to them by the builder, and pulled by executors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import docker
+import pytest
+
+import flyte
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_build_pb2 as states
+from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from integration_tests.components.registry import PASSWORD, Registry
+from services.common.channel import connect
+from services.common.errors import FailedPrecondition
+from services.common.registry_credentials import RegistryCredentials
+from services.executor.engines.base import ImageDefinition, ImageFailedError
+from services.executor.engines.docker.images import DockerImages
+from services.image_builder.tests.test_real_builds import Builder, engine, repository, serve
+
+__all__ = ["engine", "repository"]
+pytestmark = pytest.mark.timeout(300)
+BUILDER, EXECUTOR = "HANGAR_IMAGE_BUILDER_REGISTRY_CREDENTIALS", "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS"
+
+
+@asynccontextmanager
+async def building(
+    place: Path, url: str, engine: docker.DockerClient, repository: str, **settings: object
+) -> AsyncIterator[tuple[Builder, str]]:
+    """An image builder, and its address."""
+    place.mkdir()
+    app, server, address = await serve(place, url, repository, **settings)
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository, place / "data")
+        try:
+            yield builder, address
+        finally:
+            await app.drain()
+            await server.stop(0)
+            await app.stop()
+            builder.close()
+
+
+async def test_credentials_of_a_registry(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, private_registry: Registry
+) -> None:
+    """An author's image goes to the registry that he names and comes from there by digest; who is refused hears why."""
+    right = private_registry.credentials(tmp_path / "right.json")
+    wrong = private_registry.credentials(tmp_path / "wrong.json", "x" + PASSWORD)
+    team = f"{private_registry.address}/team"
+    image = flyte.Image.from_debian_base(python_version=(3, 11), registry=team, name="custom")
+    definition = image.definition_json
+    given = {"registries": (team,)}
+    async with building(
+        tmp_path / "a", docker_url, engine, repository, registry_credentials=wrong, **given
+    ) as (builder, _):
+        build, _ = await builder.build_image(image)
+        assert build.failure.code == "ImagePushError"
+        assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+        for part in (private_registry.address, BUILDER, str(wrong)):
+            assert part in build.failure.message
+    async with building(
+        tmp_path / "b", docker_url, engine, repository, registry_credentials=right, **given
+    ) as (builder, address):
+        build, lines = await builder.build_image(image)
+        assert build.state == states.IMAGE_BUILD_STATE_SUCCEEDED, lines
+        assert build.reference == f"{team}/custom:{build.name}"
+        pinned = f"{team}/custom@{build.image_digest}"
+        for reference in (build.reference, f"hangar/{build.name}"):
+            engine.images.remove(reference, force=True)
+
+        def images(path: Path) -> DockerImages:
+            return DockerImages(engine, address, credentials=RegistryCredentials(path, EXECUTOR))
+
+        asked = ImageDefinition("d", definition)
+        with pytest.raises(ImageFailedError) as refused:
+            await images(wrong).ensure(asked, print)
+        for part in (private_registry.address, EXECUTOR, str(wrong)):
+            assert part in refused.value.message
+        builder.built.add(pinned)
+        prepared = await images(right).ensure(asked, print)
+        assert (prepared.reference, prepared.record) == (pinned, pinned)
+        assert await builder.run(pinned, "python3", "-c", "import flyte; print(1)") == "1\n"
+        again, _ = await builder.build_image(image)
+        assert again.image_digest == build.image_digest
+        assert str(right) not in json.dumps(await asyncio.to_thread(engine.images.get(pinned).history))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(None, "No such file"), ("{", "it is no JSON"), ('{"HttpHeaders": {}}', "it has none of auths")],
+)
+def test_a_file_without_credentials(tmp_path: Path, text: str | None, problem: str) -> None:
+    """What cannot be used is refused with the setting and how to write it; its content is in no message."""
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(FailedPrecondition, match=f"{EXECUTOR} names .*{problem}.*docker --config"):
+        RegistryCredentials(path, EXECUTOR).check()
