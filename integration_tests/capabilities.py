@@ -179,6 +179,8 @@ def third_time() -> int:
     """Succeed in the third attempt."""
     context = flyte.ctx()
     assert context is not None
+    assert context.run_base_dir
+    assert context.output_path.startswith(context.run_base_dir + "/")
     if context.attempt_number < 2:
         raise ValueError("not yet")
     return context.attempt_number

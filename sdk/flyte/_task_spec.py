@@ -21,7 +21,7 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: The task cannot be imported by a name.
-        RestrictedTypeError: An input or output has a type that cannot be one.
+        TypeError: What an input or output is annotated with is no type.
     """
     identity = _code.current()
     module, attribute = task.location

@@ -46,12 +46,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, endpoint: str) -> errors.BaseRun
         return _NOT_FOUND.get(name, errors.RuntimeUserError)(name, message)
     if code in _USER_CODES:
         return errors.RuntimeUserError(name, message)
-    return errors.RuntimeSystemError(name, message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.SlowDownError(name, message)
+    return errors.UnionRpcError(name, message)
 
 
-def unreachable(endpoint: str, detail: str) -> errors.RuntimeSystemError:
+def unreachable(endpoint: str, detail: str) -> errors.UnionRpcError:
     """The error of a backend that does not answer."""
-    return errors.RuntimeSystemError(
+    return errors.UnionRpcError(
         UNAVAILABLE,
         f"No backend answers at {endpoint} ({detail.strip().rstrip('.')}). Check that it runs (`flyte "
         "status`, `flyte start` for the one on this machine) and that the endpoint is right (`flyte get "

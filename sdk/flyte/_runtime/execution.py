@@ -107,7 +107,7 @@ def task_context(run: Header) -> TaskContext:
         mode="remote",
         version=str(run.get("version") or ""),
         raw_data_path=str(run.get("raw_data_path") or ""),
-        run_base_dir=str(run.get("run_base_dir") or ""),
+        run_base_dir=output_path.rsplit("/", 3)[0],  # …/<action>/<attempt>/outputs.json
         output_path=output_path,
         custom_context=dict(run.get("custom_context") or {}),
         attempt_number=_attempt_number(run),

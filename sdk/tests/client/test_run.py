@@ -11,9 +11,12 @@ import tarfile
 import threading
 from datetime import datetime, timezone
 
+import grpc
+import grpc.aio
 import pytest
 
 import flyte
+from flyte._client._errors import from_rpc_error
 from flyte.models import ActionPhase
 from flyte.remote import Action, Project, Run, Task
 from hangar.core.v1 import phase_pb2
@@ -289,6 +292,16 @@ def test_calls_are_tried_again_while_the_backend_is_away(admin, tasks):
     assert flyte.run(tasks.greet, "x").name in admin.runs
 
 
+def test_errors_of_the_platform_have_their_classes():
+    """Who sends too much is told so; whatever else fails on the way is a failed call."""
+    for code, expected in (
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, flyte.errors.SlowDownError),
+        (grpc.StatusCode.INTERNAL, flyte.errors.UnionRpcError),
+    ):
+        error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details="no")
+        assert type(from_rpc_error(error, "host:1")) is expected
+
+
 def test_an_unreachable_backend_is_one_clear_error(tasks):
     """The message names the endpoint and what to do."""
     from flyte._client._client import Patience
@@ -298,7 +311,7 @@ def test_an_unreachable_backend_is_one_clear_error(tasks):
     flyte.init(endpoint="127.0.0.1:1", insecure=True)
     client = LOOP.run(require_session().client())
     client.patience = Patience(first=0.2, later=0.2)
-    with pytest.raises(flyte.errors.RuntimeSystemError, match=r"127\.0\.0\.1:1") as caught:
+    with pytest.raises(flyte.errors.UnionRpcError, match=r"127\.0\.0\.1:1") as caught:
         flyte.run(tasks.greet, "x")
     assert caught.value.code == "BackendUnavailableError"
     assert "flyte status" in str(caught.value)
