@@ -213,6 +213,11 @@ def test_retries_wait_and_their_end_is_typed(backend, user, notes):
     run = user.launch("policy.py", "catches", "--path", notes)
     kind, code, message = backend.api.succeeded(run)
     assert (kind, code, message) == ("RetriesExhaustedError", "ValueError", "no")
+    asked = (
+        f"import flyte; flyte.init_from_config(); print(type(flyte.remote.Action.get(run_name={run!r}, name="
+    )
+    child = backend.api.children(run)[0].id.name
+    assert user.python("-c", f"{asked}{child!r}).error).__name__)").out.strip() == kind
     times = [float(line) for line in lines(notes)]
     assert len(times) == 3
     assert times[1] - times[0] >= 0.3

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from flyte._availability import refuse_parameters
 from flyte._cache import Cache, CacheBehavior, VersionParameters, cache_of
+from flyte._context import get_custom_context
+from flyte._link import check_links, link_specs
 from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
@@ -16,6 +18,7 @@ from flyte._timeout import Timeout, timeout_of
 from flyte.errors import RemoteTaskUsageError
 
 if TYPE_CHECKING:
+    from flyte._link import Link
     from flyte._reuse import ReusePolicy
     from flyte._types import Interface
 
@@ -80,6 +83,8 @@ def task_settings(
     queue: str | None = None,
     interruptible: bool | None = None,
     max_inline_io: int | None = None,
+    links: Iterable[Link] | None = None,
+    entrypoint: bool | None = None,
     **others: Any,
 ) -> dict[str, Any]:
     """Checks settings of `override`, and gives them as fields of a definition.
@@ -90,7 +95,7 @@ def task_settings(
         FeatureNotAvailableError: The feature of a parameter is not built yet.
     """
     from flyte._availability import _PARAMETERS
-    from flyte._task import check_resources, check_reusable, inline_limit
+    from flyte._task import check_entrypoint, check_resources, check_reusable, inline_limit
     from flyte._task import check_short_name as checked_name
     from flyte._texts import check_env_vars
 
@@ -120,6 +125,10 @@ def task_settings(
         settings["queue"] = check_queue(queue)
     if interruptible is not None:
         settings["interruptible"] = check_interruptible(interruptible)
+    if links:
+        settings["links"] = link_specs(check_links(links), get_custom_context())
+    if entrypoint is not None:
+        settings["entrypoint"] = check_entrypoint(entrypoint)
     return settings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flyte._client._twins import twin
+from flyte.errors import ActionNotFoundError
 
 if TYPE_CHECKING:
     from flyte._local import LocalRun
@@ -47,6 +48,8 @@ async def rerun(
 
     Raises:
         flyte.errors.ActionNotFoundError: There is no such run.
+        flyte.errors.FeatureNotAvailableError: It is the name of a recorded local run: a record has neither code nor
+            settings. The message says how to start it again.
         flyte.errors.RuntimeUserError: It is to be recovered and has not ended (code "RUN_NOT_ENDED"), or the new name
             is taken (code "RunAlreadyExistsError").
 
@@ -73,19 +76,28 @@ async def rerun(
     if not isinstance(run, (str, RemoteRun)):
         raise TypeError(f"flyte.rerun takes a run or the name of one, not {run!r}")
     from flyte._client._rerun import rerun_remote
+    from flyte._initialize import current_session
+    from flyte._local._rerun import refuse_recorded
     from flyte._placement import check_interruptible, check_queue
     from flyte._texts import check_env_vars, texts
 
     if isinstance(run, RemoteRun) and (project or domain):
         raise ValueError("project and domain belong to the name of a run: a run has its own")
-    return await rerun_remote(
-        run,
-        (project, domain),
-        recover=recover,
-        name=name,
-        env_vars=check_env_vars(env_vars or {}),
-        labels=texts("labels", labels),
-        overwrite_cache=overwrite_cache,
-        queue=check_queue(queue) or "",
-        interruptible=check_interruptible(interruptible),
-    )
+    if isinstance(run, str) and current_session() is None:
+        refuse_recorded(run)
+    try:
+        return await rerun_remote(
+            run,
+            (project, domain),
+            recover=recover,
+            name=name,
+            env_vars=check_env_vars(env_vars or {}),
+            labels=texts("labels", labels),
+            overwrite_cache=overwrite_cache,
+            queue=check_queue(queue) or "",
+            interruptible=check_interruptible(interruptible),
+        )
+    except ActionNotFoundError:
+        if isinstance(run, str):
+            refuse_recorded(run)
+        raise

@@ -148,6 +148,17 @@ def test_a_name_is_given_once(store):
     assert caught.value.code == "RunAlreadyExistsError"
 
 
+def test_a_record_is_no_run_to_start_again(store, monkeypatch):
+    """`flyte.rerun` of a recorded run's name says what it is and what to do, before any backend is started."""
+    monkeypatch.setenv("HANGAR_DATA_DIR", str(store.directory.parent))
+    run = record(store, double, 1)
+    with pytest.raises(
+        flyte.errors.FeatureNotAvailableError, match=r"recorded\.double.*flyte get io"
+    ) as caught:
+        flyte.rerun(run.name)
+    assert run.name in str(caught.value)
+
+
 def test_the_configuration_switches_it_on(store, tmp_path, monkeypatch):
     """`local.persistence`, its environment variable and `flyte.init`; the store is in the data directory."""
     monkeypatch.setenv("HANGAR_DATA_DIR", str(tmp_path / "data"))

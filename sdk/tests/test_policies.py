@@ -339,9 +339,7 @@ def test_retries_wait_and_a_deadline_ends_them():
     tries.clear()
     run = run_local(never.override(retries=flyte.RetryStrategy(5, flyte.Backoff(0.05, factor=2, jitter=0))))
     assert len(tries) == 6
-    assert (
-        type(run.error) is flyte.errors.RuntimeUserError
-    )  # RetriesExhaustedError is for a parent, as on a backend
+    assert type(run.error) is flyte.errors.RetriesExhaustedError
     assert run.error.code == "ValueError"
     assert all(later - earlier >= 0.049 for earlier, later in itertools.pairwise(tries))
     tries.clear()

@@ -21,12 +21,13 @@ from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.progress_pb2 import Progress
 from hangar.core.v1.task_spec_pb2 import Link, TaskSpec
 from services.admin.store import ProjectRecord
+from services.common.errors import InvalidArgument
 from services.common.names import DOMAINS
 from services.ledger.queries.actions import ActionFilter, ActionRecord
 from services.ledger.queries.attempts import AttemptRecord
 from services.ledger.queries.failures import FailureRecord
 from services.ledger.queries.payloads import PayloadRecord
-from services.ledger.queries.runs import RunFilter, RunRecord
+from services.ledger.queries.runs import RunFilter, RunOrder, RunRecord
 from services.ledger.queries.tasks import TaskRecord
 
 ROOT = "a0"
@@ -95,6 +96,7 @@ def run(record: RunRecord, base_url: str, *, with_settings: bool = False) -> Run
         annotations=record.context.annotations,
         settings=record.context if with_settings else None,
         recovered_from=record.recovered_from,
+        counted_failures=record.counted_failures,
     )
 
 
@@ -115,6 +117,7 @@ def action(record: ActionRecord, run: RunIdentifier, attempts: Iterable[AttemptR
         abort_reason=record.abort_reason,
         attempts=[attempt(each) for each in attempts],
         attempt_count=record.attempt_count,
+        counted_failures=record.counted_failures,
         lineage=[Lineage(input=each.input, source=each.source) for each in record.lineage],
         sequence=record.sequence,
         cache_status=record.cache_status,  # type: ignore[arg-type]
@@ -220,7 +223,24 @@ def run_filter(message: RunFilterMessage) -> RunFilter:
         if message.HasField("created_before")
         else None,
         labels=dict(message.labels),
+        updated_after=message.updated_after.ToMicroseconds() if message.HasField("updated_after") else None,
+        updated_before=message.updated_before.ToMicroseconds()
+        if message.HasField("updated_before")
+        else None,
     )
+
+
+def run_order(text: str) -> RunOrder:
+    """Returns what a list of runs is sorted by.
+
+    Raises:
+        InvalidArgument: It is none of what `order_by` may be.
+    """
+    field, _, direction = (text or "created_at desc").partition(" ")
+    if field not in ("created_at", "updated_at") or direction not in ("", "asc", "desc"):
+        message = f'order_by {text!r} must be "created_at" or "updated_at", followed by " desc" for the latest first'
+        raise InvalidArgument(message, field="order_by")
+    return RunOrder(by_change=field == "updated_at", descending=direction == "desc")
 
 
 def action_filter(message: ActionFilterMessage) -> ActionFilter:

@@ -118,11 +118,12 @@ class Runs:
         return messages.RerunRunResponse(run=created.run, created=created.created)
 
     async def list(self, request: messages.ListRunsRequest) -> messages.ListRunsResponse:
-        """Lists runs, newest first."""
+        """Lists runs, newest first unless asked otherwise."""
         project, domain = request.project, request.domain
         await self._projects.check(project, domain)
         size = page_size(request.page_size)
-        before = last_entry(request, request.page_token, int)
+        last = last_entry(request, request.page_token, int)
+        order = convert.run_order(request.order_by)
         chosen = convert.run_filter(request.filter)
         records = await self._reader.read(
             lambda ledger: queries.list_runs(
@@ -130,12 +131,13 @@ class Runs:
                 project,
                 domain,
                 filter=chosen,
-                before_id=None if before is None else int(before),
+                order=order,
+                after_key=None if last is None else int(last),
                 limit=size + 1,
             )
         )
         page = records[:size]
-        more = page_token(request, page[-1].id) if len(records) > size else ""
+        more = page_token(request, order.key(page[-1])) if len(records) > size else ""
         return messages.ListRunsResponse(
             runs=[convert.run(each, self._base_url) for each in page], next_page_token=more
         )
@@ -192,7 +194,7 @@ class Runs:
             position = before
             records = await self._reader.read(
                 lambda ledger, position=position: queries.list_runs(  # type: ignore[misc]
-                    ledger, project, domain, filter=chosen, before_id=position, limit=_WATCH_PAGE
+                    ledger, project, domain, filter=chosen, after_key=position, limit=_WATCH_PAGE
                 )
             )
             complete = len(records) < _WATCH_PAGE

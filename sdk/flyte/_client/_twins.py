@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import operator
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from flyte._client._loop import LOOP
 from flyte._tracebacks import pruned
@@ -35,13 +36,16 @@ class Twin(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function = function
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Blocks until the result is there."""
-        __tracebackhide__ = True
-        try:
-            return LOOP.run(self._function(*args, **kwargs))
-        except RuntimeUserError as error:
-            raise error.with_traceback(pruned(error.__traceback__))  # noqa: B904 - it is the same one
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Blocks until the result is there."""
+    else:
+
+        @property
+        def __call__(self):
+            """Blocks until the result is there."""
+            return functools.partial(_Raised, self._function)
 
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same, without blocking the caller's event loop."""
@@ -50,6 +54,36 @@ class Twin(Generic[P, R]):
             return await LOOP.bridge(self._function(*args, **kwargs))
         except RuntimeUserError as error:
             raise error.with_traceback(pruned(error.__traceback__))  # noqa: B904 - it is the same one
+
+
+class _Raised(asyncio.Future[None]):
+    """An error of user code on its way to the caller, without a frame of ours in its traceback.
+
+    Python adds every function of its own that an exception leaves to the traceback. So nothing written in Python may
+    be between the caller and the ``raise``: a call of this class runs `__new__`, which returns the result; when there
+    is an error it returns an object, and then Python initializes that: ``__init__`` is `asyncio.Future.result`,
+    written in C, which raises it.
+    """
+
+    def __new__(cls, function: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return LOOP.run(function(*args, **kwargs))
+        except RuntimeUserError as error:
+            raised = super().__new__(cls)
+            asyncio.Future.__init__(raised, loop=_NoLoop())  # type: ignore[arg-type]  # nobody waits for it
+            raised.set_exception(error.with_traceback(pruned(error.__traceback__)))
+            return raised
+
+    if not TYPE_CHECKING:
+        __init__ = property(operator.methodcaller("result"))
+
+
+class _NoLoop:
+    """What a future needs of an event loop that nobody waits on."""
+
+    def get_debug(self) -> bool:
+        """No."""
+        return False
 
 
 class ImmediateTwin(Twin[P, R]):

@@ -81,13 +81,13 @@ class LocalAttempt:
 
 
 def error_from(failure: failures.Failure, phase: ActionPhase, retries: int = 0) -> errors.BaseRuntimeError:
-    """The exception that stands for a failure, of an action all of whose `retries` are used up."""
+    """The exception that stands for a failure, of an action that ended after this many `retries`."""
     return errors.from_failure(
         failure["kind"],
         failure["code"],
         failure["message"],
         phase=phase.value,
-        retries=retries,
+        retries=0 if failure["non_recoverable"] else max(retries, 0),
         user_traceback=failure["traceback"],
     )
 
@@ -475,15 +475,14 @@ class LocalAction:
         return True
 
     def raised(self) -> errors.BaseRuntimeError:
-        """The error for the parent, which knows how often the task was to be tried."""
+        """The error for whoever waits for it."""
         if self.failure is None:
             raise AssertionError(f"{self.name} has not failed")
-        exhausted = not self.failure["non_recoverable"] and self.attempts > self.task.retries.count
-        return self._error(self.failure, self.task.retries.count if exhausted else 0)
+        return self._error(self.failure)
 
-    def _error(self, failure: failures.Failure, retries: int = 0) -> errors.BaseRuntimeError:
+    def _error(self, failure: failures.Failure) -> errors.BaseRuntimeError:
         """A new error, with the frames and causes of what user code raised."""
-        error = error_from(failure, self.phase, retries)
+        error = error_from(failure, self.phase, self.attempts - 1)
         if self._cause is not None:
             error.__traceback__ = pruned(self._cause.__traceback__)
             error.__cause__, error.__context__ = self._cause.__cause__, self._cause.__context__

@@ -1,12 +1,14 @@
-"""A local run with the task, inputs and settings of an earlier one of this process."""
+"""A local run with the task, inputs and settings of an earlier one of this process; of others none."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from flyte import errors
+from flyte._availability import refuse
 from flyte._local._persistence import configured_store
 from flyte._local._run import LocalRun, start_local_run
+from flyte._local._store import default_store
 from flyte.models import ActionPhase
 
 
@@ -47,3 +49,17 @@ async def rerun_local(
         recovered=recovered,
         store=configured_store(),
     )
+
+
+def refuse_recorded(name: str) -> None:
+    """Says of a name that it is a recorded local run's, if it is.
+
+    Raises:
+        FeatureNotAvailableError: It is: the record has inputs and results, but neither code nor settings.
+    """
+    for row in default_store().query("SELECT task FROM run WHERE name = ?", name):
+        raise refuse(
+            f"flyte.rerun({name!r}), the name of a recorded local run of {row['task']},",
+            "its record has neither code nor settings. Start the task again with the inputs that `flyte get io "
+            f"{name} --local` shows; in the process that ran it, pass the run itself to flyte.rerun",
+        )

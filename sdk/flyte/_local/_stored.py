@@ -93,7 +93,9 @@ class StoredAction:
     @property
     def error(self) -> errors.BaseRuntimeError | None:
         """The exception that stands for its failure or abort, None without one."""
-        return error_from(self._failure, self.known_phase) if self._failure else None
+        if not self._failure:
+            return None
+        return error_from(self._failure, self.known_phase, self.attempts - 1)
 
     @property
     def duration(self) -> timedelta | None:

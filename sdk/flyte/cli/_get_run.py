@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -35,6 +35,18 @@ _COLUMNS = ("name", "task", "phase", "start", "end", "duration", "labels")
 @click.option("--only-mine", is_flag=True, help="Not available: there are no users yet.")
 @click.option("--created-after", type=click.DateTime(), help="Only runs created at or after this local time.")
 @click.option("--created-before", type=click.DateTime(), help="Only runs created before this local time.")
+@click.option(
+    "--updated-after", type=click.DateTime(), help="Only runs that changed at or after this local time."
+)
+@click.option(
+    "--updated-before", type=click.DateTime(), help="Only runs that last changed before this local time."
+)
+@click.option(
+    "--sort-by",
+    type=(click.Choice(["created_at", "updated_at"]), click.Choice(["asc", "desc"])),
+    metavar="FIELD DIRECTION",
+    help="created_at or updated_at (the newest change), asc or desc; created_at desc unless given.",
+)
 @local_option
 @scope_options
 @format_option
@@ -50,11 +62,14 @@ def run(
     label: tuple[str, ...],
     created_after: datetime | None,
     created_before: datetime | None,
+    updated_after: datetime | None,
+    updated_before: datetime | None,
+    sort_by: tuple[str, Literal["asc", "desc"]] | None,
     local: bool,
     project: str | None,
     domain: str | None,
 ) -> None:
-    """List runs, newest first; or show the run NAME with its root action."""
+    """List runs, newest first unless asked otherwise; or show the run NAME with its root action."""
     from flyte.cli._arguments import key_values
 
     if only_mine:
@@ -74,7 +89,8 @@ def run(
     if local:
         from flyte._local._stored import StoredRun
 
-        refuse_with_local(local, task_version=task_version, project=project, domain=domain)
+        remote = {"updated_after": updated_after, "updated_before": updated_before, "sort_by": sort_by}
+        refuse_with_local(local, task_version=task_version, project=project, domain=domain, **remote)
         where = "the local store"
         found = [StoredRun.get(name)] if name is not None else StoredRun.listall(**filters)
     else:
@@ -82,14 +98,19 @@ def run(
 
         session = settings.open_session(project, domain)
         where = f"project {session.project!r}, domain {session.domain!r}"
-        found = [Run.get(name)] if name is not None else Run.listall(**filters, task_version=task_version)
+        filters |= {
+            "task_version": task_version,
+            "updated_at": (updated_after, updated_before),
+            "sort_by": sort_by,
+        }
+        found = [Run.get(name)] if name is not None else Run.listall(**filters)
     if name is not None:
         write_record(settings, _record(next(iter(found))))
         return
     rows = [_row(run) for run in found]
     write_rows(settings, _COLUMNS, rows, f"There are no runs in {where} that match.")
     if len(rows) == limit and not settings.as_json:
-        click.echo(f"The newest {limit}; --limit shows more.", file=sys.stderr)
+        click.echo(f"The {'first' if sort_by else 'newest'} {limit}; --limit shows more.", file=sys.stderr)
 
 
 def _row(run: Run | StoredRun) -> dict[str, Any]:

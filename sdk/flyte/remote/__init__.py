@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flyte.remote._action import Action, ActionDetails, ActionInputs, ActionOutputs, AttemptDetails
+    from flyte.remote._filters import TimeFilter
     from flyte.remote._image_build import ImageBuild
     from flyte.remote._project import Project
     from flyte.remote._run import Run, RunDetails
@@ -28,6 +29,7 @@ __all__ = [
     "RunDetails",
     "Task",
     "TaskHandle",
+    "TimeFilter",
     "upload_dir",
     "upload_file",
 ]
@@ -44,6 +46,7 @@ _OWNERS: dict[str, str] = {
     "RunDetails": "_run",
     "Task": "_task",
     "TaskHandle": "_task",
+    "TimeFilter": "_filters",
     "upload_dir": "_upload",
     "upload_file": "_upload",
 }
@@ -53,8 +56,6 @@ _LATER: dict[str, str] = {
     "App": "apps are not built yet; run the server outside of the platform",
     "Secret": "secrets are not built yet; pass the value with env_vars=",
     "Trigger": "triggers are not built yet; start runs from the scheduler of your system with `flyte run`",
-    "upload_dir": "pass flyte.io.Dir.from_local_sync(path) to flyte.run, which uploads it",
-    "upload_file": "pass flyte.io.File.from_local_sync(path) to flyte.run, which uploads it",
     "User": "there are no users yet: one token stands for everybody",
 }
 

@@ -142,7 +142,9 @@ class Action(Execution):
         """The exception that stands for its failure or abort, None without one."""
         failure = self._message.failure if self._message.HasField("failure") else None
         what = f"Action {self.name!r} of run {self.run_name!r}"
-        return error_of(self.known_phase, failure, self._message.abort_reason, what)
+        return error_of(
+            self.known_phase, failure, self._message.abort_reason, what, self._message.counted_failures
+        )
 
     def __repr__(self) -> str:
         return f"Action(name={self.name!r}, run_name={self.run_name!r}, phase={self.known_phase.value!r})"

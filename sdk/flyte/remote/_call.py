@@ -72,7 +72,8 @@ class DeployedCall:
 
         Args:
             **settings: `short_name`, `resources`, `retries`, `timeout`, `env_vars`, `secrets`, `max_inline_io_bytes`,
-                `cache`, `reusable`, `queue`, `interruptible`, as in `flyte.TaskTemplate.override`.
+                `cache`, `reusable`, `queue`, `interruptible`, `links`, `entrypoint`, as in
+                `flyte.TaskTemplate.override`.
 
         Raises:
             TypeError, ValueError: A setting is unknown or wrong.

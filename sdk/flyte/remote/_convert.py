@@ -78,7 +78,11 @@ def cache_status_of(value: int) -> str:
 
 
 def error_of(
-    phase: ActionPhase, failure: failure_pb2.Failure | None, abort_reason: str, what: str
+    phase: ActionPhase,
+    failure: failure_pb2.Failure | None,
+    abort_reason: str,
+    what: str,
+    counted_failures: int = 0,
 ) -> errors.BaseRuntimeError | None:
     """The exception that stands for an end other than success; None for success or no end.
 
@@ -87,6 +91,7 @@ def error_of(
         failure: What failed, when it is known.
         abort_reason: Why it was aborted.
         what: Names it, such as ``run 'abc'``.
+        counted_failures: Failures that counted for its retries, this one included.
     """
     if phase is ActionPhase.SUCCEEDED or not phase.is_terminal:
         return None
@@ -101,6 +106,7 @@ def error_of(
         failure.code or ("TaskTimeoutError" if phase is ActionPhase.TIMED_OUT else "UnknownError"),
         failure.message or f"{what} ended as {phase.value}, and the backend does not know why",
         phase=phase.value,
+        retries=0 if failure.non_recoverable else max(counted_failures - 1, 0),
         worker=failure.worker,
         user_traceback=failure.traceback,
     )

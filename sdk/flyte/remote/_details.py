@@ -36,7 +36,9 @@ def action_details(message: run_pb2.Action) -> ActionDetails:
         task_name=message.task_name,
         phase=phase,
         attempts=tuple(attempt_details(attempt) for attempt in message.attempts),
-        error_info=error_of(phase, failure, "", f"action {message.id.name!r}") if failure else None,
+        error_info=error_of(phase, failure, "", f"action {message.id.name!r}", message.counted_failures)
+        if failure
+        else None,
         abort_info=message.abort_reason if phase is ActionPhase.ABORTED else None,
         created_at=time_of(message, "created_at"),
         start_time=time_of(message, "started_at"),

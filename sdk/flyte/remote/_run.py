@@ -24,6 +24,7 @@ from flyte.remote._convert import (
 )
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
+from flyte.remote._filters import SortBy, TimeFilter, TimeRange, order_of, time_range
 from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2, task_service_pb2
@@ -158,7 +159,13 @@ class Run(Execution):
     def error(self) -> errors.BaseRuntimeError | None:
         """The exception that stands for its failure or abort, None without one."""
         failure = self._message.failure if self._message.HasField("failure") else None
-        return error_of(self.known_phase, failure, self._message.abort_reason, f"Run {self.name!r}")
+        return error_of(
+            self.known_phase,
+            failure,
+            self._message.abort_reason,
+            f"Run {self.name!r}",
+            self._message.counted_failures,
+        )
 
     def __repr__(self) -> str:
         return f"Run(name={self.name!r}, phase={self.known_phase.value!r}, url={self.url!r})"
@@ -203,48 +210,53 @@ class Run(Execution):
         task_name: str | None = None,
         task_version: str | None = None,
         created_by_subject: str | None = None,
-        sort_by: tuple[str, str] | None = None,
+        sort_by: SortBy | None = None,
         limit: int = 100,
         project: str | None = None,
         domain: str | None = None,
-        created_at: Any | None = None,
-        updated_at: Any | None = None,
+        created_at: TimeRange | None = None,
+        updated_at: TimeRange | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         labels: dict[str, str] | None = None,
     ) -> AsyncGenerator[Run, None]:
-        """Lists runs, newest first.
+        """Lists runs, newest first unless asked otherwise.
 
         Args:
             in_phase: Only those in this phase, or in one of these.
             task_name: Only those of this task, by its fully qualified name.
             task_version: Only those of this version of the code.
             created_by_subject: Refused: there are no users yet.
-            sort_by: Refused: newest first.
+            sort_by: Field and direction: "created_at" or "updated_at" (the newest change), and "asc" or "desc".
             limit: Most runs.
             project: Project, the configured one unless given.
             domain: Domain, the configured one unless given.
-            created_at: Refused: use `created_after` and `created_before`.
-            updated_at: Refused, as `created_at`.
+            created_at: Only those created in this range: a `flyte.remote.TimeFilter`, or a pair of times, None for
+                no limit.
+            updated_at: Only those whose newest change is in this range, likewise.
             created_after: Only those created at or after this time.
             created_before: Only those created before this time.
             labels: Only those with all these labels.
+
+        Raises:
+            TypeError, ValueError: A filter has no meaning, or the creation is limited in two ways.
         """
-        by_time = "use created_after= and created_before="
-        refuse(
-            created_by_subject=(created_by_subject, "runs do not record who created them yet"),
-            sort_by=(sort_by, "runs come newest first; sort the list"),
-            created_at=(created_at, by_time),
-            updated_at=(updated_at, by_time),
-        )
+        refuse(created_by_subject=(created_by_subject, "runs do not record who created them yet"))
+        created, updated = time_range("created_at", created_at), time_range("updated_at", updated_at)
+        if created_at is not None and (created_after or created_before):
+            raise ValueError("created_at says what created_after and created_before say: leave them out")
+        created = TimeFilter(created_after or created.after, created_before or created.before)
+        order = order_of(sort_by)
         session = require_session()
         client = await session.client()
         wanted = run_service_pb2.RunFilter(
             phases=phase_values(in_phase),
             task_name=task_name or "",
             task_version=task_version or "",
-            created_after=timestamp(created_after) if created_after else None,
-            created_before=timestamp(created_before) if created_before else None,
+            created_after=timestamp(created.after) if created.after else None,
+            created_before=timestamp(created.before) if created.before else None,
+            updated_after=timestamp(updated.after) if updated.after else None,
+            updated_before=timestamp(updated.before) if updated.before else None,
             labels=labels,
         )
         token = ""
@@ -255,6 +267,7 @@ class Run(Execution):
                 filter=wanted,
                 page_size=min(limit, 1000),
                 page_token=token,
+                order_by=order,
             )
             answer = await client.call(client.runs.ListRuns, request)
             for message in answer.runs[:limit]:

@@ -88,6 +88,11 @@ def test_get_run_filters(flyte_command, run_name, hanging):
     assert hanging in {run["name"] for run in running}
     assert flyte_command("-of", "json", "get", "run", "--task-name", "no.such").json == []
     assert flyte_command("get", "run", "--in-phase", "sleeping").code == 2
+    assert (
+        flyte_command("get", "run", "--sort-by", "updated_at", "asc", "--updated-after", "2026-01-01").code
+        == 0
+    )
+    assert flyte_command("get", "run", "--sort-by", "name", "asc").code == 2
 
 
 def test_get_action(flyte_command, run_name):

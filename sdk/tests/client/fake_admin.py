@@ -95,6 +95,7 @@ class FakeAdmin:
     def __init__(self, on_create: Callable[[FakeAdmin, FakeRun], None] | None = None) -> None:
         self.on_create = on_create
         self.failures: dict[str, int] = {}
+        self.listed: list[run_service_pb2.ListRunsRequest] = []
         self.token = ""
         self.tls: tuple[bytes, bytes] | None = None
         self.runs: dict[str, FakeRun] = {}
@@ -278,6 +279,7 @@ class _Runs(run_service_pb2_grpc.RunServiceServicer):
 
     async def ListRuns(self, request, context):
         await self.admin.arrive("ListRuns", context)
+        self.admin.listed.append(request)
         runs = [run.message for run in reversed(self.admin.runs.values())]
         wanted = request.filter
         runs = [run for run in runs if not wanted.phases or run.phase in wanted.phases]

@@ -127,6 +127,16 @@ def test_a_deployed_task_is_run_by_name_without_its_classes(admin, tasks):
         flyte.run(handle, point={"x": 1}, to=5)
 
 
+class Board:
+    """A page elsewhere."""
+
+    name = "Board"
+
+    def get_link(self, run_name, **_):
+        """Its address."""
+        return f"https://board/{run_name}"
+
+
 def test_an_override_changes_the_definition_that_is_run(admin, tasks):
     """Settings are checked at once and go over those of the deployment; the handle itself stays as it was."""
     flyte.deploy(tasks.env)
@@ -138,10 +148,14 @@ def test_an_override_changes_the_definition_that_is_run(admin, tasks):
         resources=flyte.Resources(cpu=2),
         cache=flyte.Cache("override", version_override="1"),
         short_name="moved",
+        links=[Board()],
+        entrypoint=True,
     )
     spec = admin.runs[flyte.run(changed, point={"x": 1}).name].request.task
     assert (spec.retry.count, spec.timeout.max_runtime_millis, dict(spec.env_vars)) == (3, 60_000, {"C": "3"})
     assert (spec.resources.cpu_millis, spec.short_name, bool(spec.cache.version)) == (2000, "moved", True)
+    link = spec.links[0]
+    assert (link.name, link.url, spec.entrypoint) == ("Board", "https://board/__hangar_run_name__", True)
     plain = admin.runs[flyte.run(handle, point={"x": 1}).name].request.task
     assert (plain.retry.count, dict(plain.env_vars), plain.HasField("cache")) == (1, {"A": "1"}, False)
     with pytest.raises(flyte.errors.RemoteTaskUsageError, match="needs the function"):
@@ -150,6 +164,10 @@ def test_an_override_changes_the_definition_that_is_run(admin, tasks):
         handle.override(image="x")
     with pytest.raises(TypeError, match="resources"):
         handle.override(resources="2 cores")
+    with pytest.raises(TypeError, match="links"):
+        handle.override(links=["https://board"])
+    with pytest.raises(TypeError, match="entrypoint"):
+        handle.override(entrypoint="yes")
 
 
 def test_a_handle_is_lazy_and_says_what_is_wrong_when_it_is_used(admin, tasks):

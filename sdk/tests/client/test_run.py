@@ -18,7 +18,7 @@ import pytest
 import flyte
 from flyte._client._errors import from_rpc_error
 from flyte.models import ActionPhase
-from flyte.remote import Action, Project, Run, Task
+from flyte.remote import Action, Project, Run, Task, TimeFilter
 from hangar.core.v1 import phase_pb2
 
 TASKS = """
@@ -147,6 +147,31 @@ def test_a_failed_run_raises_its_error(admin, tasks, capsys):
     assert isinstance(caught.value, RuntimeError)
     assert caught.value.user_traceback == "Traceback …"
     assert str(run) == f"Run '{run.name}' failed: ValueError: bad name"
+
+
+@pytest.mark.parametrize(
+    ("counted", "final", "expected"),
+    [(1, False, "RuntimeUserError"), (3, False, "RetriesExhaustedError"), (3, True, "RuntimeUserError")],
+)
+def test_used_up_retries_have_an_error_of_their_own(admin, tasks, counted, final, expected):
+    """As in a parent: only of an action that had retries, and none is left; run and action say the same."""
+    run = flyte.run(tasks.greet, "x")
+
+    def fail():
+        fake = admin.runs[run.name]
+        for message in (fake.message, fake.actions["a0"]):
+            message.counted_failures = counted
+            message.failure.non_recoverable = final
+        admin.fail(fake, "ValueError", "bad name")
+        for message in (fake.message, fake.actions["a0"]):
+            message.failure.non_recoverable = final
+
+    admin.change(fail)
+    with pytest.raises(flyte.errors.RuntimeUserError, match="bad name") as caught:
+        run.result()
+    assert (type(caught.value).__name__, caught.value.code) == (expected, "ValueError")
+    action = Action.get(run_name=run.name)
+    assert type(action.error) is type(action.details().error_info) is type(caught.value)
 
 
 def test_wait_prints_the_completion_line(admin, tasks, capsys):
@@ -416,6 +441,33 @@ def test_listing_filters_and_pages(admin, tasks):
     assert list(Run.listall(task_name="other")) == []
     with pytest.raises(ValueError, match="'nope' does not exist"):
         list(Run.listall(in_phase="nope"))
+
+
+def test_listing_sorts_and_takes_ranges_of_times(admin, tasks):
+    """Ranges and orders are in the request; those without a meaning are refused before anything is sent."""
+    early, late = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 2, 1, tzinfo=timezone.utc)
+    list(
+        Run.listall(
+            sort_by=("updated_at", "desc"), created_at=(early, None), updated_at=TimeFilter(before=late)
+        )
+    )
+    request = admin.listed[-1]
+    assert (request.order_by, request.filter.HasField("created_before")) == ("updated_at desc", False)
+    assert request.filter.created_after.ToDatetime(tzinfo=timezone.utc) == early
+    assert request.filter.updated_before.ToDatetime(tzinfo=timezone.utc) == late
+    list(Run.listall(sort_by=("created_at", "asc")))
+    assert admin.listed[-1].order_by == "created_at"
+    for wrong, message in (
+        ({"sort_by": ("name", "asc")}, "sort_by"),
+        ({"sort_by": ("created_at", "up")}, "sort_by"),
+        ({"created_at": "today"}, "created_at='today'"),
+        ({"updated_at": ("today", None)}, "after='today'"),
+        ({"created_at": (early, late), "created_after": early}, "leave them out"),
+        ({"created_by_subject": "me"}, "created_by_subject"),
+    ):
+        with pytest.raises((TypeError, ValueError, flyte.errors.FeatureNotAvailableError), match=message):
+            list(Run.listall(**wrong))
+    assert len(admin.listed) == 2
 
 
 def test_actions_of_a_run(admin, tasks):

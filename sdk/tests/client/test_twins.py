@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import traceback
 
 import pytest
 
 from flyte._client._loop import LOOP
 from flyte._client._twins import twin, twin_iterator, twin_method
+from flyte.errors import RuntimeUserError
 
 word = contextvars.ContextVar("word", default="")
 
@@ -61,6 +63,20 @@ def test_errors_arrive_as_they_are():
     """What the coroutine raises is raised."""
     with pytest.raises(ValueError, match="-1 is negative"):
         double(-1)
+
+
+def test_tracebacks_of_user_code_have_no_frame_of_ours():
+    """From the line that called to the line that failed; the exception is the same one."""
+    error = RuntimeUserError("ValueError", "no")
+
+    async def inner():
+        raise error
+
+    with pytest.raises(RuntimeUserError) as caught:
+        twin(inner)()
+    assert caught.value is error
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names == ["test_tracebacks_of_user_code_have_no_frame_of_ours", "inner"]
 
 
 async def test_errors_arrive_in_the_twin():

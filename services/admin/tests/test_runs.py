@@ -131,15 +131,24 @@ async def test_an_archived_project_takes_no_runs(world):
     assert (await world.runs.GetRun(messages.GetRunRequest(id=run))).run.id == run
 
 
+def run_name(name):
+    """Names a run."""
+    return RunIdentifier(project="default", domain="development", name=name)
+
+
 async def test_runs_are_listed_newest_first_in_pages_and_filtered(world):
     """Pages cover every run once; filters narrow them; a page token belongs to its filter."""
     for index in range(5):
         await world.create(f"run-{index}", task=f"env.t{index % 2}", team="a" if index < 2 else "b")
-    await world.scheduler.move(RunIdentifier(project="default", domain="development", name="run-3"), "a0", 4)
+    await world.scheduler.move(run_name("run-3"), "a0", 4)
 
-    async def names(**chosen):
+    async def names(order_by="", **chosen):
         request = messages.ListRunsRequest(
-            project="default", domain="development", filter=messages.RunFilter(**chosen), page_size=2
+            project="default",
+            domain="development",
+            filter=messages.RunFilter(**chosen),
+            page_size=2,
+            order_by=order_by,
         )
         found = []
         while True:
@@ -154,6 +163,13 @@ async def test_runs_are_listed_newest_first_in_pages_and_filtered(world):
     assert await names(task_name="env.t1") == ["run-3", "run-1"]
     assert await names(labels={"team": "a"}) == ["run-1", "run-0"]
     assert await names(task_version="v2") == []
+    assert await names("created_at") == ["run-0", "run-1", "run-2", "run-3", "run-4"]
+    assert (await names("updated_at desc"))[0] == "run-3"
+    assert (await names("updated_at"))[-1] == "run-3"
+    moved = (await world.runs.GetRun(messages.GetRunRequest(id=run_name("run-3")))).run.started_at
+    assert await names(updated_after=moved) == ["run-3"]
+    assert "run-3" not in await names(updated_before=moved)
+    assert "order_by" in (await refused(names("name"))).message
     first = await world.runs.ListRuns(
         messages.ListRunsRequest(project="default", domain="development", page_size=2)
     )

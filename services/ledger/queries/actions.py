@@ -58,6 +58,8 @@ class ActionRecord:
     cache_reason: str
     custom_context: str
     """Custom context as a JSON object; empty when it is the run's."""
+    counted_failures: int
+    """Failures that count for the retries of the user."""
     failure: FailureRecord | None
     lineage: tuple[LineageRecord, ...]
 
@@ -114,6 +116,7 @@ _COLUMNS = (
     case((ACTION.c.kind == CONDITION, TASK_SPEC.c.spec)),
     ACTION.c.cache_reason,
     ACTION.c.custom_context,
+    ACTION.c.user_failures,
 )
 _ACTIONS: Select[Any] = select(*_COLUMNS, *failure_columns(ACTION)).select_from(
     ACTION.join(TASK_SPEC, TASK_SPEC.c.digest == ACTION.c.spec_digest).outerjoin(

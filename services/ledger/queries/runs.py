@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
 
 from hangar.core.v1.task_spec_pb2 import RunContext
 from services.ledger.queries.failures import FailureRecord, failure_columns, failure_of
 from services.ledger.queries.payloads import PayloadRecord, get_inputs
 from services.ledger.run_context import run_context
-from services.ledger.tables import ACTION, RUN, RUN_LABEL, TASK_SPEC
+from services.ledger.tables import ACTION, EVENT, RUN, RUN_LABEL, TASK_SPEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class RunRecord:
     """What its caller set for all its actions."""
     recovered_from: str
     """Name of the run whose succeeded children and traces it takes over, empty for none."""
+    counted_failures: int
+    """Failures of the root action that count for the retries of the user."""
     failure: FailureRecord | None
 
 
@@ -69,9 +71,27 @@ class RunFilter:
     """Only runs created before this time."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Only runs that have all of these."""
+    updated_after: int | None = None
+    """Only runs that last changed at or after this time."""
+    updated_before: int | None = None
+    """Only runs that last changed before this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """What a list of runs is sorted by."""
+
+    by_change: bool = False
+    """By the newest change instead of the creation."""
+    descending: bool = True
+
+    def key(self, run: RunRecord) -> int:
+        """What pages in this order go by."""
+        return run.cursor if self.by_change else run.id
 
 
 EVERY_RUN = RunFilter()
+NEWEST_FIRST = RunOrder()
 _ROOT = "a0"
 _COLUMNS = (
     RUN.c.id,
@@ -99,6 +119,7 @@ _RUNS: Select[Any] = select(
     *_COLUMNS,
     *failure_columns(ACTION),
     *_SETTINGS,
+    ACTION.c.user_failures,
     func.coalesce(_SOURCE.c.name, "").label("recovered_from"),
 ).select_from(
     RUN.join(ACTION, (ACTION.c.run_id == RUN.c.id) & (ACTION.c.name == _ROOT)).outerjoin(
@@ -132,26 +153,30 @@ def list_runs(
     domain: str,
     *,
     filter: RunFilter = EVERY_RUN,
-    before_id: int | None = None,
+    order: RunOrder = NEWEST_FIRST,
+    after_key: int | None = None,
     limit: int = 100,
 ) -> list[RunRecord]:
-    """List runs, newest first.
+    """List runs.
 
     Args:
         connection: Where to read.
         project: Only runs of this project.
         domain: Only runs of this domain.
         filter: What else to ask of them.
-        before_id: The `id` of the last run of the page before; None for the first page.
+        order: What comes first.
+        after_key: The order's `key` of the last run of the page before; None for the first page.
         limit: Most runs in the answer.
 
     Returns:
         The runs; fewer than `limit` only at the end.
     """
     query = _filtered(_RUNS.where((RUN.c.project == project) & (RUN.c.domain == domain)), filter)
-    if before_id is not None:
-        query = query.where(RUN.c.id < before_id)
-    return [_record(row) for row in connection.execute(query.order_by(RUN.c.id.desc()).limit(limit))]
+    column = RUN.c.cursor if order.by_change else RUN.c.id  # either has an index with project and domain
+    if after_key is not None:
+        query = query.where(column < after_key if order.descending else column > after_key)
+    query = query.order_by(column.desc() if order.descending else column).limit(limit)
+    return [_record(row) for row in connection.execute(query)]
 
 
 def runs_changed_since(
@@ -192,6 +217,10 @@ def _filtered(query: Select[Any], filter: RunFilter) -> Select[Any]:
         query = query.where(RUN.c.created_at >= filter.created_after)
     if filter.created_before is not None:
         query = query.where(RUN.c.created_at < filter.created_before)
+    if filter.updated_after is not None:
+        query = query.where(_updated_at() >= filter.updated_after)
+    if filter.updated_before is not None:
+        query = query.where(_updated_at() < filter.updated_before)
     for key, value in filter.labels.items():
         label = RUN_LABEL.alias()
         has_label = (label.c.run_id == RUN.c.id) & (label.c.key == key) & (label.c.value == value)
@@ -199,8 +228,14 @@ def _filtered(query: Select[Any], filter: RunFilter) -> Select[Any]:
     return query
 
 
+def _updated_at() -> ColumnElement[int]:
+    """When a run last changed: the time of its newest event. A column of its own would be written with every event."""
+    newest = select(EVENT.c.occurred_at).where(EVENT.c.cursor == RUN.c.cursor).scalar_subquery()
+    return func.coalesce(newest, RUN.c.ended_at, RUN.c.created_at)
+
+
 def _record(row: Any) -> RunRecord:
     width = len(_COLUMNS)
-    failure = failure_of(row[width : -len(_SETTINGS) - 1])
-    values = [*row[:width], run_context(row), row.recovered_from, failure]
+    failure = failure_of(row[width : width + len(failure_columns(ACTION))])
+    values = [*row[:width], run_context(row), row.recovered_from, row.user_failures, failure]
     return RunRecord(*values)

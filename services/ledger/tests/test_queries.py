@@ -11,7 +11,7 @@ from services.common.db import migrate, reader_engine, writer_engine
 from services.ledger import migrations
 from services.ledger.queries import actions, attempts, events, notifications, recovery, runs
 from services.ledger.queries.actions import ActionFilter, LineageRecord
-from services.ledger.queries.runs import RunFilter
+from services.ledger.queries.runs import RunFilter, RunOrder
 from services.ledger.tables import ACTION, ATTEMPT, EVENT, LINEAGE, NOTIFICATION, RUN, RUN_LABEL, TASK_SPEC
 from services.ledger.timestamps import from_micros, to_micros
 
@@ -120,6 +120,8 @@ def connection(database_url):
                 for cursor in range(1, 31)
             ],
         )
+        newest = {"cursor": 93, "run_id": 7, "action_id": 70, "phase": 6, "attempt": 0, "detail": ""}
+        connection.execute(EVENT.insert().values(**newest, occurred_at=6000))
         connection.execute(
             ATTEMPT.insert(),
             [
@@ -142,14 +144,16 @@ def connection(database_url):
     reader.dispose()
 
 
-def pages(connection, limit: int, filter: RunFilter) -> list[str]:
+def pages(connection, limit: int, filter: RunFilter, order: RunOrder = runs.NEWEST_FIRST) -> list[str]:
     """The names of all runs, page by page."""
     names: list[str] = []
-    before: int | None = None
-    while page := runs.list_runs(connection, "p", "d", filter=filter, before_id=before, limit=limit):
+    last: int | None = None
+    while page := runs.list_runs(
+        connection, "p", "d", filter=filter, order=order, after_key=last, limit=limit
+    ):
         assert len(page) <= limit
         names += [each.name for each in page]
-        before = page[-1].id
+        last = order.key(page[-1])
     return names
 
 
@@ -170,6 +174,25 @@ def pages(connection, limit: int, filter: RunFilter) -> list[str]:
 def test_pages_of_runs_join_up(connection, limit: int, filter: RunFilter, numbers):
     """Pages of any size give every run of the project, domain and filter once, newest first."""
     assert pages(connection, limit, filter) == [f"run{number}" for number in reversed(numbers)]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 100])
+def test_runs_are_sorted_by_creation_or_change(connection, limit: int):
+    """Both ways, in pages of any size; the fixture's older runs changed last."""
+    oldest_first = [f"run{number}" for number in range(1, 20)]
+    assert pages(connection, limit, RunFilter(), RunOrder(descending=False)) == oldest_first
+    assert pages(connection, limit, RunFilter(), RunOrder(by_change=True)) == oldest_first
+    assert (
+        pages(connection, limit, RunFilter(), RunOrder(by_change=True, descending=False))
+        == oldest_first[::-1]
+    )
+
+
+def test_runs_are_filtered_by_their_newest_change(connection):
+    """The time of the newest event counts, however long ago a run was created."""
+    assert pages(connection, 2, RunFilter(updated_after=6000, updated_before=6001)) == ["run7"]
+    assert pages(connection, 2, RunFilter(updated_after=6001)) == []
+    assert "run7" not in pages(connection, 100, RunFilter(updated_before=6000))
 
 
 def test_runs_changed_since_go_by_their_cursor(connection):
@@ -247,7 +270,7 @@ def test_events_after_a_cursor(connection):
         (28, "run1", "child3"),
         (29, "run1", "child4"),
     ]
-    assert events.last_cursor(connection) == 30
+    assert events.last_cursor(connection) == 93
     assert [each.cursor for each in events.list_action_events(connection, 10)] == [5, 10, 15, 20, 25, 30]
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Run(_message.Message):
-    __slots__ = ("id", "task_name", "task_version", "phase", "created_at", "started_at", "ended_at", "labels", "failure", "abort_reason", "trace_id", "url", "action_count", "annotations", "settings", "recovered_from")
+    __slots__ = ("id", "task_name", "task_version", "phase", "created_at", "started_at", "ended_at", "labels", "failure", "abort_reason", "trace_id", "url", "action_count", "annotations", "settings", "recovered_from", "counted_failures")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class Run(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     RECOVERED_FROM_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FAILURES_FIELD_NUMBER: _ClassVar[int]
     id: _identifiers_pb2.RunIdentifier
     task_name: str
     task_version: str
@@ -63,10 +64,11 @@ class Run(_message.Message):
     annotations: _containers.ScalarMap[str, str]
     settings: _task_spec_pb2.RunContext
     recovered_from: str
-    def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task_name: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., url: _Optional[str] = ..., action_count: _Optional[int] = ..., annotations: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., recovered_from: _Optional[str] = ...) -> None: ...
+    counted_failures: int
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.RunIdentifier, _Mapping]] = ..., task_name: _Optional[str] = ..., task_version: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., url: _Optional[str] = ..., action_count: _Optional[int] = ..., annotations: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Union[_task_spec_pb2.RunContext, _Mapping]] = ..., recovered_from: _Optional[str] = ..., counted_failures: _Optional[int] = ...) -> None: ...
 
 class Action(_message.Message):
-    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence", "cache_status", "cached_from", "links", "custom_context", "cache_reason", "kind", "wait", "progress", "has_report")
+    __slots__ = ("id", "parent", "task_name", "short_name", "group", "phase", "wait_reason", "created_at", "started_at", "ended_at", "failure", "abort_reason", "attempts", "attempt_count", "lineage", "sequence", "cache_status", "cached_from", "links", "custom_context", "cache_reason", "kind", "wait", "progress", "has_report", "counted_failures")
     class CustomContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +101,7 @@ class Action(_message.Message):
     WAIT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     HAS_REPORT_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FAILURES_FIELD_NUMBER: _ClassVar[int]
     id: _identifiers_pb2.ActionIdentifier
     parent: str
     task_name: str
@@ -124,7 +127,8 @@ class Action(_message.Message):
     wait: Wait
     progress: _progress_pb2.Progress
     has_report: bool
-    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ..., cache_status: _Optional[_Union[_task_spec_pb2.CacheStatus, str]] = ..., cached_from: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., links: _Optional[_Iterable[_Union[_task_spec_pb2.Link, _Mapping]]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., cache_reason: _Optional[str] = ..., kind: _Optional[_Union[_action_kind_pb2.ActionKind, str]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., has_report: _Optional[bool] = ...) -> None: ...
+    counted_failures: int
+    def __init__(self, id: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., parent: _Optional[str] = ..., task_name: _Optional[str] = ..., short_name: _Optional[str] = ..., group: _Optional[str] = ..., phase: _Optional[_Union[_phase_pb2.Phase, str]] = ..., wait_reason: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., abort_reason: _Optional[str] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., attempt_count: _Optional[int] = ..., lineage: _Optional[_Iterable[_Union[Lineage, _Mapping]]] = ..., sequence: _Optional[int] = ..., cache_status: _Optional[_Union[_task_spec_pb2.CacheStatus, str]] = ..., cached_from: _Optional[_Union[_identifiers_pb2.ActionIdentifier, _Mapping]] = ..., links: _Optional[_Iterable[_Union[_task_spec_pb2.Link, _Mapping]]] = ..., custom_context: _Optional[_Mapping[str, str]] = ..., cache_reason: _Optional[str] = ..., kind: _Optional[_Union[_action_kind_pb2.ActionKind, str]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., progress: _Optional[_Union[_progress_pb2.Progress, _Mapping]] = ..., has_report: _Optional[bool] = ..., counted_failures: _Optional[int] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("until", "prompt", "schema_json")
