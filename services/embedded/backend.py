@@ -170,7 +170,7 @@ class Backend:
         # Where tasks run as processes images are environments; Docker is needed when a joined host asks for it.
         environments = EnvironmentMaker(engine) if isinstance(engine, ProcessEngine) else None
         builder = ImageBuilderApp(
-            ImageBuilderSettings.load(blobs=executor.blobs_url, **shared),
+            ImageBuilderSettings.load(blobs=executor.blobs_url, scheduler=executor.scheduler, **shared),
             environments,
             check_at_start=executor.engine == "docker",
         )

@@ -17,6 +17,7 @@ from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration
 from services.image_builder import migrations
+from services.image_builder.announcements import Announcements
 from services.image_builder.buildkit import BuildKit
 from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
@@ -63,7 +64,10 @@ class ImageBuilderApp:
             settings.database or prepare_directory(settings.data_dir) / "image-builder.db"
         )
         store = Store(self._database, settings.log_lines)
-        self._builds = ImageBuilds(settings, self._containers, store, SystemClock(), environments)
+        self._announcements = Announcements(settings.scheduler, settings.access_token())
+        self._builds = ImageBuilds(
+            settings, self._containers, store, SystemClock(), environments, self._announcements.announce
+        )
         servicer = ImageServicer(self._builds)
         self._registrations = (
             Registration(add_ImageServiceServicer_to_server, servicer, "hangar.image.v1.ImageService"),
@@ -97,6 +101,7 @@ class ImageBuilderApp:
     async def stop(self) -> None:
         """Stops builds and closes connections."""
         await self._builds.stop()
+        await self._announcements.close()
         await self._containers.close()
         if self._environments is not None:
             await self._environments.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -43,6 +43,7 @@ class ImageBuilds:
         store: The record of builds.
         clock: Tells the time.
         environments: Makes Python environments, on a host that runs tasks as processes; None elsewhere.
+        announce: Called with the definition of an image for a registry when its build begins.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class ImageBuilds:
         store: Store,
         clock: Clock,
         environments: Maker | None = None,
+        announce: Callable[[str], None] = lambda definition_json: None,
     ) -> None:
         self._settings = settings
         self._containers = containers
         self._environments = environments
+        self._announce = announce
         self._store = store
         self._clock = clock
         self._builds = Builds(settings.kept_builds)
@@ -149,6 +152,8 @@ class ImageBuilds:
         await asyncio.to_thread(self._store.begin, build, plan.definition_json, fresh=force)
         self._builds.add(build)
         build.task = asyncio.create_task(self._run(build, plan, secrets, fresh=force), name=f"image-{name}")
+        if not plan.image.is_environment and plan.image.reference != f"hangar/{name}":
+            self._announce(plan.definition_json)
         return build
 
     async def get(self, name: str) -> Build:

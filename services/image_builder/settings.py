@@ -31,6 +31,8 @@ class Settings(ServiceSettings):
     """Address of the image behind ``Image.from_debian_base``, with ``{python}`` in place of the version."""
     registry: str = ""
     """Registry that images are pushed to, such as ``registry.example:5000``; empty for the engine alone."""
+    scheduler: str = ""
+    """Address of the scheduler, which tells hosts to pull images ahead that go to a registry; empty to tell nobody."""
     registries: tuple[str, ...] = ()
     """Further registries that authors may name with ``registry=``, as a JSON list of prefixes such as
     ``["ghcr.io/team"]``. The builder's own credentials are used, so nothing is allowed unless it is named."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hangar.core.v1.task_spec_pb2 import TaskSpec
+from hangar.core.v1.task_spec_pb2 import Image, TaskSpec
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.names import check_domain, check_name
+from services.scheduler.core.model import CONTAINER_ENGINE
 from services.scheduler.frames import PrepareImage
 from services.scheduler.sessions import Sessions
 from services.scheduler.shell import Shell
@@ -18,6 +19,8 @@ from services.scheduler.validation import check_spec
 
 MOST_TASKS = 1000
 """Most tasks of one deployment."""
+MOST_IMAGES = 100
+"""Most images that hosts are told of at once."""
 
 
 class Deployments:
@@ -65,6 +68,24 @@ class Deployments:
 
             await self._shell.write(record, self._preparations(changed))
         return [spec.message.name for spec in changed]
+
+    def prepare(self, images: Sequence[Image]) -> int:
+        """Tells the connected hosts that run containers of images. Returns how many there are.
+
+        Raises:
+            InvalidArgument: There are too many images, or none.
+        """
+        if not 1 <= len(images) <= MOST_IMAGES:
+            message = f"images has {len(images)} entries: name 1 to {MOST_IMAGES} at once"
+            raise InvalidArgument(message, reason="REQUEST_INVALID", field="images")
+        known = self._shell.scheduler.world.nodes
+        nodes = [
+            each
+            for each in self._sessions.nodes()
+            if each in known and known[each].inventory.engine == CONTAINER_ENGINE
+        ]
+        self._shell.submit((), [PrepareImage(node, image) for node in nodes for image in images])
+        return len(nodes)
 
     async def find(self, project: str, domain: str, name: str, version: str) -> TaskSpec:
         """Returns the definition of a task, of the version that was deployed last unless one is given.

@@ -50,6 +50,12 @@ class SchedulerServicer(SchedulerServiceServicer):
         """Makes versions of tasks known."""
         return messages.DeployTasksResponse(changed=await self._slot.get().deployments.deploy(request))
 
+    async def PrepareImages(
+        self, request: messages.PrepareImagesRequest, context: Context
+    ) -> messages.PrepareImagesResponse:
+        """Tells hosts of images that are being built."""
+        return messages.PrepareImagesResponse(hosts=self._slot.get().deployments.prepare(request.images))
+
     async def SignalAction(
         self, request: messages.SignalActionRequest, context: Context
     ) -> messages.SignalActionResponse:

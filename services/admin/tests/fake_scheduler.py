@@ -143,6 +143,10 @@ class FakeScheduler(SchedulerServiceServicer):
         self.aborts.append((request.action.name, request.reason))
         return messages.AbortActionResponse(accepted=True)
 
+    async def PrepareImages(self, request: Any, context: Any) -> Any:
+        """It has no hosts."""
+        return messages.PrepareImagesResponse()
+
     async def SignalAction(self, request: messages.SignalActionRequest, context: Any) -> Any:
         """Notes the value."""
         self.signals.append((request.action.name, request.outputs.inline))

@@ -7,18 +7,27 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
 import flyte
 from hangar.core.v1 import failure_pb2
+from hangar.core.v1.task_spec_pb2 import Image
 from hangar.image.v1 import image_build_pb2 as states
 from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from hangar.scheduler.v1 import scheduler_service_pb2
+from hangar.scheduler.v1.scheduler_service_pb2_grpc import (
+    SchedulerServiceServicer,
+    add_SchedulerServiceServicer_to_server,
+)
 from integration_tests.components.registry import PASSWORD, Registry
 from services.common.channel import connect
 from services.common.errors import FailedPrecondition
+from services.common.image_definition import definition_digest
 from services.common.registry_credentials import RegistryCredentials
+from services.common.serve import Registration, build_server
 from services.executor.engines.base import ImageDefinition, ImageFailedError
 from services.executor.engines.docker.images import DockerImages
 from services.image_builder.tests.test_real_builds import Builder, engine, repository, serve
@@ -46,8 +55,36 @@ async def building(
             builder.close()
 
 
+class Scheduler(SchedulerServiceServicer):
+    """A scheduler that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.images: list[Image] = []
+
+    async def PrepareImages(self, request: Any, context: Any) -> Any:
+        self.images.extend(request.images)
+        return scheduler_service_pb2.PrepareImagesResponse()
+
+
+@pytest.fixture
+async def scheduler() -> AsyncIterator[tuple[Scheduler, str]]:
+    """A scheduler, and its address."""
+    found = Scheduler()  # type: ignore[abstract]  # what is not asked for is not there
+    name = "hangar.scheduler.v1.SchedulerService"
+    server = build_server([Registration(add_SchedulerServiceServicer_to_server, found, name)])
+    address = f"127.0.0.1:{server.bind('127.0.0.1', 0)}"
+    await server.start()
+    yield found, address
+    await server.stop(0)
+
+
 async def test_credentials_of_a_registry(
-    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, private_registry: Registry
+    tmp_path: Path,
+    scheduler: tuple[Scheduler, str],
+    docker_url: str,
+    engine: docker.DockerClient,
+    repository: str,
+    private_registry: Registry,
 ) -> None:
     """An author's image goes to the registry that he names and comes from there by digest; who is refused hears why."""
     right = private_registry.credentials(tmp_path / "right.json")
@@ -65,9 +102,17 @@ async def test_credentials_of_a_registry(
         for part in (private_registry.address, BUILDER, str(wrong)):
             assert part in build.failure.message
     async with building(
-        tmp_path / "b", docker_url, engine, repository, registry_credentials=right, **given
+        tmp_path / "b",
+        docker_url,
+        engine,
+        repository,
+        registry_credentials=right,
+        scheduler=scheduler[1],
+        **given,
     ) as (builder, address):
         build, lines = await builder.build_image(image)
+        [told] = scheduler[0].images  # hosts hear of it while it is built
+        assert (told.definition_json, told.digest) == (definition, definition_digest(definition))
         assert build.state == states.IMAGE_BUILD_STATE_SUCCEEDED, lines
         assert build.reference == f"{team}/custom:{build.name}"
         pinned = f"{team}/custom@{build.image_digest}"
@@ -87,6 +132,7 @@ async def test_credentials_of_a_registry(
         assert (prepared.reference, prepared.record) == (pinned, pinned)
         assert await builder.run(pinned, "python3", "-c", "import flyte; print(1)") == "1\n"
         again, _ = await builder.build_image(image)
+        assert len(scheduler[0].images) == 1
         assert again.image_digest == build.image_digest
         assert str(right) not in json.dumps(await asyncio.to_thread(engine.images.get(pinned).history))
 

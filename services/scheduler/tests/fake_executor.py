@@ -61,6 +61,7 @@ class FakeExecutor:
         cpu: int = 64_000,
         complete: bool = True,
         boot_id: str = "boot",
+        engine: str = "process",
         fails: Callable[[node.Assignment], Failure | None] = lambda _assignment: None,
     ) -> None:
         self._stub: Any = NodeServiceStub(channel)
@@ -70,6 +71,7 @@ class FakeExecutor:
         self._cpu = cpu
         self._complete = complete
         self._boot_id = boot_id
+        self._engine = engine
         self._fails = fails
         self.welcome = node.Welcome()
         self.assignments: dict[int, node.Assignment] = {}
@@ -94,6 +96,7 @@ class FakeExecutor:
         hello = node.Hello(
             node=self.name,
             boot_id=self._boot_id,
+            engine=self._engine,
             inventory=Inventory(cpu_millis=self._cpu, memory_bytes=64 * GIB, platform="linux/amd64"),
             workers=self.workers,
             leases=self.held,

@@ -7,7 +7,7 @@ import asyncio
 import grpc.aio
 import pytest
 
-from hangar.core.v1.task_spec_pb2 import TaskSpec
+from hangar.core.v1.task_spec_pb2 import Image, TaskSpec
 from hangar.scheduler.v1 import node_service_pb2 as node
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from hangar.scheduler.v1.node_service_pb2_grpc import NodeServiceStub
@@ -112,3 +112,19 @@ async def test_hosts_prepare_the_images_of_a_deployment(database_url: str):
         await backend.ended("later")
         assert sorted(executor.images) == ["imv1", "imv2"]
         await executor.disconnect()
+
+
+async def test_hosts_with_containers_are_told_of_builds(database_url: str):
+    """An image that is being built reaches hosts whose engine is Docker, and no others."""
+    async with serving(database_url) as backend:
+        processes, containers = backend.executor(), backend.executor(name="second", engine="docker")
+        await processes.connect()
+        await containers.connect()
+        request = messages.PrepareImagesRequest(images=[Image(digest="built", definition_json="{}")])
+        assert (await backend.stub.PrepareImages(request)).hosts == 1
+        await eventually(lambda: containers.images == ["built"])
+        assert processes.images == []
+        with pytest.raises(grpc.aio.AioRpcError, match="name 1 to 100 at once"):
+            await backend.stub.PrepareImages(messages.PrepareImagesRequest())
+        await processes.disconnect()
+        await containers.disconnect()

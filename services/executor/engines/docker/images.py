@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +34,8 @@ _IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
 """Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
 NO_CREDENTIALS = RegistryCredentials(None, "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS")
 """Those of Docker's command line."""
+_FRESH_SECONDS = 30.0
+"""How long a digest of a registry is taken for the current one: a forced build makes another."""
 _ATTEMPTS = 3
 """How often a build is asked for again that was lost with its builder."""
 _LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
@@ -56,6 +60,7 @@ class DockerImages:
         token: What it wants to be shown.
         sdk: The platform's SDK; that of this installation when None.
         credentials: What registries want to be shown.
+        clock: Tells the time in seconds.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class DockerImages:
         token: Token | None = None,
         sdk: SdkLayer | None = None,
         credentials: RegistryCredentials = NO_CREDENTIALS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = client.api
         self._address = address
@@ -72,6 +78,8 @@ class DockerImages:
         self._sdk = sdk
         self._credentials = credentials
         self._ready: dict[str, PreparedImage] = {}
+        self._fresh_until: dict[str, float] = {}
+        self._clock = clock
         self._flights: dict[str, _Flight] = {}
 
     async def ensure(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:
@@ -87,7 +95,7 @@ class DockerImages:
         """
         text = definition.definition_json or definition.reference
         ready = self._ready.get(text)
-        if ready is not None:
+        if ready is not None and self._clock() < self._fresh_until.get(text, math.inf):
             return ready
         flight = self._flights.get(text)
         if flight is None:
@@ -109,6 +117,9 @@ class DockerImages:
         try:
             build = await self._built(text, say)
         except Unavailable as error:
+            if text in self._ready:
+                self._fresh_until[text] = self._clock() + _FRESH_SECONDS
+                return self._ready[text]
             reference = await self._labelled(text)
             if not reference:
                 raise
@@ -127,6 +138,8 @@ class DockerImages:
                 )
             await self._pull(pinned, say)
         image = self._ready[text] = await self._prepared(build.name, pinned)
+        if build.image_digest:
+            self._fresh_until[text] = self._clock() + _FRESH_SECONDS
         return image
 
     async def _prepared(self, key: str, reference: str) -> PreparedImage:

@@ -29,15 +29,15 @@ from hangar.core.v1 import task_spec_pb2 as hangar_dot_core_dot_v1_dot_task__spe
 from hangar.scheduler.v1 import event_pb2 as hangar_dot_scheduler_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hangar/scheduler/v1/scheduler_service.proto\x12\x13hangar.scheduler.v1\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\x1a\x1fhangar/scheduler/v1/event.proto\"\xcf\x01\n\x10\x43reateRunRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12&\n\x04task\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12+\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x11\n\tcache_key\x18\x05 \x01(\t\"$\n\x11\x43reateRunResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"M\n\x0f\x41\x62ortRunRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12\x0e\n\x06reason\x18\x02 \x01(\t\"$\n\x10\x41\x62ortRunResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"V\n\x12\x41\x62ortActionRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\'\n\x13\x41\x62ortActionResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"^\n\x12\x44\x65ployTasksRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\'\n\x05tasks\x18\x03 \x03(\x0b\x32\x18.hangar.core.v1.TaskSpec\"&\n\x13\x44\x65ployTasksResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\"q\n\x13SignalActionRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\"\x16\n\x14SignalActionResponse\"5\n\x12WatchEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\x12\x10\n\x08\x66rom_now\x18\x02 \x01(\x08\"Q\n\x13WatchEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.hangar.scheduler.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\"\x12\n\x10ListNodesRequest\"=\n\x11ListNodesResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.hangar.scheduler.v1.Node\"\xe1\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hangar.scheduler.v1.NodeState\x12+\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\'\n\x04\x66ree\x18\x04 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x0e\n\x06leases\x18\x05 \x01(\x05\x12\x0f\n\x07workers\x18\x06 \x01(\x05\x12\x0e\n\x06queues\x18\x07 \x03(\t\x12\x15\n\rinterruptible\x18\x08 \x01(\x08*\x83\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x16\n\x12NODE_STATE_SUSPECT\x10\x02\x12\x13\n\x0fNODE_STATE_LOST\x10\x03\x12\x17\n\x13NODE_STATE_DRAINING\x10\x04\x32\xb0\x05\n\x10SchedulerService\x12Z\n\tCreateRun\x12%.hangar.scheduler.v1.CreateRunRequest\x1a&.hangar.scheduler.v1.CreateRunResponse\x12W\n\x08\x41\x62ortRun\x12$.hangar.scheduler.v1.AbortRunRequest\x1a%.hangar.scheduler.v1.AbortRunResponse\x12`\n\x0b\x41\x62ortAction\x12\'.hangar.scheduler.v1.AbortActionRequest\x1a(.hangar.scheduler.v1.AbortActionResponse\x12`\n\x0b\x44\x65ployTasks\x12\'.hangar.scheduler.v1.DeployTasksRequest\x1a(.hangar.scheduler.v1.DeployTasksResponse\x12\x63\n\x0cSignalAction\x12(.hangar.scheduler.v1.SignalActionRequest\x1a).hangar.scheduler.v1.SignalActionResponse\x12\x62\n\x0bWatchEvents\x12\'.hangar.scheduler.v1.WatchEventsRequest\x1a(.hangar.scheduler.v1.WatchEventsResponse0\x01\x12Z\n\tListNodes\x12%.hangar.scheduler.v1.ListNodesRequest\x1a&.hangar.scheduler.v1.ListNodesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hangar/scheduler/v1/scheduler_service.proto\x12\x13hangar.scheduler.v1\x1a hangar/core/v1/identifiers.proto\x1a\x1changar/core/v1/payload.proto\x1a\x1ehangar/core/v1/resources.proto\x1a\x1ehangar/core/v1/task_spec.proto\x1a\x1fhangar/scheduler/v1/event.proto\"\xcf\x01\n\x10\x43reateRunRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12&\n\x04task\x18\x02 \x01(\x0b\x32\x18.hangar.core.v1.TaskSpec\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.hangar.core.v1.Payload\x12+\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x1a.hangar.core.v1.RunContext\x12\x11\n\tcache_key\x18\x05 \x01(\t\"$\n\x11\x43reateRunResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"M\n\x0f\x41\x62ortRunRequest\x12*\n\x03run\x18\x01 \x01(\x0b\x32\x1d.hangar.core.v1.RunIdentifier\x12\x0e\n\x06reason\x18\x02 \x01(\t\"$\n\x10\x41\x62ortRunResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"V\n\x12\x41\x62ortActionRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\'\n\x13\x41\x62ortActionResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"=\n\x14PrepareImagesRequest\x12%\n\x06images\x18\x01 \x03(\x0b\x32\x15.hangar.core.v1.Image\"&\n\x15PrepareImagesResponse\x12\r\n\x05hosts\x18\x01 \x01(\x05\"^\n\x12\x44\x65ployTasksRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\'\n\x05tasks\x18\x03 \x03(\x0b\x32\x18.hangar.core.v1.TaskSpec\"&\n\x13\x44\x65ployTasksResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x03(\t\"q\n\x13SignalActionRequest\x12\x30\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32 .hangar.core.v1.ActionIdentifier\x12(\n\x07outputs\x18\x02 \x01(\x0b\x32\x17.hangar.core.v1.Payload\"\x16\n\x14SignalActionResponse\"5\n\x12WatchEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\x12\x10\n\x08\x66rom_now\x18\x02 \x01(\x08\"Q\n\x13WatchEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.hangar.scheduler.v1.Event\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\"\x12\n\x10ListNodesRequest\"=\n\x11ListNodesResponse\x12(\n\x05nodes\x18\x01 \x03(\x0b\x32\x19.hangar.scheduler.v1.Node\"\xe1\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hangar.scheduler.v1.NodeState\x12+\n\x08\x63\x61pacity\x18\x03 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\'\n\x04\x66ree\x18\x04 \x01(\x0b\x32\x19.hangar.core.v1.Inventory\x12\x0e\n\x06leases\x18\x05 \x01(\x05\x12\x0f\n\x07workers\x18\x06 \x01(\x05\x12\x0e\n\x06queues\x18\x07 \x03(\t\x12\x15\n\rinterruptible\x18\x08 \x01(\x08*\x83\x01\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x16\n\x12NODE_STATE_SUSPECT\x10\x02\x12\x13\n\x0fNODE_STATE_LOST\x10\x03\x12\x17\n\x13NODE_STATE_DRAINING\x10\x04\x32\x98\x06\n\x10SchedulerService\x12Z\n\tCreateRun\x12%.hangar.scheduler.v1.CreateRunRequest\x1a&.hangar.scheduler.v1.CreateRunResponse\x12W\n\x08\x41\x62ortRun\x12$.hangar.scheduler.v1.AbortRunRequest\x1a%.hangar.scheduler.v1.AbortRunResponse\x12`\n\x0b\x41\x62ortAction\x12\'.hangar.scheduler.v1.AbortActionRequest\x1a(.hangar.scheduler.v1.AbortActionResponse\x12`\n\x0b\x44\x65ployTasks\x12\'.hangar.scheduler.v1.DeployTasksRequest\x1a(.hangar.scheduler.v1.DeployTasksResponse\x12\x66\n\rPrepareImages\x12).hangar.scheduler.v1.PrepareImagesRequest\x1a*.hangar.scheduler.v1.PrepareImagesResponse\x12\x63\n\x0cSignalAction\x12(.hangar.scheduler.v1.SignalActionRequest\x1a).hangar.scheduler.v1.SignalActionResponse\x12\x62\n\x0bWatchEvents\x12\'.hangar.scheduler.v1.WatchEventsRequest\x1a(.hangar.scheduler.v1.WatchEventsResponse0\x01\x12Z\n\tListNodes\x12%.hangar.scheduler.v1.ListNodesRequest\x1a&.hangar.scheduler.v1.ListNodesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar.scheduler.v1.scheduler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODESTATE']._serialized_start=1448
-  _globals['_NODESTATE']._serialized_end=1579
+  _globals['_NODESTATE']._serialized_start=1551
+  _globals['_NODESTATE']._serialized_end=1682
   _globals['_CREATERUNREQUEST']._serialized_start=230
   _globals['_CREATERUNREQUEST']._serialized_end=437
   _globals['_CREATERUNRESPONSE']._serialized_start=439
@@ -50,24 +50,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABORTACTIONREQUEST']._serialized_end=680
   _globals['_ABORTACTIONRESPONSE']._serialized_start=682
   _globals['_ABORTACTIONRESPONSE']._serialized_end=721
-  _globals['_DEPLOYTASKSREQUEST']._serialized_start=723
-  _globals['_DEPLOYTASKSREQUEST']._serialized_end=817
-  _globals['_DEPLOYTASKSRESPONSE']._serialized_start=819
-  _globals['_DEPLOYTASKSRESPONSE']._serialized_end=857
-  _globals['_SIGNALACTIONREQUEST']._serialized_start=859
-  _globals['_SIGNALACTIONREQUEST']._serialized_end=972
-  _globals['_SIGNALACTIONRESPONSE']._serialized_start=974
-  _globals['_SIGNALACTIONRESPONSE']._serialized_end=996
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=998
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1051
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1053
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1134
-  _globals['_LISTNODESREQUEST']._serialized_start=1136
-  _globals['_LISTNODESREQUEST']._serialized_end=1154
-  _globals['_LISTNODESRESPONSE']._serialized_start=1156
-  _globals['_LISTNODESRESPONSE']._serialized_end=1217
-  _globals['_NODE']._serialized_start=1220
-  _globals['_NODE']._serialized_end=1445
-  _globals['_SCHEDULERSERVICE']._serialized_start=1582
-  _globals['_SCHEDULERSERVICE']._serialized_end=2270
+  _globals['_PREPAREIMAGESREQUEST']._serialized_start=723
+  _globals['_PREPAREIMAGESREQUEST']._serialized_end=784
+  _globals['_PREPAREIMAGESRESPONSE']._serialized_start=786
+  _globals['_PREPAREIMAGESRESPONSE']._serialized_end=824
+  _globals['_DEPLOYTASKSREQUEST']._serialized_start=826
+  _globals['_DEPLOYTASKSREQUEST']._serialized_end=920
+  _globals['_DEPLOYTASKSRESPONSE']._serialized_start=922
+  _globals['_DEPLOYTASKSRESPONSE']._serialized_end=960
+  _globals['_SIGNALACTIONREQUEST']._serialized_start=962
+  _globals['_SIGNALACTIONREQUEST']._serialized_end=1075
+  _globals['_SIGNALACTIONRESPONSE']._serialized_start=1077
+  _globals['_SIGNALACTIONRESPONSE']._serialized_end=1099
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1101
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1154
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1156
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1237
+  _globals['_LISTNODESREQUEST']._serialized_start=1239
+  _globals['_LISTNODESREQUEST']._serialized_end=1257
+  _globals['_LISTNODESRESPONSE']._serialized_start=1259
+  _globals['_LISTNODESRESPONSE']._serialized_end=1320
+  _globals['_NODE']._serialized_start=1323
+  _globals['_NODE']._serialized_end=1548
+  _globals['_SCHEDULERSERVICE']._serialized_start=1685
+  _globals['_SCHEDULERSERVICE']._serialized_end=2477
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,18 @@ class AbortActionResponse(_message.Message):
     accepted: bool
     def __init__(self, accepted: _Optional[bool] = ...) -> None: ...
 
+class PrepareImagesRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[_task_spec_pb2.Image]
+    def __init__(self, images: _Optional[_Iterable[_Union[_task_spec_pb2.Image, _Mapping]]] = ...) -> None: ...
+
+class PrepareImagesResponse(_message.Message):
+    __slots__ = ("hosts",)
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    hosts: int
+    def __init__(self, hosts: _Optional[int] = ...) -> None: ...
+
 class DeployTasksRequest(_message.Message):
     __slots__ = ("project", "domain", "tasks")
     PROJECT_FIELD_NUMBER: _ClassVar[int]

@@ -55,6 +55,11 @@ class SchedulerServiceStub:
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
                 response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
                 _registered_method=True)
+        self.PrepareImages = channel.unary_unary(
+                '/hangar.scheduler.v1.SchedulerService/PrepareImages',
+                request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesRequest.SerializeToString,
+                response_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesResponse.FromString,
+                _registered_method=True)
         self.SignalAction = channel.unary_unary(
                 '/hangar.scheduler.v1.SchedulerService/SignalAction',
                 request_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.SignalActionRequest.SerializeToString,
@@ -104,6 +109,14 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareImages(self, request, context):
+        """Tells the hosts that run containers of images that are being built, so that they pull them ahead of time. A wish:
+        what fails is tried again by the task that needs it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignalAction(self, request, context):
         """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended.
         """
@@ -147,6 +160,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.DeployTasks,
                     request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.FromString,
                     response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.SerializeToString,
+            ),
+            'PrepareImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareImages,
+                    request_deserializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesRequest.FromString,
+                    response_serializer=hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesResponse.SerializeToString,
             ),
             'SignalAction': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalAction,
@@ -273,6 +291,33 @@ class SchedulerService:
             '/hangar.scheduler.v1.SchedulerService/DeployTasks',
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksRequest.SerializeToString,
             hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.DeployTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.scheduler.v1.SchedulerService/PrepareImages',
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesRequest.SerializeToString,
+            hangar_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PrepareImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class SchedulerServiceStub:
     """Aborts an action and everything below it."""
     DeployTasks: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]
     """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+    PrepareImages: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.PrepareImagesRequest, _scheduler_service_pb2.PrepareImagesResponse]
+    """Tells the hosts that run containers of images that are being built, so that they pull them ahead of time. A wish:
+    what fails is tried again by the task that needs it.
+    """
     SignalAction: _grpc.UnaryUnaryMultiCallable[_scheduler_service_pb2.SignalActionRequest, _scheduler_service_pb2.SignalActionResponse]
     """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]
@@ -61,6 +65,10 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
     """Aborts an action and everything below it."""
     DeployTasks: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.DeployTasksRequest, _scheduler_service_pb2.DeployTasksResponse]  # type: ignore[assignment]
     """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+    PrepareImages: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PrepareImagesRequest, _scheduler_service_pb2.PrepareImagesResponse]  # type: ignore[assignment]
+    """Tells the hosts that run containers of images that are being built, so that they pull them ahead of time. A wish:
+    what fails is tried again by the task that needs it.
+    """
     SignalAction: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.SignalActionRequest, _scheduler_service_pb2.SignalActionResponse]  # type: ignore[assignment]
     """Gives a condition the value that it waits for. FAILED_PRECONDITION when it has ended."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchEventsRequest, _scheduler_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
@@ -102,6 +110,16 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scheduler_service_pb2.DeployTasksResponse, _abc.Awaitable[_scheduler_service_pb2.DeployTasksResponse]]:
         """Makes versions of tasks known, all or none, durably; see TaskService.DeployTasks of admin."""
+
+    @_abc_1.abstractmethod
+    def PrepareImages(
+        self,
+        request: _scheduler_service_pb2.PrepareImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scheduler_service_pb2.PrepareImagesResponse, _abc.Awaitable[_scheduler_service_pb2.PrepareImagesResponse]]:
+        """Tells the hosts that run containers of images that are being built, so that they pull them ahead of time. A wish:
+        what fails is tried again by the task that needs it.
+        """
 
     @_abc_1.abstractmethod
     def SignalAction(

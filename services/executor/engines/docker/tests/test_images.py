@@ -121,7 +121,8 @@ class World:
         self.client = FakeClient()
         self.api = self.client.api
         self.sdk = sdk
-        self.images = DockerImages(self.client, builder.address, sdk=sdk)
+        self.now = 0.0
+        self.images = DockerImages(self.client, builder.address, sdk=sdk, clock=lambda: self.now)
         self.lines: list[str] = []
 
     async def ensure(self) -> PreparedImage:
@@ -194,6 +195,25 @@ async def test_an_image_of_the_registry_is_pulled_once(world: World) -> None:
     }
     assert (await world.images.ensure(taken, print)).record == f"registry.example:5000/hangar/{NAME}@{digest}"
     assert not any("Downloading" in line for line in world.lines)
+
+
+async def test_a_newer_build_of_the_registry_is_noticed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The builder is asked again after a while; what is there already is used when it does not answer."""
+    monkeypatch.setattr("services.executor.engines.docker.images._ANSWER_SECONDS", 0.3)
+    reference, digests = f"registry.example/hangar/{NAME}", ["sha256:" + "1" * 64, "sha256:" + "2" * 64]
+    world.api.registry[reference] = {}
+    for number, digest in enumerate(digests):
+        world.built(reference, digest)
+        world.now = 31.0 * number
+        for _ in range(2):
+            assert (await world.ensure()).reference == f"{reference}@{digest}"
+        assert (world.builder.asked, world.api.pulls) == (number + 1, number + 1)
+    await world.builder.stop()
+    for later in (31.0, 60.0):  # the second of them without asking
+        world.now += later
+        assert (await world.ensure()).reference == f"{reference}@{digests[1]}"
 
 
 @pytest.mark.parametrize("problem", ["manifest unknown", APIError("denied", explanation="access denied")])
