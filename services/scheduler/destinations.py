@@ -5,7 +5,7 @@ Whoever may start runs could otherwise let the scheduler, which stands inside th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -59,14 +59,6 @@ def checked(prefixes: Sequence[str]) -> tuple[str, ...]:
                 f"{prefix!r} must be the beginning of an address, such as 'https://hooks.example.com/ci/'"
             )
     return tuple(prefixes)
-
-
-def refusals(destinations: Destinations, urls: Iterable[str]) -> Iterable[tuple[int, str]]:
-    """Yields the positions of addresses that are not allowed, and why."""
-    for number, url in enumerate(urls):
-        refusal = destinations.refusal(url)
-        if refusal is not None:
-            yield number, refusal
 
 
 def _allows(prefix: SplitResult, url: SplitResult) -> bool:

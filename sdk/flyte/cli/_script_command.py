@@ -56,7 +56,7 @@ def python_script(ctx: click.Context, /, script: str, **given: Any) -> int:
 
     options = ctx.find_object(RunOptions)
     assert options is not None  # `run` set it
-    given = {
+    refused = {
         "--tui": options.tui,
         "--env": options.env,
         "--label": options.labels,
@@ -71,7 +71,7 @@ def python_script(ctx: click.Context, /, script: str, **given: Any) -> int:
         "--service-account": options.service_account,
         "--debug": options.debug,
     }
-    for name, value in given.items():
+    for name, value in refused.items():
         if value:
             raise click.UsageError(f"{name} is not available for scripts: leave it out.")
     settings = settings_of(ctx.find_root())
