@@ -13,7 +13,6 @@ from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.image_definition import definition_digest
 from services.executor.engines.base import ImageFailedError
 from services.executor.engines.process import ProcessEngine
-from services.executor.environments import Environment
 from services.image_builder import attestations
 from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Image
@@ -80,9 +79,12 @@ class EnvironmentMaker:
         except ImageFailedError as error:
             raise BuildError(error.code, error.message, is_system=error.code == "DiskFull") from error
         size = await asyncio.to_thread(_size, environment.path)
-        packages = await _packages(environment)
-        sbom = attestations.sbom(plan.image.reference, packages)
-        return Made(size, _made_at(environment.path), platform=_platform(), sbom_json=sbom)
+        return Made(size, _made_at(environment.path), platform=_platform())
+
+    async def contents(self, image: Image) -> str:
+        """See `Maker`."""
+        path = self._environments.find(image.name)
+        return "" if path is None else attestations.sbom(image.reference, await _packages(path))
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
@@ -107,9 +109,9 @@ class EnvironmentMaker:
         """See `Maker`. The engine does it."""
 
 
-async def _packages(environment: Environment) -> list[dict[str, str]]:
+async def _packages(environment: Path) -> list[dict[str, str]]:
     process = await asyncio.create_subprocess_exec(
-        str(environment.python),
+        str(environment / "bin" / "python"),
         "-I",
         "-c",
         _LOOK,

@@ -148,8 +148,6 @@ class ContainerMaker:
         await self._buildkit.build(job, say)
 
     async def _described(self, plan: Plan, recipe: Recipe, stored: StoredImage, digest: str) -> Made:
-        packages = await self._engine.read_file(_tag(recipe.name), PACKAGES)
-        sbom = attestations.sbom(plan.image.reference, json.loads(packages)) if packages else ""
         archives = [*recipe.archives.values()]
         if recipe.base is not None and recipe.base.context is not None:
             archives.append(recipe.base.context)
@@ -162,9 +160,13 @@ class ContainerMaker:
             digest,
             made.definition_digest,
             made.platform,
-            sbom,
             materials,
         )
+
+    async def contents(self, image: Image) -> str:
+        """See `Maker`."""
+        packages = await self._engine.read_file(_tag(image.name), PACKAGES)
+        return attestations.sbom(image.reference, json.loads(packages)) if packages else ""
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""

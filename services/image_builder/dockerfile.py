@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,10 +43,15 @@ HOST_FILES = ("environ", "ca", "netrc", "uv.toml")
 APP_DIRECTORY = "/app"
 """Working directory of images with a Debian base and files of the author, unless he names one."""
 
-PACKAGES = "/usr/share/hangar/packages.json"
-"""File of an image that says what is installed in it, written with the platform's SDK."""
+HOME = "/usr/share/hangar"
+"""Directory of an image with the platform's SDK in it."""
+
+PACKAGES = f"{HOME}/packages.json"
+"""File of an image that says what is installed in it, written by each step that installs something."""
 
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
+_MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
+"""Variables with which another Python may run."""
 _SPECIAL = re.compile(r'([$\\"])')
 _HEAVY = re.compile(
     r"torch|torchvision|torchaudio|tensorflow(-.*)?|jax|jaxlib|nvidia-.*|triton|vllm|sglang|pyspark|xgboost|mxnet|paddlepaddle"
@@ -160,7 +166,7 @@ class _Draft:
     steps: list[Step] = field(default_factory=list)
     archives: dict[str, Archive] = field(default_factory=dict)
     has_python: bool = False
-    has_sdk_requirements: bool = False
+    has_sdk: bool = False
 
     def __post_init__(self) -> None:
         self.lines += [f"FROM {self.base_image}", "USER 0:0"]
@@ -196,6 +202,8 @@ class _Draft:
             self.steps.append(_step(index, f"copy {layer.what} to {layer.destination}"))
         elif isinstance(layer, EnvLayer):
             self.lines += [f"ENV {_variable(index, *pair)}" for pair in layer.variables.items()]
+            if _MOVES_PYTHON & layer.variables.keys():
+                self._forget_python()
         elif isinstance(layer, AptLayer):
             _check_apt(index, layer)
             step = _step(index, f"apt-get install {' '.join(layer.packages)}")
@@ -210,6 +218,8 @@ class _Draft:
                 self._run(f"{here}/{number}", script, step, _secret_mounts(layer.secrets))
         else:
             self.lines.append(f"WORKDIR {_quoted(layer.path)}")
+            if posixpath.normpath(layer.path).lstrip("/").partition("/")[0] == "root":
+                self.has_sdk = False  # whose installation opens a directory that is closed to tasks
             self.steps.append(_step(index, f"work in {layer.path}"))
 
     def _install(self, here: str, index: int, layer: InstallLayer) -> None:
@@ -242,27 +252,27 @@ class _Draft:
             self._run(f"{here}/project", scripts.install_project(layer.install), step, mounts)
 
     def start(self, definition: Definition) -> None:
-        """Adds what the platform's SDK needs where Python is there from the start: all images share that layer."""
+        """Adds the platform's SDK where Python is there from the start: all images share these layers."""
         if definition.has_sdk and isinstance(definition.base, DebianBase):
-            self._add_sdk_requirements(())
+            self._add_sdk("sdk-requirements", ())
 
     def finish(self, definition: Definition) -> None:
-        """Adds the platform's SDK as one small layer, and before it what it needs, unless that is there."""
-        if not self.has_sdk_requirements:
+        """Adds the platform's SDK unless it is there, as one small layer, and before it what it needs."""
+        if not self.has_sdk:
             installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
-            self._add_sdk_requirements(tuple(sorted({name for layer in installs for name in layer.names})))
-        self._instruction(
-            [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
-            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", f"{WORK}/sdk/flyte", PACKAGES],
-            Step("install the platform's SDK"),
-        )
+            self._add_sdk("sdk-requirements-last", tuple(sorted({name for layer in installs for name in layer.names})))
         self.lines.append(f"USER {USER}")
 
-    def _add_sdk_requirements(self, named: tuple[str, ...]) -> None:
+    def _add_sdk(self, directory: str, named: tuple[str, ...]) -> None:
         self._check_python()
-        self.has_sdk_requirements = True
         script = scripts.install_sdk_requirements(named)
-        self._run("sdk-requirements", script, Step("install what the platform's SDK needs"), _installer())
+        self._run(directory, script, Step("install what the platform's SDK needs"), _installer())
+        self._instruction(
+            [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
+            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk/flyte"],
+            Step("install the platform's SDK"),
+        )
+        self.has_sdk = True
 
     def _check_python(self) -> None:
         """Checks Python before its first use: a layer may have brought it."""
@@ -271,12 +281,17 @@ class _Draft:
             tools = [_tool("uv"), _tool("prepare_python.py")]
             self._run("python", scripts.check_python(), Step("check Python"), tools)
 
+    def _forget_python(self) -> None:
+        """Has Python checked and the SDK installed again: another one may be run from here on."""
+        self.has_python = self.has_sdk = False
+
     def _run(self, directory: str, script: str, step: Step, mounts: list[str] | None = None) -> None:
         """Adds a step that runs a script, with its directory and the host's settings mounted."""
         self.files[f"{directory}/run.sh"] = script
         usual = [f"--mount=type=bind,source={directory},target={WORK}/layer"]
         usual += [f"--mount=type=secret,id=hangar-{name},target={WORK}/host/{name}" for name in HOST_FILES]
-        self._instruction(usual + (mounts or []), ["/bin/sh", f"{WORK}/layer/run.sh"], step)
+        command = ["/bin/sh", *([f"{HOME}/step.sh"] if self.has_sdk else []), f"{WORK}/layer/run.sh"]
+        self._instruction(usual + (mounts or []), command, step)
 
     def _instruction(self, mounts: list[str], command: list[str], step: Step) -> None:
         options = [f"--mount=type=tmpfs,target={WORK}", *mounts]

@@ -122,10 +122,13 @@ class BuilderEngine:
         ]
 
     async def read_file(self, reference: str, path: str) -> bytes:
-        """Returns a file of an image, empty when it has none. Nothing is started for it."""
+        """Returns a file of an image, empty when it has none, or is not here. Nothing is started for it."""
 
         def read(client: Any) -> bytes:
-            container = client.api.create_container(reference, command=["true"])["Id"]
+            try:
+                container = client.api.create_container(reference, command=["true"])["Id"]
+            except _library().errors.ImageNotFound:
+                return b""
             try:
                 stream, _ = client.api.get_archive(container, path)
                 with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:

@@ -40,7 +40,6 @@ class Made:
         image_digest: Its digest in the registry, empty without one.
         definition_digest: Identity of the definition that it was made of, empty when it is not known.
         platform: Its platform, empty when it is not known.
-        sbom_json: What is in it (CycloneDX), empty when it was not looked at.
         materials: Digests of what it was made of, by what it is: base image, archives.
     """
 
@@ -49,7 +48,6 @@ class Made:
     image_digest: str = ""
     definition_digest: str = ""
     platform: str = ""
-    sbom_json: str = ""
     materials: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +88,13 @@ class Maker(Protocol):
         Raises:
             BuildError: It cannot be made.
             HangarError: The platform cannot make it now.
+        """
+
+    async def contents(self, image: Image) -> str:
+        """Returns what is in an image (CycloneDX), empty when it does not say or is not here.
+
+        Raises:
+            Unavailable: What has to be asked for that does not answer.
         """
 
     async def remove(self, image: Image) -> None:

@@ -63,7 +63,9 @@ class ImageBuilds:
         self._clock = clock
         self._builds = Builds(settings.kept_builds)
         self._asking: dict[str, asyncio.Lock] = {}
+        self._sdk = SdkLayer()
         self._places = asyncio.Semaphore(settings.concurrency)
+        self._describing: dict[str, asyncio.Task[None]] = {}
         self._touched: dict[str, float] = {}
         self._upkeep: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -219,6 +221,8 @@ class ImageBuilds:
         if not build.state.is_terminal:
             message = f"image {name} is being built: cancel that first"
             raise FailedPrecondition(message, reason="IMAGE_BUILD_RUNNING")
+        if name in self._describing:
+            await asyncio.shield(self._describing[name])  # it uses the image
         await self._maker_of(build.image).remove(build.image)
         await asyncio.to_thread(self._store.delete, name)
         self._builds.forget(name)
@@ -255,6 +259,9 @@ class ImageBuilds:
             NotFound: That is not on record.
         """
         sbom, provenance = await asyncio.to_thread(self._store.attestation, _checked(name))
+        if provenance and not sbom:  # it is just being looked at, or the service ended before it was
+            await asyncio.shield(self._describe(await self.get(name)))
+            sbom, provenance = await asyncio.to_thread(self._store.attestation, name)
         if not provenance:
             message = (
                 f"what is in image {name} is not on record: this image builder did not build it. "
@@ -269,7 +276,7 @@ class ImageBuilds:
         running = self._builds.running() + ([self._upkeep] if self._upkeep else [])
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *self._describing.values(), return_exceptions=True)
 
     def _maker(self, *, is_environment: bool) -> Maker:
         return self._environments or self._containers if is_environment else self._containers
@@ -361,11 +368,32 @@ class ImageBuilds:
             build, state=State.SUCCEEDED, finished_at=self._clock.now(), step=None, size_bytes=made.size_bytes
         )
         done.image_digest = made.image_digest
-        sdk = await asyncio.to_thread(lambda: SdkLayer().digest)
+        sdk = await asyncio.to_thread(lambda: self._sdk.digest)
         provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
-        await asyncio.to_thread(self._store.end, done, made.sbom_json, provenance)
+        await asyncio.to_thread(self._store.end, done, provenance)
         build.succeed(made.size_bytes, made.image_digest, done.finished_at or self._clock.now())
+        self._describe(build)
         _log.info("image built", image=build.image.name, reference=build.image.reference)
+
+    def _describe(self, build: Build) -> asyncio.Task[None]:
+        """Begins to put on record what is in an image; nobody who waits for the image waits for that."""
+        name = build.image.name
+        task = self._describing.get(name)
+        if task is None or task.done():
+            task = asyncio.create_task(self._note_contents(build), name=f"contents-{name}")
+            self._describing[name] = task
+            task.add_done_callback(lambda _: self._describing.pop(name, None))
+        return task
+
+    async def _note_contents(self, build: Build) -> None:
+        try:
+            sbom = await self._maker_of(build.image).contents(build.image)
+            if sbom:
+                await asyncio.to_thread(self._store.describe, build, sbom)
+        except HangarError as error:  # whoever asks for it makes another attempt
+            _log.warning(
+                "what is in an image cannot be noted", image=build.image.name, reason=error.message
+            )
 
     async def _fail(self, build: Build, error: BuildError) -> None:
         _log.warning("image build failed", image=build.image.name, code=error.code, reason=error.message)

@@ -127,7 +127,7 @@ class Store:
             }
             connection.execute(insert(BUILD).values(**values))
 
-    def end(self, build: Build, sbom: str = "", provenance: str = "") -> None:
+    def end(self, build: Build, provenance: str = "") -> None:
         """Puts the end of a build on record, with its log."""
         error = build.error
         failure = None
@@ -149,11 +149,16 @@ class Store:
             "size_bytes": build.size_bytes,
             "failure": failure,
             "log": [[line.number, line.text, line.step, _micros(line.captured_at)] for line in lines],
-            "sbom": sbom,
             "provenance": provenance,
         }
         with self._begin() as connection:
             connection.execute(update(BUILD).where(BUILD.c.name == build.image.name).values(**values))
+
+    def describe(self, build: Build, sbom: str) -> None:
+        """Puts on record what is in the image of a build, unless a later build has taken its place."""
+        same = (BUILD.c.name == build.image.name) & (BUILD.c.number == build.number)
+        with self._begin() as connection:
+            connection.execute(update(BUILD).where(same).values(sbom=sbom))
 
     def touch(self, name: str, now: datetime) -> None:
         """Notes that somebody asked for an image."""

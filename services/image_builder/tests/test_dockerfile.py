@@ -111,10 +111,33 @@ def test_different_content_has_another_name(changed: Recipe) -> None:
 def test_layers_keep_their_order_and_their_text() -> None:
     """Changing a later layer changes nothing before it, so that the builder's cache holds."""
     short = recipe(DEBIAN.with_pip_packages("numpy").definition_json)
-    longer = recipe(DEBIAN.with_pip_packages("numpy").with_pip_packages("pandas").definition_json)
-    upto = short.dockerfile.index("source=sdk,")
-    assert longer.dockerfile.startswith(short.dockerfile[:upto].rpartition("RUN")[0])
-    assert short.files["layers/0/run.sh"] == longer.files["layers/0/run.sh"]
+    for image in (DEBIAN.with_pip_packages("pandas"), DEBIAN.with_env_vars({"PATH": "/mine/bin"})):
+        (layer,) = json.loads(image.definition_json)["layers"]
+        definition = json.loads(DEBIAN.with_pip_packages("numpy").definition_json)
+        definition["layers"].append(layer)
+        longer = recipe(json.dumps(definition))
+        assert longer.dockerfile.startswith(short.dockerfile.partition("USER 65532")[0])
+        assert {name: longer.files[name] for name in short.files} == short.files
+
+
+@pytest.mark.parametrize(
+    ("image", "installed"),
+    [
+        (DEBIAN.with_commands(["true"]), 1),
+        (DEBIAN.with_env_vars({"PATH": "/mine/bin"}).with_commands(["true"]), 2),
+        (DEBIAN.with_workdir("/root/mine"), 2),
+        (flyte.Image.from_base("python:3.12").with_commands(["true"]), 1),
+    ],
+    ids=["debian", "another-python", "closed-directory", "other-base"],
+)
+def test_the_author_has_the_last_layer_unless_python_is_another_then(
+    image: flyte.Image, installed: int
+) -> None:
+    """On Debian bases nothing is made after the author's layers, so that changing the last one makes it alone."""
+    steps = recipe(image.definition_json).steps
+    assert sum(step.text == "install the platform's SDK" for step in steps) == installed
+    is_first = steps[3].text == "install the platform's SDK"
+    assert (steps[-1].layer is None) == (installed == 2 or not is_first)
 
 
 def layers(*found: object) -> str:

@@ -194,7 +194,7 @@ async def test_one_more_package_rebuilds_one_layer(builder: Builder) -> None:
         {"kind": "pip", "packages": ["iniconfig"]}, {"kind": "pip", "packages": ["pluggy"]}
     )
     assert (first.state, second.state) == (SUCCEEDED, SUCCEEDED)
-    at = lines.index("[4/6] layer 0: install iniconfig")
+    at = lines.index("[5/6] layer 0: install iniconfig")
     assert lines[at + 1] == "cached"
     again, _ = await builder.build({"kind": "pip", "packages": ["iniconfig"]})
     assert (again.name, again.state) == (first.name, SUCCEEDED)
@@ -507,7 +507,7 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
             builder.stub = ImageServiceStub(channel)
             done, lines = await builder.watch(build)
             assert done.state == SUCCEEDED, lines
-            at = lines.index(f"[4/6] layer 0: run echo first-{marker}")
+            at = lines.index(f"[5/6] layer 0: run echo first-{marker}")
             assert lines[at + 1] == "cached"
             assert await builder.run(done.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
     finally:
