@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import shutil
+import zipfile
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +43,16 @@ class SdkLayer:
         target = site_packages / "flyte"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.package, target, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+
+    @cached_property
+    def archive(self) -> bytes:
+        """The package as a zip archive, the same for the same files."""
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in self._files():
+                name = Path("flyte", path.relative_to(self.package)).as_posix()
+                archive.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+        return content.getvalue()
 
     def _files(self) -> list[Path]:
         return sorted(

@@ -166,7 +166,8 @@ class BuildKit:
             for output in progress.feed(line):
                 emit(output)
 
-        code = await self._run([*command, str(job.context)], read, job.process)
+        # Named from the directory above it, a context is the same for the engine in every build: it is sent what changed.
+        code = await self._run([*command, job.context.name], read, job.process, directory=job.context.parent)
         if code:
             raise _failure(progress, code)
 
@@ -211,7 +212,11 @@ class BuildKit:
         return next((_bytes(match) for line in lines if (match := _RECLAIMED.search(line))), 0)
 
     async def _run(
-        self, command: Sequence[str], on_line: Callable[[str], None], note: Path | None = None
+        self,
+        command: Sequence[str],
+        on_line: Callable[[str], None],
+        note: Path | None = None,
+        directory: Path | None = None,
     ) -> int:
         environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
@@ -229,6 +234,7 @@ class BuildKit:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=environ,
+                cwd=directory,
                 start_new_session=True,
             )
         )

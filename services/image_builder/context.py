@@ -126,8 +126,10 @@ class Contexts:
         path = directory / "context"
         for name, text in {"Dockerfile": recipe.dockerfile, **recipe.files}.items():
             _write(path / name, text)
-        (path / "sdk").mkdir()
-        self._sdk.copy_into(path / "sdk")
+        # One file with a time of its content: the engine, which looks at sizes and times, is sent it once.
+        (path / "sdk.zip").write_bytes(self._sdk.archive)
+        changed = int(self._sdk.digest[:7], 16)
+        os.utime(path / "sdk.zip", (changed, changed))
         _link(self._installer, path / "tools" / "uv")
         base = None
         if recipe.base is not None:
@@ -159,10 +161,10 @@ def _end_builder(directory: Path) -> None:
     """Ends the process group of a builder that outlived its service; another process of its number is left alone."""
     try:
         pid = int((directory / _PROCESS).read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        works_in = Path(f"/proc/{pid}/cwd").readlink()
     except (OSError, ValueError):  # it noted none, or has ended
         return
-    if not any(word.startswith(str(directory)) for word in command):
+    if works_in != directory.resolve():
         return
     _log.info("a builder of an earlier process is ended", pid=pid)
     try:

@@ -260,7 +260,9 @@ class _Draft:
         """Adds the platform's SDK unless it is there, as one small layer, and before it what it needs."""
         if not self.has_sdk:
             installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
-            self._add_sdk("sdk-requirements-last", tuple(sorted({name for layer in installs for name in layer.names})))
+            self._add_sdk(
+                "sdk-requirements-last", tuple(sorted({name for layer in installs for name in layer.names}))
+            )
         self.lines.append(f"USER {USER}")
 
     def _add_sdk(self, directory: str, named: tuple[str, ...]) -> None:
@@ -268,8 +270,8 @@ class _Draft:
         script = scripts.install_sdk_requirements(named)
         self._run(directory, script, Step("install what the platform's SDK needs"), _installer())
         self._instruction(
-            [f"--mount=type=bind,source=sdk,target={WORK}/sdk", _tool("install_sdk.py")],
-            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk/flyte"],
+            [f"--mount=type=bind,source=sdk.zip,target={WORK}/sdk.zip", _tool("install_sdk.py")],
+            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk.zip"],
             Step("install the platform's SDK"),
         )
         self.has_sdk = True

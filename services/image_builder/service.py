@@ -391,9 +391,7 @@ class ImageBuilds:
             if sbom:
                 await asyncio.to_thread(self._store.describe, build, sbom)
         except HangarError as error:  # whoever asks for it makes another attempt
-            _log.warning(
-                "what is in an image cannot be noted", image=build.image.name, reason=error.message
-            )
+            _log.warning("what is in an image cannot be noted", image=build.image.name, reason=error.message)
 
     async def _fail(self, build: Build, error: BuildError) -> None:
         _log.warning("image build failed", image=build.image.name, code=error.code, reason=error.message)

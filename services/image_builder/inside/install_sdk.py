@@ -1,6 +1,6 @@
 """Puts the platform's SDK into an image, in a directory of its own, and looks after it while steps of the author run.
 
-Arguments: directory that the image keeps for the platform; then, to install, the directory of the package `flyte`.
+Arguments: directory that the image keeps for the platform; then, to install, the an archive of the package `flyte`.
 Without the second it says whether this Python still runs the SDK, and writes down anew what is installed.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def install(home: Path, package: str) -> None:
     """Copies and compiles the package, and makes this Python find it before any other of its name."""
     target = home / "sdk" / "flyte"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(package, target)
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(target.parent)
     for path in [target, *target.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     if not compileall.compile_dir(target, quiet=1):
