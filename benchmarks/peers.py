@@ -53,6 +53,7 @@ SYSTEMS = {
         System("docker", "Docker engine", lacks=available.engine),
         System("postgresql", "PostgreSQL", lacks=available.database),
         System("data", "Data"),
+        System("images", "Images"),
         System(
             "ray",
             "Ray 2.60",

@@ -25,6 +25,7 @@ class Plan:
     workers: int = 2
     data_bytes: int = 1 << 30
     data_rounds: int = 3
+    image_rounds: int = 2
 
     def to_json(self) -> str:
         """Return the plan as an argument of a command."""
@@ -37,7 +38,15 @@ class Plan:
         return cls(**{**values, "widths": tuple(values["widths"])})
 
 
-QUICK = Plan(calls=50, widths=(200, 1_000), cold_calls=5, cold_width=20, data_bytes=1 << 27, data_rounds=1)
+QUICK = Plan(
+    calls=50,
+    widths=(200, 1_000),
+    cold_calls=5,
+    cold_width=20,
+    data_bytes=1 << 27,
+    data_rounds=1,
+    image_rounds=1,
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,14 @@ class Measure:
     title: str
     unit: str
     more_is_better: bool = False
+
+
+IMAGES = {
+    "anew": "everything anew",
+    "cold": "all of the author's layers",
+    "last": "last layer changed",
+    "same": "nothing changed",
+}
 
 
 def measures(plan: Plan) -> list[Measure]:
@@ -81,6 +98,16 @@ def measures(plan: Plan) -> list[Measure]:
         Measure("frame_pass", "a data frame of 1 GiB from task to task", "s"),
         Measure("frame_bare", "the same frame by pyarrow: written, read", "s"),
         Measure("frame_to_bare", "data frame, against that", "times as long"),
+        *(
+            measure
+            for key, title in IMAGES.items()
+            for measure in (
+                Measure(f"image_{key}", f"image, {title}", "s"),
+                Measure(f"image_{key}_bare", "the same by `docker build`", "s"),
+                Measure(f"image_{key}_to_bare", "image, against that", "times as long"),
+            )
+        ),
+        Measure("environment", "Python environment of 20 packages, warm cache", "s"),
         Measure("memory_idle", "resident memory of the backend, idle", "MiB"),
         Measure("memory_after", "resident memory of the backend, after all calls", "MiB"),
     ]

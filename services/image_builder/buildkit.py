@@ -166,7 +166,7 @@ class BuildKit:
             for output in progress.feed(line):
                 emit(output)
 
-        # Named from the directory above it, a context is the same for the engine in every build: it is sent what changed.
+        # Named from the directory above, a context is the same for the engine in every build: it is sent what changed.
         code = await self._run([*command, job.context.name], read, job.process, directory=job.context.parent)
         if code:
             raise _failure(progress, code)
