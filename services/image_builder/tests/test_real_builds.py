@@ -36,6 +36,8 @@ from services.common.channel import connect
 from services.common.errors import FailedPrecondition
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import build_server
+from services.common.tests.small_disk import SmallDisk, small_disk
+from services.executor.engines.tests.own_engine import OwnEngine
 from services.executor.tests.wheels import write_wheel
 from services.image_builder.app import ImageBuilderApp
 from services.image_builder.settings import Settings
@@ -231,6 +233,34 @@ async def test_what_the_sdk_needs_cannot_be_broken(builder: Builder) -> None:
     assert kept.state == SUCCEEDED
     program = "import cloudpickle; print(cloudpickle.__version__)"
     assert await builder.run(kept.reference, "python3", "-c", program) == "3.0.0\n"
+
+
+async def test_commands_cannot_hide_or_break_the_sdk(builder: Builder) -> None:
+    """A flyte that a command brings is not found, a command that breaks the SDK is named, another Python gets it too."""
+    where = """python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))'"""
+    other = f'mkdir "$({where})/flyte" && echo "raise SystemExit(3)" > "$({where})/flyte/__init__.py"'
+    hidden, lines = await builder.build({"kind": "commands", "commands": [other, "true"]})
+    assert hidden.state == SUCCEEDED, lines
+    found = await builder.run(hidden.reference, "python3", "-c", "import flyte; print(flyte.__file__)")
+    assert found == "/usr/share/hangar/sdk/flyte/__init__.py\n"
+    broken, _ = await builder.build(
+        {
+            "kind": "commands",
+            "commands": ["true", f'rm -r "$({where})/pydantic" "$({where})/"pydantic-*', "true"],
+        }
+    )
+    assert (broken.state, broken.failed_layer, broken.exit_code) == (FAILED, 0, 1)
+    assert broken.step.startswith("layer 0: run rm -r")
+    assert "No module named 'pydantic'" in broken.failure.message
+    another, lines = await builder.build(
+        {"kind": "commands", "commands": ["python3 -m venv --without-pip /mine"]},
+        {"kind": "env", "vars": {"PATH": "/mine/bin:/usr/local/bin:/usr/bin:/bin"}},
+        {"kind": "pip", "packages": ["iniconfig==2.0.0"]},
+    )
+    assert another.state == SUCCEEDED, lines
+    program = "import flyte, pydantic, iniconfig, sys; print(sys.prefix, iniconfig.__file__)"
+    printed = await builder.run(another.reference, "python3", "-c", program)
+    assert printed == "/mine /mine/lib/python3.11/site-packages/iniconfig/__init__.py\n"
 
 
 async def test_base_images_that_cannot_be_used_are_refused(builder: Builder) -> None:
@@ -649,6 +679,54 @@ async def test_a_registry_that_refuses(
             assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
             assert "127.0.0.1:9" in build.failure.message
             assert build.step == "push to 127.0.0.1:9"
+        finally:
+            await app.drain()
+            await server.stop(0)
+            await app.stop()
+            builder.close()
+
+
+@pytest.fixture
+def small_engine(
+    tmp_path: Path, engine: docker.DockerClient
+) -> Iterator[tuple[docker.DockerClient, str, SmallDisk]]:
+    """An engine on a small disk of its own, with one image."""
+    with small_disk(tmp_path / "disk", megabytes=96) as disk:
+        own = OwnEngine(disk.path / "engine")
+        try:
+            own.start()
+            client = docker.DockerClient(base_url=own.url, timeout=120)
+            client.images.load(b"".join(engine.images.get("busybox:latest").save(named=True)))
+            yield client, own.url, disk
+            client.close()
+        finally:
+            own.close()
+
+
+@pytest.mark.parametrize("by", ["the step", "others"])
+async def test_a_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, small_engine: tuple[docker.DockerClient, str, SmallDisk], by: str
+) -> None:
+    """Filled by a step, or before it by others: the answer says so, there is no image, and with room it is built."""
+    engine, url, disk = small_engine
+    app, server, address = await serve(tmp_path, url, "busybox")
+    write = "for part in 1 2 3 4; do dd if=/dev/zero of=/part$part bs=1M count=12; done"
+    image = flyte.Image.from_base("busybox:latest").without_sdk().with_commands([write])
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), "busybox", tmp_path / "data")
+        try:
+            disk.fill(leave=30 << 20 if by == "the step" else 64 << 10)
+            build, lines = await builder.build_image(image)
+            assert (build.state, build.failure.code) == (FAILED, "DiskFull"), lines
+            assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+            assert build.failure.message.startswith(
+                "the disk of the Docker engine that builds images is full"
+            )
+            assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+            disk.make_room()
+            again, lines = await builder.build_image(image)
+            assert (again.name, again.state) == (build.name, SUCCEEDED), lines
+            assert await builder.run(again.reference, "wc", "-c", "/part4") == "12582912 /part4\n"
         finally:
             await app.drain()
             await server.stop(0)

@@ -21,12 +21,17 @@ _TOOLS = Path(integration_tests.__path__[0]) / "tools"
 
 
 class OwnEngine:
-    """An engine without networks, below a directory of its own."""
+    """An engine without networks, below a directory of its own.
 
-    def __init__(self) -> None:
+    Args:
+        root: Where it keeps images and containers; below that directory unless given.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
         if os.getuid() != 0 or shutil.which("dockerd") is None:
             lacking("an engine of a test's own needs root and dockerd (Debian: apt-get install docker.io)")
         self.directory = Path(tempfile.mkdtemp(prefix="hangar-own-engine-"))
+        self._root = root or self.directory / "root"
         self.url = f"unix://{self.directory}/d.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,7 +43,7 @@ class OwnEngine:
                 [
                     # in a network namespace of its own: without bridges, an engine removes that of the machine's
                     *("unshare", "--net"),
-                    *("dockerd", "--data-root", f"{at}/root", "--exec-root", f"{at}/exec", "-H", self.url),
+                    *("dockerd", "--data-root", str(self._root), "--exec-root", f"{at}/exec", "-H", self.url),
                     *("--pidfile", f"{at}/pid", "--bridge", "none", "--iptables=false", "--ip-forward=false"),
                     *("--cgroup-parent", f"/{at.name}"),
                 ],
