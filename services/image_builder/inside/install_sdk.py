@@ -43,7 +43,7 @@ def main(home: str, package: str = "") -> None:
 
 def install(home: Path, package: str) -> None:
     """Copies and compiles the package, and makes this Python find it before any other of its name."""
-    target = home / "sdk" / "flyte"
+    target = home / "site-packages" / "flyte"
     shutil.rmtree(target, ignore_errors=True)
     with zipfile.ZipFile(package) as archive:
         archive.extractall(target.parent)
@@ -71,7 +71,7 @@ def install(home: Path, package: str) -> None:
 
 def check(home: Path) -> None:
     """Finds out whether this Python imports what was copied, and writes down what is installed."""
-    target = home / "sdk" / "flyte"
+    target = home / "site-packages" / "flyte"
     command = [sys.executable, "-B", "-c", _LOOK]
     looked = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False

@@ -236,13 +236,13 @@ async def test_what_the_sdk_needs_cannot_be_broken(builder: Builder) -> None:
 
 
 async def test_commands_cannot_hide_or_break_the_sdk(builder: Builder) -> None:
-    """A flyte that a command brings is not found, a command that breaks the SDK is named, another Python gets it too."""
+    """A flyte of a command is not found, a command that breaks the SDK is named, another Python gets it too."""
     where = """python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))'"""
     other = f'mkdir "$({where})/flyte" && echo "raise SystemExit(3)" > "$({where})/flyte/__init__.py"'
     hidden, lines = await builder.build({"kind": "commands", "commands": [other, "true"]})
     assert hidden.state == SUCCEEDED, lines
     found = await builder.run(hidden.reference, "python3", "-c", "import flyte; print(flyte.__file__)")
-    assert found == "/usr/share/hangar/sdk/flyte/__init__.py\n"
+    assert found == "/usr/share/hangar/site-packages/flyte/__init__.py\n"
     broken, _ = await builder.build(
         {
             "kind": "commands",
