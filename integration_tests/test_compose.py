@@ -63,6 +63,19 @@ SLOW = """
         return list(await asyncio.gather(*(nap(seconds, index) for index in range(4))))
 """
 
+FILES = """
+    from pathlib import Path
+
+    import flyte
+
+    image = flyte.Image.from_debian_base().with_source_file(Path(__file__).with_name("greeting.txt"), dst="/greetings/")
+    env = flyte.TaskEnvironment(name="files", image=image)
+
+    @env.task
+    def read() -> str:
+        return Path("/greetings/greeting.txt").read_text()
+"""
+
 
 @pytest.fixture(scope="module")
 def stack(docker_url, record_testsuite_property):
@@ -216,6 +229,15 @@ def test_pipeline(stack, workspace, api):
     status, _ = get(shown["url"], Authorization=f"Bearer {stack.token}")
     assert status == 200
     assert shown["url"].startswith(stack.url)
+
+
+def test_an_image_with_a_file_of_the_author(workspace, api):
+    """A file goes to the store, from there into the image that the image builder makes, and the task reads it."""
+    workspace.write("greeting.txt", "hello from a file")
+    workspace.write("files.py", FILES)
+    built = workspace.flyte("build", "files.py", "env", seconds=400)
+    assert "greeting.txt" in built.out + built.err
+    assert api.succeeded(workspace.launch("files.py", "read"), 300) == "hello from a file"
 
 
 def test_digits(workspace):
