@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from services.common.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 _BUSY_MILLIS = 10_000
+_BUSY_POLL_SECONDS = 0.01
+_WRITE_AHEAD = "journal_mode=WAL"
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _NETWORK = {
     "connect_timeout": "5",
@@ -79,7 +83,7 @@ def writer_engine(where: str | Path, *, name: str = "hangar writer") -> Engine:
     if url.get_backend_name() != "sqlite":
         return _postgresql_engine(url, name, _WRITER_SESSION)
     engine = sqlalchemy.create_engine(url, hide_parameters=True)
-    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MILLIS}")
+    pragmas = (f"busy_timeout={_BUSY_MILLIS}", _WRITE_AHEAD, "synchronous=FULL", "foreign_keys=ON")
     _prepare_sqlite(engine, pragmas, "BEGIN IMMEDIATE")
     return engine
 
@@ -167,7 +171,7 @@ def _prepare_sqlite(engine: Engine, pragmas: tuple[str, ...], begin: str) -> Non
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says so, reads included
         for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()
+            _set(connection, pragma)
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
@@ -262,6 +266,21 @@ def upgrade(engine: Engine, migrations: ModuleType, revision: str = "head") -> N
         )
         with Operations.context(context):
             context.run_migrations()
+
+
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    deadline = time.monotonic() + _BUSY_MILLIS / 1000
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}").close()
+        except sqlite3.OperationalError as error:
+            # While another process makes the same new file write ahead, SQLite does not wait, whatever busy_timeout is.
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or pragma != _WRITE_AHEAD or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_POLL_SECONDS)
+        else:
+            return
 
 
 def _current(connection: Connection, table: str) -> set[str]:

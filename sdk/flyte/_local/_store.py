@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _BUSY_SECONDS = 10.0
+_BUSY_POLL_SECONDS = 0.01
 _TABLES = """
 CREATE TABLE run (
   name TEXT PRIMARY KEY, task TEXT NOT NULL, labels TEXT NOT NULL, path TEXT NOT NULL, created_at TEXT NOT NULL,
@@ -166,7 +168,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError("a newer version of the SDK made it")
     if version == _VERSION:
         return
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -174,6 +176,20 @@ def _prepare(connection: sqlite3.Connection) -> None:
             for statement in _TABLES.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait here for another process that does the same to a new file, whatever the timeout is."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_POLL_SECONDS)
+        else:
+            return
 
 
 def _action_row(position: int, action: LocalAction) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 import os
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import sqlalchemy
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from services.common.data_directory import prepare_directory, write_atomically
@@ -56,6 +57,37 @@ def test_a_writer_is_durable_and_checks_keys(writer):
     assert found == ["wal", 2, 1]
     with pytest.raises(sqlalchemy.exc.IntegrityError), writer.begin() as connection:
         connection.execute(text("INSERT INTO child VALUES (1, 99)"))
+
+
+class Locked(sqlite3.Connection):
+    """A connection to a file that somebody else makes write ahead at the same time: SQLite does not wait for that."""
+
+    left = 2
+
+    def execute(self, statement, *values):
+        """Fails at first, as SQLite does then."""
+        if "journal_mode" in statement and self.left:
+            self.left -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().execute(statement, *values)
+
+
+def test_a_writer_waits_where_sqlite_does_not(path):
+    """Services that find a new file at the same moment all get to use it."""
+    engine = writer_engine(path)
+    event.listen(
+        engine,
+        "do_connect",
+        lambda _dialect, _record, args, options: sqlite3.connect(*args, factory=Locked, **options),
+    )
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        locked = connection.connection.driver_connection
+        assert isinstance(locked, Locked)
+        assert locked.left == 0
+    engine.dispose()
 
 
 def test_a_reader_cannot_write_and_sees_one_snapshot(writer, reader):
