@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flyte._availability import refuse
 from flyte._caller import caller
-from flyte._image_checks import address, installer, named, secrets
+from flyte._image_checks import added_layers, address, check_version, installer, named, secrets
 from flyte._image_definition import Resolved, resolve
 from flyte._image_layers import (
     Layer,
@@ -64,7 +63,8 @@ class Image:
 
         Args:
             python_version: `(3, 12)` or "3.12"; the version that runs this code unless set.
-            flyte_version: Not available: tasks run with the SDK of their platform.
+            flyte_version: The version of this SDK, `flyte.__version__`: tasks run with the SDK of their platform, and
+                no other is available.
             install_flyte: False for an image without this SDK, which container tasks only can use.
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
             registry_secret: Not available: the image builder has credentials of its own.
@@ -81,11 +81,7 @@ class Image:
             ```
         """
         where = "Image.from_debian_base"
-        if flyte_version is not None:
-            raise refuse(
-                f"{where}(flyte_version={flyte_version!r})",
-                "leave it out: tasks run with their platform's SDK",
-            )
+        check_version(where, flyte_version)
         base = named(where, name, registry, registry_secret, platform)
         return cls(
             Layer.of("debian", python=python_text(python_version), **base), _has_sdk=bool(install_flyte)
@@ -556,11 +552,13 @@ class Image:
             name: Name shown to people.
             base_image: Address of another base image.
             python_version: Another Python version, for images with a Debian base.
-            addl_layer: Not available: use a `with_…` method.
+            addl_layer: Layers that come behind those of this image: an image, whose base does not count, or one layer
+                of an image.
             extendable: False to refuse further layers.
 
         Raises:
-            ValueError: A Python version is given for a base that is not Debian.
+            TypeError: What is added is neither an image nor a layer.
+            ValueError: A Python version is given for a base that is not Debian; or the image takes no more layers.
 
         Example:
             ```python
@@ -568,8 +566,9 @@ class Image:
             ```
         """
         where = "Image.clone"
-        if addl_layer is not None:
-            raise refuse(f"{where}(addl_layer=…)", "call a with_… method on the clone")
+        added = added_layers(where, addl_layer)
+        if added:
+            self._check_extendable(added[0].kind)
         base = self._base
         if base_image is not None:
             kept = {field: base.get(field) for field in ("name", "registry", "platform") if base.get(field)}
@@ -583,7 +582,10 @@ class Image:
         fields = named(where, name if name is not None else base.get("name"), registry, registry_secret)
         base = Layer.of(base.kind, **{**dict(base.fields), **fields})
         return replace(
-            self, _base=base, _extendable=self._extendable if extendable is None else bool(extendable)
+            self,
+            _base=base,
+            _layers=(*self._layers, *added),
+            _extendable=self._extendable if extendable is None else bool(extendable),
         )
 
     # -- definition -------------------------------------------------------------------------------------
@@ -651,13 +653,16 @@ class Image:
         return self.resolve(Setting()).to_spec()
 
     def _with(self, kind: str, **fields: Any) -> Image:
+        self._check_extendable(kind)
+        return replace(self, _layers=(*self._layers, Layer.of(kind, **fields)))
+
+    def _check_extendable(self, kind: str) -> None:
         if self._base.kind == "dockerfile":
             raise ValueError(
                 f"an image of a Dockerfile takes no further layers: write the {kind} step into the file"
             )
         if not self._extendable:
             raise ValueError("this image takes no further layers: it was cloned with extendable=False")
-        return replace(self, _layers=(*self._layers, Layer.of(kind, **fields)))
 
     def __repr__(self) -> str:
         return f"Image({' + '.join(layer.kind for layer in (self._base, *self._layers))})"

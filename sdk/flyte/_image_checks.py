@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flyte._availability import refuse
-from flyte._image_layers import SecretMount, string_list
+from flyte._image_layers import Layer, SecretMount, string_list
+from flyte._version import __version__
 
 _NO_CREDENTIALS = "leave it out: the image builder has credentials of its own (its operator's docker login)"
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
@@ -55,6 +56,43 @@ def named(
                 )
         found["platform"] = tuple(platforms)
     return found
+
+
+def check_version(where: str, version: object) -> None:
+    """Refuses another version of the SDK than that of the platform.
+
+    Raises:
+        FeatureNotAvailableError: It is another one.
+    """
+    if version is not None and version != __version__:
+        raise refuse(
+            f"{where}(flyte_version={version!r})",
+            f"leave it out, or give {__version__!r}: tasks run with the SDK of their platform",
+        )
+
+
+def added_layers(where: str, addition: object) -> tuple[Layer, ...]:
+    """The layers that a clone gets: those of an image, one layer, or none for None.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It is an image without layers.
+    """
+    if addition is None:
+        return ()
+    if isinstance(addition, Layer):
+        return (addition,)
+    layers = getattr(addition, "_layers", None)
+    if not isinstance(layers, tuple) or not all(isinstance(each, Layer) for each in layers):
+        raise TypeError(
+            f"{where}(addl_layer=…) takes a flyte.Image, whose layers are added, or a layer, not {addition!r}"
+        )
+    if not layers:
+        raise ValueError(
+            f"{where}(addl_layer=…): the image has no layers: make one with a with_… method, such as "
+            'flyte.Image.from_debian_base().with_pip_packages("pandas")'
+        )
+    return layers
 
 
 def address(where: str, uri: object) -> str:

@@ -377,7 +377,6 @@ def test_wrong_values_are_refused(make, error, message):
     [
         lambda: Image.from_debian_base(registry_secret="s"),
         lambda: Image.from_debian_base(flyte_version="2.0"),
-        lambda: BASE.clone(addl_layer=object()),
     ],
 )
 def test_what_is_not_built_yet_is_refused_by_name(make):
@@ -386,6 +385,32 @@ def test_what_is_not_built_yet_is_refused_by_name(make):
         flyte.errors.FeatureNotAvailableError, match=r"Image\.\w+.* is not available in this version: .+"
     ):
         make()
+
+
+def test_clones_take_layers_of_others():
+    """They come behind the image's own, as if they were declared there; the other image's base does not count."""
+    other = Image.from_base("a").with_pip_packages("b").with_env_vars({"C": "1"})
+    clone = BASE.with_pip_packages("a").clone(addl_layer=other, name="n")
+    same = BASE.with_pip_packages("a").with_pip_packages("b").with_env_vars({"C": "1"}).clone(name="n")
+    assert clone.definition_json == same.definition_json
+    assert BASE.clone(addl_layer=other._layers[0]).digest == BASE.with_pip_packages("b").digest
+    for wrong, error, message in (
+        ("pandas", TypeError, "takes a flyte.Image"),
+        (Image.from_debian_base(), ValueError, "has no layers"),
+    ):
+        with pytest.raises(error, match=message):
+            BASE.clone(addl_layer=wrong)
+    with pytest.raises(ValueError, match="extendable=False"):
+        BASE.clone(extendable=False).clone(addl_layer=other)
+
+
+def test_the_version_of_the_platform_is_the_only_one():
+    """It changes nothing; the refusal of another one says which there is."""
+    assert Image.from_debian_base(flyte_version=flyte.__version__) == Image.from_debian_base()
+    with pytest.raises(
+        flyte.errors.FeatureNotAvailableError, match=f"leave it out, or give '{flyte.__version__}'"
+    ):
+        Image.from_debian_base(flyte_version="2.0")
 
 
 def test_clones_change_base_name_and_python():

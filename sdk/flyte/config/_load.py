@@ -93,7 +93,8 @@ def _images(found: Mapping[tuple[str, str], Any]) -> ImageConfig:
     if builder not in (None, "remote"):
         raise _error(
             f"key image.builder = {builder!r}: images are built by the backend, on this machine too when the backend "
-            "runs here; remove the key or set it to remote"
+            "runs here; remove the key or set it to remote. To build by yourself, push the image to a registry and "
+            "name it with flyte.Image.from_base"
         )
     return ImageConfig(found.get(("image", "image_refs")) or {})
 
