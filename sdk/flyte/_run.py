@@ -99,6 +99,7 @@ class RunContext:
                 args,
                 kwargs,
                 name=self.name,
+                version=self.version,
                 env_vars=self.env_vars,
                 overwrite_cache=self.overwrite_cache,
                 disable_cache=self.disable_run_cache,
@@ -119,7 +120,7 @@ class RunContext:
             raise ValueError(
                 "notifications= has no effect on a local run: leave it out, run.wait() returns at the end"
             )
-        names = ("project", "domain", "version", "queue", "interruptible")
+        names = ("project", "domain", "queue", "interruptible")
         if given := [name for name in names if getattr(self, name) is not None]:
             logger.warning("no effect on a local run: %s", ", ".join(given))
 
@@ -210,8 +211,8 @@ def with_runcontext(
         raw_data_storage: Another spelling of `raw_data_path`.
         dryrun: Another spelling of `dry_run`.
 
-    Local runs belong to no project and wait in no queue: `project`, `domain`, `version`, `queue` and `interruptible`
-    have no effect on them, and a warning names them.
+    Local runs belong to no project and wait in no queue: `project`, `domain`, `queue` and `interruptible` have
+    no effect on them, and a warning names them.
 
     Raises:
         flyte.errors.FeatureNotAvailableError: When a refused parameter is given.

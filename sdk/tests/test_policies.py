@@ -273,9 +273,18 @@ def test_settings_have_all_their_spellings():
 
 
 def test_raw_data_of_a_local_run_goes_where_it_is_told(tmp_path):
-    """`raw_data_path` is honoured in local mode, below a directory of the run's name."""
+    """`raw_data_path` is honoured in local mode, below a directory of the run; a version is told."""
     run = flyte.with_runcontext(mode="local", name="raw-1", raw_data_path=str(tmp_path / "bulk")).run(where)
     assert run.result() == str(tmp_path / "bulk" / "raw-1")
+    assert flyte.with_runcontext(mode="local", version="v7").run(version_here).result() == "v7"
+
+
+@plain.task
+def version_here() -> str:
+    """The version of the code."""
+    context = flyte.ctx()
+    assert context is not None
+    return context.version
 
 
 @plain.task

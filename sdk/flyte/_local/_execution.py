@@ -412,6 +412,7 @@ def _attempt(action: LocalAction) -> Iterator[None]:
     context = TaskContext(
         action=ActionID(name=action.name, run_name=state.name),
         mode="local",
+        version=state.version,
         raw_data_path=str(state.raw_data_path),
         run_base_dir=str(state.metadata_path),
         output_path=str(attempt.output_path),

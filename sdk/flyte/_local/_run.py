@@ -429,6 +429,7 @@ async def start_local_run(
     kwargs: Mapping[str, Any],
     *,
     name: str | None = None,
+    version: str | None = None,
     env_vars: Mapping[str, str] | None = None,
     overwrite_cache: bool = False,
     disable_cache: bool = False,
@@ -448,6 +449,7 @@ async def start_local_run(
         args: Inputs by position.
         kwargs: Inputs by name.
         name: Name of the run, generated unless given.
+        version: What `flyte.ctx().version` says.
         env_vars: Environment variables of every action, over those of its environment.
         overwrite_cache: Compute every cached result anew and replace what is kept.
         disable_cache: Neither use nor keep results.
@@ -481,6 +483,7 @@ async def start_local_run(
     state = RunState.create(_run_name(name), env_vars or {}, raw_data_path)
     state.overwrite_cache, state.disable_cache = overwrite_cache, disable_cache
     state.recovered, state.custom_context = recovered or {}, dict(custom_context or {})
+    state.version = version or ""
     state.labels, state.annotations, state.echo = dict(labels or {}), dict(annotations or {}), echo
     root = LocalAction(state, ROOT, task, document, custom_context=state.custom_context)
     recorder = _recorder(store, state, root) if store is not None else None

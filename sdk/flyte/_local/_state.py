@@ -31,6 +31,7 @@ class RunState:
         abort_reason: Why it is being aborted, None unless it is.
         labels: Labels of the run.
         annotations: Notes on the run.
+        version: Version of the code, empty when nobody named one.
         custom_context: Texts that all its actions have unless a caller changed them.
         recovered: Outputs of the actions that succeeded in the run that it recovers, and their names, by key.
         log_directory: Where its actions' logs go, None when it is not recorded.
@@ -47,6 +48,7 @@ class RunState:
     abort_reason: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
     log_directory: Path | None = None
     echo: bool = True
     threads: set[TaskThread[bytes]] = field(default_factory=set)
