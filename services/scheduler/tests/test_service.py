@@ -154,7 +154,7 @@ async def test_any_text_of_a_user_can_be_stored(database_url: str):
         await executor.connect()
         request = messages.CreateRunRequest(run=run_id("run"), task=task, inputs=document(b"\0"))
         request.context.labels["\0" + "\N{SNOWMAN}" * 127] = "\N{SNOWMAN}" * 255 + "\0"
-        request.context.env_vars["A"] = "\0"
+        request.context.env_vars["A"] = "\N{SNOWMAN}"
         await backend.stub.CreateRun(request)
         run = await backend.ended()
         assert run.failure is not None
