@@ -167,7 +167,7 @@ class BuildKit:
                 emit(output)
 
         # Named from the directory above, a context is the same for the engine in every build: it is sent what changed.
-        code = await self._run([*command, job.context.name], read, job.process, directory=job.context.parent)
+        code = await self._run([*command, job.context.name], read, job.process, job.context.parent)
         if code:
             raise _failure(progress, code)
 
@@ -216,7 +216,7 @@ class BuildKit:
         command: Sequence[str],
         on_line: Callable[[str], None],
         note: Path | None = None,
-        directory: Path | None = None,
+        works_in: Path | None = None,
     ) -> int:
         environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
@@ -234,7 +234,7 @@ class BuildKit:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=environ,
-                cwd=directory,
+                cwd=works_in,
                 start_new_session=True,
             )
         )

@@ -14,6 +14,7 @@ for word in "$@"; do
     if [ "$before" = --tag ]; then tag="$word"; fi
     before="$word"
 done
+if [ ! -f "$word/Dockerfile" ]; then echo "no context at $word"; exit 1; fi
 name="${{tag#hangar/}}"
 echo "$name" >> {root}/started
 echo "#1 [1/4] FROM base"
