@@ -222,9 +222,11 @@ class BuildKit:
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
         environ.pop("BUILDKIT_PROGRESS", None)
         own = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        directory = await asyncio.to_thread(self._credentials.config_directory, self._place, own)
-        if directory is not None:
-            environ["DOCKER_CONFIG"] = str(directory)
+        config = await asyncio.to_thread(
+            self._credentials.config_directory, self._place.absolute(), own.absolute()
+        )
+        if config is not None:
+            environ["DOCKER_CONFIG"] = str(config)
         if self._engine:
             environ["DOCKER_HOST"] = self._engine
         starting = asyncio.create_task(
