@@ -139,7 +139,7 @@ class Cluster:
     ) -> None:
         self.hosts = hosts
         self._docker_url = docker_url
-        self._registry = registry.address
+        self.registry = registry.address
         self._mirrors = [registry.serve_in(hosts.inside(number)) for number in range(1, hosts.count + 1)]
         self.numbers = dict(zip(CAPACITY, range(1, hosts.count + 1), strict=True))
         data = place / "hosts"
@@ -203,7 +203,7 @@ class Cluster:
         client = connect(self._docker_url)
         for image in client.images.list():
             for tag in image.tags:
-                if tag.startswith(f"{self._registry}/"):
+                if tag.startswith(f"{self.registry}/"):
                     client.images.remove(tag)
         client.close()
 
@@ -262,7 +262,7 @@ def test_hosts_offer_what_they_declare(cluster):
 
 
 def test_placement_respects_processors_memory_and_devices(cluster, user):
-    """Each task runs where there is enough of what it asks for, and sees its devices and no others."""
+    """Each task runs where there is enough of what it asks for, sees its devices, and has one image, by digest."""
     run = user.launch("hosts.py", "everywhere")
     small, wide, large, pair, h100 = cluster.stack.api.succeeded(run, 300)
     assert (small, wide, large) == ("", "", "")
@@ -276,6 +276,9 @@ def test_placement_respects_processors_memory_and_devices(cluster, user):
         "on_pair": "executor-2",
         "on_h100": "executor-3",
     }
+    api = cluster.stack.api
+    [image] = {api.action(run, each.id.name).attempts[-1].image for each in api.children(run)}
+    assert re.fullmatch(rf"{re.escape(cluster.registry)}/hangar/\w{{32}}@sha256:[0-9a-f]{{64}}", image)
 
 
 def test_one_device_is_never_given_twice(cluster, user):
