@@ -104,8 +104,10 @@ SCRIPT = """
     @env.task
     async def pipeline(path: str) -> int:
         note(path, "root")
-        total = sum(await asyncio.gather(*[step(path, number) for number in range(3)]))
-        total += await traced(path, 3)
+        done = await asyncio.gather(*[step(path, number) for number in range(3)], return_exceptions=True)
+        if 1 not in done:
+            raise ValueError("step 1 failed")
+        total = sum(done) + await traced(path, 3)
         return total + await step(path, 4)
 
     @env.task

@@ -185,8 +185,8 @@ class Image:
     ) -> Image:
         """An image made of a Dockerfile. No layers can be added. Needs an engine with containers.
 
-        What it copies is taken from its directory, as `docker build` does, `.dockerignore` included. Python 3.10 or
-        newer must be in it; this SDK is added as a last layer.
+        What it copies is taken from its directory, as `docker build` does, `.dockerignore` included; compiled Python
+        files and `.git` are left out. Python 3.10 or newer must be in it; this SDK is added as a last layer.
 
         Args:
             file: The Dockerfile.

@@ -88,16 +88,15 @@ def files_below(folder: Path, is_ignored: Callable[[str], bool]) -> Iterator[tup
             yield name, path
 
 
-def ignoring(lines: Iterable[str], *, always: bool = True) -> Callable[[str], bool]:
-    """Says which paths patterns leave out, read as Docker reads its `.dockerignore`.
+def ignoring(lines: Iterable[str]) -> Callable[[str], bool]:
+    """Says which paths are left out: what is no source, and what patterns name as in a `.dockerignore`.
 
     Args:
         lines: The patterns; a later one wins.
-        always: True to leave out what is no source: caches, compiled files, `.git`.
     """
     from pathspec import PathSpec
 
-    patterns = list(_NEVER) if always else []
+    patterns = list(_NEVER)
     for raw in lines:
         line = raw.strip()
         if not line or line.startswith("#"):

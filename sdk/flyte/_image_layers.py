@@ -192,7 +192,7 @@ def _context(dockerfile: Path) -> Archive | None:
     own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
     file = own if own.is_file() else folder / ".dockerignore"
     lines = read(file).splitlines() if file.is_file() else []
-    return archive_of(files_below(folder, ignoring(lines, always=False)))
+    return archive_of(files_below(folder, ignoring(lines)))
 
 
 def local_path(path: str | os.PathLike[str], declared_in: str) -> Path:
