@@ -75,8 +75,8 @@ def expert(folder: Path, first: str, last: str, *, anew: bool = False) -> float:
     (folder / "ca.pem").write_bytes(host.files.get("ca", b""))
     text = DOCKERFILE.format(
         base=BASE,
-        uv="uv pip install --break-system-packages",
-        mounts="--mount=type=cache,id=bench-uv,target=/root/.cache/uv",
+        uv="UV_CACHE_DIR=/var/cache/uv uv pip install --break-system-packages",
+        mounts="--mount=type=cache,id=bench-uv,target=/var/cache/uv",
         certificates="ENV SSL_CERT_FILE=/etc/ca.pem" if "ca" in host.files else "",
         packages=" ".join(PACKAGES),
         first=first,
