@@ -183,6 +183,8 @@ class Environments:
             if environment.python.exists():
                 return
             self._directory.mkdir(parents=True, exist_ok=True)
+            for left in self._directory.glob(f"{_BUILDING}{environment.key}-*"):  # whoever made it has died
+                await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
             draft = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{environment.key}-", dir=self._directory))
             try:
                 await self._fill(draft / "environment", wanted, build.say)

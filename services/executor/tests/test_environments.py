@@ -301,6 +301,16 @@ async def test_leftovers_of_a_crash_are_removed(workshop: Workshop) -> None:
     assert not draft.exists()
 
 
+async def test_leftovers_of_a_crash_are_removed_by_who_builds_again(workshop: Workshop) -> None:
+    """A build that began before the start's look for leftovers removes those of its own environment."""
+    made = await workshop.make("pebble")
+    await workshop.environments.remove(made.key)
+    draft = workshop.root / "environments" / f".building-{made.key}-123"
+    draft.mkdir()
+    await workshop.make("pebble")
+    assert workshop.leftovers() == [made.key]
+
+
 async def test_a_full_disk_is_named_and_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
     """The message has the directory and what is free; when there is room the environment is made."""
     with small_disk(tmp_path / "disk", 64) as disk:
