@@ -38,6 +38,12 @@ def launch_locally(
     for name, (value, why) in refused.items():
         if value:
             raise click.UsageError(f"{name} is not available for local runs: {why}.")
+    without_effect = {
+        "--image": bool(options.images),
+        "--copy-style": options.copy_style != "loaded_modules",
+    }
+    for name in [name for name, is_given in without_effect.items() if is_given]:
+        click.echo(f"{name} has no effect on a local run: its tasks run in this process.", err=True)
     store = configured_store(settings.config)
     started: list[LocalRun] = []
     try:
@@ -73,6 +79,7 @@ def _start(
             name=options.name,
             env_vars=options.env,
             labels=options.labels,
+            version=options.version,
             raw_data_path=options.raw_data_path,
             store=store,
             echo=echo,

@@ -202,6 +202,16 @@ def test_local_runs_need_no_backend(alone):
     assert "flyte/_local" not in bad.err
 
 
+def test_what_has_no_effect_on_local_runs_is_said(alone):
+    """Images and ways of packing are for backends; a version is that of the context."""
+    options = ("--image", "python:3.12", "--copy-style", "all", "--version", "v7")
+    run = alone("run", "--local", *options, "flow.py", "greet", "--name", "World")
+    assert (run.code, run.lines[-1]) == (0, "Hello, World!")
+    assert "--image has no effect on a local run" in run.err
+    assert "--copy-style has no effect on a local run" in run.err
+    assert "--version" not in run.err
+
+
 def test_an_unreachable_backend_is_exit_code_5(alone):
     """The message names the endpoint and what to do."""
     result = alone("--endpoint", "127.0.0.1:1", "--insecure", "run", "flow.py", "greet", "--name", "x")
