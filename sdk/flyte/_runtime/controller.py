@@ -99,6 +99,7 @@ class LeaseController:
 
     def __init__(self, lease: Lease, courier: Courier, specs: SpecBook, objects: LeaseObjects) -> None:
         self._lease = lease
+        self._environment = str(lease.header.get("task") or "").rpartition(".")[0] or "flyte"
         self._courier = courier
         self._specs = specs
         self.objects = objects
@@ -348,7 +349,7 @@ class LeaseController:
         self, task: TaskTemplate[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Child:
         refuse_in_trace(task)
-        warn_of_pool_of_one(str(self._lease.header.get("task") or ""), task)
+        warn_of_pool_of_one(self._environment, task)
         return self._child(task, task.interface.dump_inputs(task.interface.bind(args, kwargs)))
 
     def _child(self, task: TaskTemplate[Any, Any] | Step, document: bytes) -> Child:
@@ -364,9 +365,7 @@ class LeaseController:
             identity = (parent, task.name, inputs_digest, group)
             occurrence = self._occurrences.get(identity, 0)
             self._occurrences[identity] = occurrence + 1
-        spec = self._specs.entry(
-            task, str(self._lease.header.get("task") or "").rpartition(".")[0] or "flyte"
-        )
+        spec = self._specs.entry(task, self._environment)
         return Child(
             key=child_key(parent, task.name, inputs_digest, group, occurrence),
             spec=spec,
@@ -459,7 +458,7 @@ def warn_of_pool_of_one(caller: str, task: TaskTemplate[Any, Any]) -> None:
     """Say once that a call may wait for ever: it is made from the only slot that could carry it out.
 
     Args:
-        caller: Fully qualified name of the calling task.
+        caller: Name of the environment of the calling task.
         task: What is called.
     """
     pool = task.reusable
@@ -468,7 +467,7 @@ def warn_of_pool_of_one(caller: str, task: TaskTemplate[Any, Any]) -> None:
     environment = task.environment.name
     if environment in _warned:
         return
-    if caller.rpartition(".")[0] == environment:
+    if caller == environment:
         _warned.add(environment)
         logger.warning(
             "%s is called from the only slot of its environment %s: the caller gives the slot back while it only "

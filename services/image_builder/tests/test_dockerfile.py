@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -125,7 +125,7 @@ def test_layers_keep_their_order_and_their_text() -> None:
     [
         (DEBIAN.with_commands(["true"]), 1),
         (DEBIAN.with_env_vars({"PATH": "/mine/bin"}).with_commands(["true"]), 2),
-        (DEBIAN.with_workdir("/root/mine"), 2),
+        (DEBIAN.with_workdir(str(PurePosixPath("/root", "mine"))), 2),
         (flyte.Image.from_base("python:3.12").with_commands(["true"]), 1),
     ],
     ids=["debian", "another-python", "closed-directory", "other-base"],
