@@ -16,6 +16,8 @@ from typing import Any
 
 from flyte._image_files import Archive, archive_of, files_below, ignoring
 
+StrPath = str | os.PathLike[str]
+
 _COPIES = re.compile(r"(?im)^\s*(?:COPY|ADD|RUN\s+--mount=type=bind)\b[^\n]*")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _SCRIPT_BLOCK = re.compile(r"(?m)^# /// script[ \t]*$\s(?P<content>(?:^#(?:| .*)$\s)+)^# ///[ \t]*$")
@@ -195,7 +197,7 @@ def _context(dockerfile: Path) -> Archive | None:
     return archive_of(files_below(folder, ignoring(lines)))
 
 
-def local_path(path: str | os.PathLike[str], declared_in: str) -> Path:
+def local_path(path: StrPath, declared_in: str) -> Path:
     """A path as given: absolute, beside the declaring file, or below the working directory."""
     given = Path(path)
     if given.is_absolute():

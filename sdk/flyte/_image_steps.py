@@ -1,0 +1,171 @@
+"""Layers of files, commands and settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from flyte._caller import caller
+from flyte._image_checks import secrets
+from flyte._image_layers import LocalFile, LocalFiles, Pairs, StrPath, local_path, string_list
+from flyte._image_stack import Stack
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Steps(Stack):
+    """The methods of `flyte.Image` that add files, commands and settings."""
+
+    def with_env_vars(self, env_vars: Mapping[str, str]) -> Self:
+        """Set environment variables.
+
+        Args:
+            env_vars: Names and values.
+
+        Raises:
+            TypeError: A name or value is not a string.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_env_vars({"TOKENIZERS_PARALLELISM": "false"})
+            ```
+        """
+        from flyte._texts import check_env_vars
+
+        return self._with("env", vars=Pairs(tuple(check_env_vars(env_vars).items())))
+
+    def with_commands(self, commands: Sequence[str], secret_mounts: Any = None) -> Self:
+        """Run shell commands while the image is made. Needs an engine with containers.
+
+        Args:
+            commands: One command per entry.
+            secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
+                objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
+                builder's host.
+
+        Raises:
+            TypeError: It is a string instead of a list.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_commands(["useradd worker"])
+            ```
+        """
+        where = "Image.with_commands"
+        if isinstance(commands, str):
+            raise TypeError(f"{where} takes a list: with_commands([{commands!r}])")
+        return self._with("commands", commands=string_list(where, commands), **secrets(where, secret_mounts))
+
+    def with_workdir(self, workdir: str) -> Self:
+        """Set the working directory, for later layers and for tasks. Needs an engine with containers.
+
+        Args:
+            workdir: Absolute path inside the image.
+
+        Raises:
+            ValueError: The path is empty.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_workdir("/app")
+            ```
+        """
+        return self._with("workdir", path=string_list("Image.with_workdir", [workdir])[0])
+
+    def with_source_file(self, src: StrPath | Sequence[StrPath], dst: str = ".") -> Self:
+        """Copy files into the image. Tasks find them in their working directory. See also `include=`.
+
+        Args:
+            src: File or files.
+            dst: Directory inside the image, relative to the working directory. An absolute one needs an engine
+                with containers.
+
+        Raises:
+            ValueError: When the definition is needed: a file does not exist, or two have one name.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_source_file("settings.toml")
+            ```
+        """
+        sources = [src] if isinstance(src, (str, os.PathLike)) else list(src)
+        paths = tuple(local_path(source, caller()[0]) for source in sources)
+        if not paths:
+            raise ValueError("Image.with_source_file needs at least one file")
+        return self._with(
+            "source_file",
+            names=[path.name for path in paths],
+            archive=LocalFiles(paths, "files"),
+            dst=string_list("Image.with_source_file(dst=…)", [dst])[0],
+        )
+
+    def with_source_folder(self, src: StrPath, dst: str = ".", copy_contents_only: bool = False) -> Self:
+        """Copy a directory into the image, without caches, compiled Python files and `.git`.
+
+        Args:
+            src: Directory.
+            dst: Directory inside the image, relative to the working directory. An absolute one needs an engine
+                with containers.
+            copy_contents_only: True to copy what is in the directory, not the directory itself.
+
+        Raises:
+            ValueError: When the definition is needed: it is no directory.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_source_folder("models", dst="/models")
+            ```
+        """
+        folder = local_path(src, caller()[0])
+        form = "contents" if copy_contents_only else "folder"
+        return self._with(
+            "source_folder",
+            names=[folder.name],
+            archive=LocalFiles((folder,), form),
+            dst=string_list("Image.with_source_folder(dst=…)", [dst])[0],
+        )
+
+    def with_code_bundle(
+        self, copy_style: Literal["loaded_modules", "all"] = "loaded_modules", dst: str = "."
+    ) -> Self:
+        """Put the code into the image, for runs with `copy_style="none"`; with others it is sent along.
+
+        Args:
+            copy_style: "loaded_modules" for the imported modules, "all" for everything below the root directory.
+            dst: Directory inside the image, relative to the working directory.
+
+        Raises:
+            ValueError: The copy style is unknown.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_code_bundle()
+            ```
+        """
+        if copy_style not in ("loaded_modules", "all"):
+            raise ValueError(
+                f'Image.with_code_bundle: copy_style={copy_style!r} must be "loaded_modules" or "all"'
+            )
+        code = LocalFiles((Path(copy_style),), "code")
+        return self._with(
+            "code_bundle", archive=code, dst=string_list("Image.with_code_bundle(dst=…)", [dst])[0]
+        )
+
+    def with_dockerignore(self, path: StrPath) -> Self:
+        """Name a file of patterns, as in a `.dockerignore`, that copies of files and folders leave out.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: When the definition is needed: it cannot be read.
+
+        Example:
+            ```python
+            image = flyte.Image.from_debian_base().with_dockerignore(".dockerignore")
+            ```
+        """
+        return self._with("dockerignore", file=LocalFile(local_path(path, caller()[0]), "text"))
