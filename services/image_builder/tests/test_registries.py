@@ -1,11 +1,10 @@
-"""Registries that want credentials: images are pushed to them by the builder, and pulled by executors."""
+"""Registries, with and without credentials: the builder pushes images to them, executors pull them from there."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,22 @@ import pytest
 import flyte
 from hangar.core.v1 import failure_pb2
 from hangar.core.v1.task_spec_pb2 import Image
-from hangar.image.v1 import image_build_pb2 as states
-from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
 from hangar.scheduler.v1 import scheduler_service_pb2
 from hangar.scheduler.v1.scheduler_service_pb2_grpc import (
     SchedulerServiceServicer,
     add_SchedulerServiceServicer_to_server,
 )
 from integration_tests.components.registry import PASSWORD, Registry
-from services.common.channel import connect
 from services.common.errors import FailedPrecondition
 from services.common.image_definition import definition_digest
 from services.common.registry_credentials import RegistryCredentials
 from services.common.serve import Registration, build_server
 from services.executor.engines.base import ImageDefinition, ImageFailedError
 from services.executor.engines.docker.images import DockerImages
-from services.image_builder.tests.test_real_builds import Builder, engine, repository, serve
+from services.image_builder.tests.real_builder import FAILED, SUCCEEDED, building
 
-__all__ = ["engine", "repository"]
 pytestmark = pytest.mark.timeout(300)
 BUILDER, EXECUTOR = "HANGAR_IMAGE_BUILDER_REGISTRY_CREDENTIALS", "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS"
-
-
-@asynccontextmanager
-async def building(
-    place: Path, url: str, engine: docker.DockerClient, repository: str, **settings: object
-) -> AsyncIterator[tuple[Builder, str]]:
-    """An image builder, and its address."""
-    place.mkdir()
-    app, server, address = await serve(place, url, repository, **settings)
-    async with connect(address) as channel:
-        builder = Builder(engine, ImageServiceStub(channel), repository, place / "data")
-        try:
-            yield builder, address
-        finally:
-            await app.drain()
-            await server.stop(0)
-            await app.stop()
-            builder.close()
 
 
 class Scheduler(SchedulerServiceServicer):
@@ -78,6 +55,35 @@ async def scheduler() -> AsyncIterator[tuple[Scheduler, str]]:
     await server.stop(0)
 
 
+async def test_a_registry_gets_the_image(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, registry: Registry
+) -> None:
+    """The answer names the registry and the digest there; an engine that lacks the image pulls it from there."""
+    given = {"registry": registry.address}
+    async with building(tmp_path, docker_url, engine, repository, **given) as builder:
+        build, lines = await builder.build({"kind": "commands", "commands": ["true"]})
+        assert build.state == SUCCEEDED, lines
+        assert build.reference == f"{registry.address}/hangar/{build.name}"
+        assert build.image_digest.startswith("sha256:")
+        builder.close()
+        again, _ = await builder.build({"kind": "commands", "commands": ["true"]})
+        assert (again.state, again.image_digest) == (SUCCEEDED, build.image_digest)
+        await asyncio.to_thread(engine.images.pull, build.reference, "latest")
+        assert await builder.run(build.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
+
+
+async def test_a_registry_that_refuses(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """A push that fails is the platform's failure, with the registry's words."""
+    async with building(tmp_path, docker_url, engine, repository, registry="127.0.0.1:9") as builder:
+        build, _ = await builder.build({"kind": "commands", "commands": ["true"]})
+        assert (build.state, build.failure.code) == (FAILED, "ImagePushError")
+        assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+        assert "127.0.0.1:9" in build.failure.message
+        assert build.step == "push to 127.0.0.1:9"
+
+
 async def test_credentials_of_a_registry(
     tmp_path: Path,
     scheduler: tuple[Scheduler, str],
@@ -95,7 +101,7 @@ async def test_credentials_of_a_registry(
     given = {"registries": (team,)}
     async with building(
         tmp_path / "a", docker_url, engine, repository, registry_credentials=wrong, **given
-    ) as (builder, _):
+    ) as builder:
         build, _ = await builder.build_image(image)
         assert build.failure.code == "ImagePushError"
         assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
@@ -109,18 +115,18 @@ async def test_credentials_of_a_registry(
         registry_credentials=right,
         scheduler=scheduler[1],
         **given,
-    ) as (builder, address):
+    ) as builder:
         build, lines = await builder.build_image(image)
         [told] = scheduler[0].images  # hosts hear of it while it is built
         assert (told.definition_json, told.digest) == (definition, definition_digest(definition))
-        assert build.state == states.IMAGE_BUILD_STATE_SUCCEEDED, lines
+        assert build.state == SUCCEEDED, lines
         assert build.reference == f"{team}/custom:{build.name}"
         pinned = f"{team}/custom@{build.image_digest}"
         for reference in (build.reference, f"hangar/{build.name}"):
             engine.images.remove(reference, force=True)
 
         def images(path: Path) -> DockerImages:
-            return DockerImages(engine, address, credentials=RegistryCredentials(path, EXECUTOR))
+            return DockerImages(engine, builder.address, credentials=RegistryCredentials(path, EXECUTOR))
 
         asked = ImageDefinition("d", definition)
         with pytest.raises(ImageFailedError) as refused:

@@ -1,0 +1,173 @@
+"""Builders that are killed or stopped, engines that are away or full."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+import flyte
+from hangar.core.v1 import failure_pb2
+from hangar.image.v1 import image_service_pb2 as messages
+from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from integration_tests.components.process import ServerProcess
+from integration_tests.polling import until
+from integration_tests.ports import free_ports
+from services.common.channel import connect
+from services.common.serve import build_server
+from services.common.tests.small_disk import SmallDisk, small_disk
+from services.executor.engines.tests.own_engine import OwnEngine
+from services.image_builder.app import ImageBuilderApp
+from services.image_builder.settings import Settings
+from services.image_builder.tests.real_builder import FAILED, SUCCEEDED, Builder, building, has_process, serve
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def test_a_killed_builder_finishes_when_it_starts_again(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """SIGKILL in the middle: the next process takes the build up by itself, and its finished steps from the cache."""
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    environ = {
+        **os.environ,
+        "HANGAR_DATA_DIR": str(tmp_path / "data"),
+        "HANGAR_IMAGE_BUILDER_ENGINE": docker_url,
+        "HANGAR_IMAGE_BUILDER_NETWORK": "host",
+        "HANGAR_IMAGE_BUILDER_BASE_IMAGE": f"{repository}:{{python}}",
+        "HANGAR_IMAGE_BUILDER_GRPC_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "services.image_builder"]
+    marker = uuid.uuid4().hex
+    wait = f"echo {marker}; [ -e /tmp/{marker} ] || sleep 3"
+    definition = {
+        "base": {"kind": "debian", "python": "3.11"},
+        "layers": [{"kind": "commands", "commands": [f"echo first-{marker}", wait]}],
+    }
+    request = messages.BuildImageRequest(definition_json=json.dumps(definition))
+    server = ServerProcess(command, tmp_path / "first.log", environ=environ)
+    try:
+        server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
+        async with connect(address) as channel:
+            builder = Builder(engine, ImageServiceStub(channel), repository, tmp_path / "data", address)
+            build = (await builder.stub.BuildImage(request)).build
+            builder.built.add(build.reference)
+            await asyncio.to_thread(until, lambda: has_process(marker, "sleep 3"), "the command runs", 120)
+            os.kill(server.pid, signal.SIGKILL)
+    finally:
+        server.stop()
+    assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+    server = ServerProcess(command, tmp_path / "second.log", environ=environ)
+    try:
+        server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
+        async with connect(address) as channel:
+            builder.stub = ImageServiceStub(channel)
+            done, lines = await builder.watch(build)
+            assert done.state == SUCCEEDED, lines
+            at = lines.index(f"[5/6] layer 0: run echo first-{marker}")
+            assert lines[at + 1] == "cached"
+            assert await builder.run(done.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
+    finally:
+        server.stop()
+        builder.close()
+    assert list((tmp_path / "data" / "image-builder").iterdir()) == []
+
+
+async def test_stopping_cancels_the_builder(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
+) -> None:
+    """A stop ends a running step at once; nothing half-built is left, and the next service starts it again."""
+    app, server, address = await serve(tmp_path, docker_url, repository)
+    marker = uuid.uuid4().hex
+    command = f"echo {marker}; sleep 1000"
+    async with connect(address) as channel:
+        builder = Builder(engine, ImageServiceStub(channel), repository, tmp_path / "data", address)
+        building = asyncio.create_task(builder.build({"kind": "commands", "commands": [command]}))
+        await asyncio.to_thread(until, lambda: has_process(marker, "sleep 1000"), "the command runs", 120)
+        await app.drain()
+        build, _ = await building
+        assert (build.state, build.failure.code) == (FAILED, "BuildStopped")
+        await server.stop(0)
+        await app.stop()
+    await asyncio.to_thread(until, lambda: not has_process(marker, "sleep 1000"), "the command has ended")
+    assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+    assert list((tmp_path / "data" / "image-builder").iterdir()) == []
+
+
+@pytest.fixture
+def small_engine(
+    tmp_path: Path, engine: docker.DockerClient
+) -> Iterator[tuple[docker.DockerClient, str, SmallDisk]]:
+    """An engine on a small disk of its own, with one image."""
+    with small_disk(tmp_path / "disk", megabytes=96) as disk:
+        own = OwnEngine(disk.path / "engine")
+        try:
+            own.start()
+            client = docker.DockerClient(base_url=own.url, timeout=120)
+            client.images.load(b"".join(engine.images.get("busybox:latest").save(named=True)))
+            yield client, own.url, disk
+            client.close()
+        finally:
+            own.close()
+
+
+@pytest.mark.parametrize("by", ["the step", "others"])
+async def test_a_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, small_engine: tuple[docker.DockerClient, str, SmallDisk], by: str
+) -> None:
+    """Filled by a step, or before it by others: the answer says so, there is no image, and with room it is built."""
+    engine, url, disk = small_engine
+    write = "for part in 1 2 3 4; do dd if=/dev/zero of=/part$part bs=1M count=12; done"
+    image = flyte.Image.from_base("busybox:latest").without_sdk().with_commands([write])
+    async with building(tmp_path, url, engine, "busybox") as builder:
+        disk.fill(leave=30 << 20 if by == "the step" else 64 << 10)
+        build, lines = await builder.build_image(image)
+        assert (build.state, build.failure.code) == (FAILED, "DiskFull"), lines
+        assert build.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+        assert build.failure.message.startswith("the disk of the Docker engine that builds images is full")
+        assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+        disk.make_room()
+        again, lines = await builder.build_image(image)
+        assert (again.name, again.state) == (build.name, SUCCEEDED), lines
+        assert await builder.run(again.reference, "wc", "-c", "/part4") == "12582912 /part4\n"
+
+
+async def test_no_engine_is_the_platforms_failure(tmp_path: Path) -> None:
+    """An engine that is away while the service runs makes requests fail as UNAVAILABLE, with what to do."""
+    settings = Settings.load(data_dir=tmp_path, engine="tcp://127.0.0.1:9")
+    app = ImageBuilderApp(settings, check_at_start=False)
+    await app.start()
+    server = build_server(app.registrations)
+    address = f"127.0.0.1:{server.bind('127.0.0.1', 0)}"
+    await server.start()
+    try:
+        async with connect(address) as channel:
+            with pytest.raises(Exception, match="name another one in HANGAR_IMAGE_BUILDER_ENGINE"):
+                await ImageServiceStub(channel).BuildImage(messages.BuildImageRequest())
+    finally:
+        await server.stop(0)
+        await app.stop()
+
+
+def test_it_runs_as_a_process(tmp_path: Path, docker_url: str) -> None:
+    """`python -m services.image_builder` refuses to start without a builder, naming what to install."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HANGAR_DATA_DIR": str(tmp_path),
+        "HANGAR_IMAGE_BUILDER_DOCKER": "/none/docker",
+        "HANGAR_IMAGE_BUILDER_GRPC_PORT": "0",
+    }
+    command = [sys.executable, "-m", "services.image_builder"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "image builds need BuildKit: /none/docker is not found" in done.stderr
