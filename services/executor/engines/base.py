@@ -68,7 +68,7 @@ class PreparedImage:
 
     Attributes:
         key: Identity on this host. Equal keys may share what is warm.
-        reference: What the engine starts workers from: the path of an environment, the name of a container image.
+        reference: What the engine starts workers from: the path of an environment, the digest of a container image.
         env_vars: Environment variables that the definition sets and the image itself does not.
         record: What is on record as the image of an attempt; empty where workers are processes of the host.
     """

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import docker
@@ -78,6 +79,7 @@ class DockerImages:
         self._sdk = sdk
         self._credentials = credentials
         self._ready: dict[str, PreparedImage] = {}
+        self._addresses: dict[str, str] = {}
         self._fresh_until: dict[str, float] = {}
         self._clock = clock
         self._flights: dict[str, _Flight] = {}
@@ -94,9 +96,10 @@ class DockerImages:
             HangarError: The platform cannot make it now.
         """
         text = definition.definition_json or definition.reference
-        ready = self._ready.get(text)
-        if ready is not None and self._clock() < self._fresh_until.get(text, math.inf):
-            return ready
+        if self._clock() < self._fresh_until.get(text, math.inf):
+            ready = await self._still_ready(text)
+            if ready is not None:
+                return ready
         flight = self._flights.get(text)
         if flight is None:
             flight = self._flights[text] = _Flight()
@@ -126,9 +129,13 @@ class DockerImages:
             log.warning("image.builder_unreachable", image=reference, reason=error.message)
             say(f"{error.message}; {reference} is on this host already and is used")
             # Not remembered: the builder has the last word once it is back.
-            return await self._prepared(reference, reference)
+            image = await self._held(reference, reference)
+            if image is None:  # removed just now
+                raise
+            return image
         pinned = _pinned(build.reference, build.image_digest)
-        if not await self._holds(pinned):
+        image = await self._held(build.name, pinned)
+        if image is None:
             if build.reference == f"hangar/{build.name}":
                 raise ImageFailedError(
                     "ImageNotOnHost",
@@ -136,32 +143,60 @@ class DockerImages:
                     "Docker engine of this host. Several hosts need a registry that all of them reach: name it in "
                     "HANGAR_IMAGE_BUILDER_REGISTRY of the image builder",
                 )
-            await self._pull(pinned, say)
-        image = self._ready[text] = await self._prepared(build.name, pinned)
+            image = await self._pulled(build.name, pinned, say)
+        self._ready[text], self._addresses[text] = image, pinned
         if build.image_digest:
             self._fresh_until[text] = self._clock() + _FRESH_SECONDS
         return image
 
-    async def _prepared(self, key: str, reference: str) -> PreparedImage:
-        """Tells workers, which start in a directory of their own, where files of the author are."""
-        try:
-            found = await self._ask(lambda: self._api.inspect_image(reference))
-        except ImageNotFound:  # removed just now: the launch says so
-            found = {}
-        directory = str((found.get("Config") or {}).get("WorkingDir") or "/")
-        env_vars = {} if directory == "/" else {_IMAGE_DIRECTORY: directory}
-        return PreparedImage(key, reference, env_vars, record=reference)
-
     async def _take(self, reference: str, say: Progress) -> PreparedImage:
         """An image as it is: the one that the engine holds under that address, pulled when there is none."""
-        if not await self._holds(reference):
-            await self._pull(reference, say)
-        found = await self._ask(lambda: self._api.inspect_image(reference))
-        digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
-        own = [each for each in digests if _pinned(reference, each) in found["RepoDigests"]]
-        pinned = _pinned(reference, own[0]) if own else reference
-        image = self._ready[reference] = PreparedImage(key=reference, reference=pinned, record=pinned)
+        image = await self._held(reference, reference) or await self._pulled(reference, reference, say)
+        # Its program starts where the image says.
+        image = self._ready[reference] = replace(image, env_vars={})
+        self._addresses[reference] = reference
         return image
+
+    async def _still_ready(self, text: str) -> PreparedImage | None:
+        """What was made ready before, as the engine holds it now: an address without a digest may have moved."""
+        ready = self._ready.get(text)
+        if ready is None or _is_pinned(self._addresses[text]):
+            return ready
+        found = await self._held(ready.key, self._addresses[text])
+        if found is None:
+            del self._ready[text]
+            return None
+        ready = self._ready[text] = replace(found, env_vars=ready.env_vars)
+        return ready
+
+    async def _pulled(self, key: str, address: str, say: Progress) -> PreparedImage:
+        await self._pull(address, say)
+        image = await self._held(key, address)
+        if image is None:
+            message = f"image {address} was pulled, and somebody has removed it from this host since"
+            raise Unavailable(message, reason="IMAGE_REMOVED")
+        return image
+
+    async def _held(self, key: str, address: str) -> PreparedImage | None:
+        """The image that the engine holds under an address, None when it holds none.
+
+        Containers are started by its digest in the registry or, where none is known, by the engine's identity of it. Both
+        are on record, and an address that moves in between changes nothing.
+        """
+        try:
+            found = await self._ask(lambda: self._api.inspect_image(address))
+        except ImageNotFound:
+            return None
+        # Workers start in a directory of their own: they are told where files of the author are.
+        directory = str((found.get("Config") or {}).get("WorkingDir") or "/")
+        env_vars = {} if directory == "/" else {_IMAGE_DIRECTORY: directory}
+        if _is_pinned(address):
+            return PreparedImage(key, address, env_vars, record=address)
+        digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
+        for pinned in (_pinned(address, digest) for digest in digests):
+            if pinned in found["RepoDigests"]:
+                return PreparedImage(key, pinned, env_vars, record=pinned)
+        return PreparedImage(key, found["Id"], env_vars, record=f"{address}@{found['Id']}")
 
     async def _built(self, text: str, say: Progress) -> image_build_pb2.ImageBuild:
         """Asks the image builder, and follows the build to its end."""
@@ -219,14 +254,6 @@ class DockerImages:
             )
             return Unavailable(message, reason="IMAGE_BUILDER_UNREACHABLE")
         return error
-
-    async def _holds(self, reference: str) -> bool:
-        """Says whether the engine has an image under that address, which names its digest where a registry has it."""
-        try:
-            await self._ask(lambda: self._api.inspect_image(reference))
-        except ImageNotFound:
-            return False
-        return True
 
     async def _labelled(self, text: str) -> str:
         """An image of this definition with this SDK that the engine holds, empty when there is none."""
@@ -300,6 +327,11 @@ def _split(reference: str) -> tuple[str, str]:
         return repository, digest
     repository, _, tag = reference.rpartition(":")
     return (repository, tag) if repository and "/" not in tag else (reference, "latest")
+
+
+def _is_pinned(address: str) -> bool:
+    """True for an address that names a digest."""
+    return "@" in address
 
 
 def _pinned(reference: str, digest: str) -> str:

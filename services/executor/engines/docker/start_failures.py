@@ -27,7 +27,7 @@ def start_failure(spec: WorkerSpec, text: str) -> LaunchFailedError | ImageFaile
         text: The engine's own message.
     """
     lower = text.lower()
-    image = spec.image.reference
+    image = spec.image.record or spec.image.reference
     if "no such image" in lower:
         return LaunchFailedError(
             f"image {image} is not in the engine any more; it is made or pulled again with the next attempt ({text})"

@@ -154,7 +154,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_the_builder_is_asked_once(world: World) -> None:
     """Callers of one definition share one request and all hear the log; later ones need no request at all."""
     world.builder.lines = ["one", "two"]
-    world.api.held[f"hangar/{NAME}"] = {}
+    world.api.held[f"hangar/{NAME}"] = {"Id": "sha256:1"}
     other: list[str] = []
     waiting = [
         asyncio.create_task(world.ensure()),
@@ -165,7 +165,7 @@ async def test_the_builder_is_asked_once(world: World) -> None:
             await asyncio.sleep(0.01)
     world.built()
     world.builder.go.set()
-    image = PreparedImage(NAME, f"hangar/{NAME}", record=f"hangar/{NAME}")
+    image = PreparedImage(NAME, "sha256:1", record=f"hangar/{NAME}@sha256:1")
     assert await asyncio.gather(*waiting) == [image, image]
     assert world.lines == other == ["one", "two"]
     assert await world.ensure() == image
@@ -175,6 +175,27 @@ async def test_the_builder_is_asked_once(world: World) -> None:
     world.built()
     await world.ensure()
     assert world.builder.asked == 2
+
+
+async def test_an_image_without_a_registry_is_started_by_its_identity(world: World) -> None:
+    """One that was built anew under its name is another one on record, at once; one that was removed is asked for."""
+    world.built()
+    name = f"hangar/{NAME}"
+    for asked, identity in ((1, "sha256:1"), (1, "sha256:2")):
+        world.api.held[name] = {"Id": identity, "Config": {"WorkingDir": "/app"}}
+        image = await world.ensure()
+        assert (image.reference, image.record) == (identity, f"{name}@{identity}")
+        assert image.env_vars == {"HANGAR_IMAGE_DIRECTORY": "/app"}
+        assert world.builder.asked == asked
+    del world.api.held[name]
+    with pytest.raises(ImageFailedError, match="is not in the Docker engine of this host"):
+        await world.ensure()
+    assert world.builder.asked == 2
+    taken = ImageDefinition("", "", "tool:3")
+    for identity in ("sha256:3", "sha256:4"):
+        world.api.held["tool:3"] = {"Id": identity, "Config": {"WorkingDir": "/app"}}
+        image = await world.images.ensure(taken, print)
+        assert (image.reference, image.record, image.env_vars) == (identity, f"tool:3@{identity}", {})
 
 
 async def test_an_image_of_the_registry_is_pulled_once(world: World) -> None:
@@ -295,7 +316,8 @@ async def test_no_builder(world: World, monkeypatch: pytest.MonkeyPatch) -> None
     digest = definition_digest(DEFINITION.definition_json)
     labels = [f"{image_labels.DEFINITION}={digest}", f"{image_labels.SDK}={world.sdk.digest}"]
     world.api.held["x"] = {"labels": labels, "Created": 1, "RepoTags": [f"hangar/{NAME}:latest"]}
-    assert (await world.ensure()).reference == f"hangar/{NAME}"
+    world.api.held[f"hangar/{NAME}"] = {"Id": "sha256:1"}
+    assert (await world.ensure()).record == f"hangar/{NAME}@sha256:1"
     assert "is on this host already and is used" in world.lines[-1]
 
 
@@ -322,7 +344,9 @@ async def test_on_a_real_engine(world: World, docker_url: str) -> None:
         client.api.import_image_from_data(empty_archive(), repository=f"hangar/{name}", tag="latest")
         images = DockerImages(client, world.builder.address)
         world.built(f"hangar/{name}")
-        assert (await images.ensure(DEFINITION, print)).reference == f"hangar/{name}"
+        identity = client.images.get(f"hangar/{name}").id
+        image = await images.ensure(DEFINITION, print)
+        assert (image.reference, image.record) == (identity, f"hangar/{name}@{identity}")
         other = ImageDefinition("e", json.dumps({"layers": []}))
         world.built("127.0.0.1:9/hangar/none", "sha256:" + "1" * 64)
         with pytest.raises(ImageFailedError, match=r"cannot be pulled: .*connection refused") as caught:
