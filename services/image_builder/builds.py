@@ -89,6 +89,7 @@ class Build:
     finished_at: datetime | None = None
     cached: bool = False
     image_digest: str = ""
+    image_id: str = ""
     size_bytes: int = 0
     step: Step | None = None
     error: BuildError | None = None
@@ -127,10 +128,10 @@ class Build:
         self._version += 1
         self._wake()
 
-    def succeed(self, size_bytes: int, image_digest: str, now: datetime) -> None:
+    def succeed(self, size_bytes: int, image_digest: str, image_id: str, now: datetime) -> None:
         """The image is there."""
         self.state, self.finished_at, self.step = State.SUCCEEDED, now, None
-        self.size_bytes, self.image_digest = size_bytes, image_digest
+        self.size_bytes, self.image_digest, self.image_id = size_bytes, image_digest, image_id
         self._version += 1
         self._wake()
 

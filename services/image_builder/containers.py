@@ -158,6 +158,7 @@ class ContainerMaker:
             made.size_bytes,
             made.made_at,
             digest,
+            made.image_id,
             made.definition_digest,
             made.platform,
             materials,
@@ -292,6 +293,7 @@ def _made(stored: StoredImage | None, digest: str) -> Made:
         stored.size_bytes,
         stored.created_at,
         digest,
+        stored.identity,
         stored.labels.get(image_labels.DEFINITION, ""),
         stored.platform,
     )

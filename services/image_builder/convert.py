@@ -31,6 +31,7 @@ def image_build(build: Build) -> messages.ImageBuild:
         created_at=_timestamp(build.created_at),
         cached=build.cached,
         image_digest=build.image_digest,
+        image_id=build.image_id,
         size_bytes=build.size_bytes,
         step=build.step.text if build.step else "",
         log_lines=build.next_line,

@@ -25,12 +25,14 @@ class StoredImage:
     """An image that an engine holds.
 
     Attributes:
+        identity: The engine's identity of it.
         labels: Its labels.
         size_bytes: Its size.
         created_at: When it was made.
         platform: Operating system and architecture.
     """
 
+    identity: str
     labels: dict[str, str]
     size_bytes: int
     created_at: datetime
@@ -80,6 +82,7 @@ class BuilderEngine:
         except _library().errors.ImageNotFound:
             return None
         return StoredImage(
+            identity=str(found["Id"]),
             labels=dict(found["Config"].get("Labels") or {}),
             size_bytes=int(found["Size"]),
             created_at=_time(found["Created"]),
@@ -113,6 +116,7 @@ class BuilderEngine:
         found = await self._call(lambda client: client.api.images(filters={"label": label}))
         return [
             StoredImage(
+                str(each["Id"]),
                 dict(each["Labels"] or {}),
                 int(each["Size"]),
                 datetime.fromtimestamp(each["Created"], UTC),

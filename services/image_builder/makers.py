@@ -38,6 +38,7 @@ class Made:
         size_bytes: Its size, 0 when it is not known.
         made_at: When it was made.
         image_digest: Its digest in the registry, empty without one.
+        image_id: The engine's identity of it, empty when it has none or is not in the engine.
         definition_digest: Identity of the definition that it was made of, empty when it is not known.
         platform: Its platform, empty when it is not known.
         materials: Digests of what it was made of, by what it is: base image, archives.
@@ -46,6 +47,7 @@ class Made:
     size_bytes: int
     made_at: datetime
     image_digest: str = ""
+    image_id: str = ""
     definition_digest: str = ""
     platform: str = ""
     materials: Mapping[str, str] = field(default_factory=dict)

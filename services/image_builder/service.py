@@ -144,7 +144,9 @@ class ImageBuilds:
             if found is not None:
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
-                    return replace(build, cached=True)
+                    return replace(
+                        build, cached=True, image_digest=found.image_digest, image_id=found.image_id
+                    )
                 return self._ended(plan.image, found)
         if self._is_stopping:
             raise FailedPrecondition(
@@ -367,11 +369,11 @@ class ImageBuilds:
         done = replace(
             build, state=State.SUCCEEDED, finished_at=self._clock.now(), step=None, size_bytes=made.size_bytes
         )
-        done.image_digest = made.image_digest
+        done.image_digest, done.image_id = made.image_digest, made.image_id
         sdk = await asyncio.to_thread(lambda: self._sdk.digest)
         provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
         await asyncio.to_thread(self._store.end, done, provenance)
-        build.succeed(made.size_bytes, made.image_digest, done.finished_at or self._clock.now())
+        build.succeed(made.size_bytes, made.image_digest, made.image_id, done.finished_at or self._clock.now())
         self._describe(build)
         _log.info("image built", image=build.image.name, reference=build.image.reference)
 
@@ -420,7 +422,7 @@ class ImageBuilds:
             platform=image.platform or made.platform,
         )
         build = Build(known, 0, made.made_at, cached=True)
-        build.succeed(made.size_bytes, made.image_digest, made.made_at)
+        build.succeed(made.size_bytes, made.image_digest, made.image_id, made.made_at)
         return build
 
     def _explained(self, error: Exception) -> BuildError:

@@ -60,6 +60,7 @@ class ImageBuildRow(BuilderModel, table=True):
     finished_at: int | None = Field(default=None, sa_type=BigInteger, nullable=True)
     asked_at: int = Field(sa_type=BigInteger)
     image_digest: str = Field(default="", sa_type=Text)
+    image_id: str = Field(default="", sa_type=Text)
     size_bytes: int = Field(default=0, sa_type=BigInteger)
     failure: dict[str, Any] | None = Field(default=None, sa_type=JSON, nullable=True)
     log: list[Any] = Field(default_factory=list, sa_type=JSON, nullable=False)
@@ -120,6 +121,7 @@ class Store:
                 "created_at": _micros(build.created_at),
                 "asked_at": _micros(build.created_at),
                 "image_digest": "",
+                "image_id": "",
                 "size_bytes": 0,
                 "log": [],
                 "sbom": "",
@@ -146,6 +148,7 @@ class Store:
             "started_at": _micros(build.started_at) if build.started_at else None,
             "finished_at": _micros(build.finished_at) if build.finished_at else None,
             "image_digest": build.image_digest,
+            "image_id": build.image_id,
             "size_bytes": build.size_bytes,
             "failure": failure,
             "log": [[line.number, line.text, line.step, _micros(line.captured_at)] for line in lines],
@@ -224,7 +227,8 @@ class Store:
         build.state = State(row["state"])
         build.started_at = _moment(row["started_at"]) if row["started_at"] is not None else None
         build.finished_at = _moment(row["finished_at"]) if row["finished_at"] is not None else None
-        build.image_digest, build.size_bytes = row["image_digest"], row["size_bytes"]
+        build.image_digest, build.image_id = row["image_digest"], row["image_id"]
+        build.size_bytes = row["size_bytes"]
         failure = row["failure"]
         if failure:
             step = Step(*failure["step"]) if failure["step"] else None

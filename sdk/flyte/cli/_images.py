@@ -194,6 +194,7 @@ def image_record(build: ImageBuild) -> dict[str, Any]:
     return {
         "name": build.name,
         "image": build.uri,
+        "digest": build.digest,
         "state": "cached" if build.cached else build.state,
         "kind": "environment" if build.is_environment else "container",
         "base": build.pb.base_image,

@@ -38,6 +38,14 @@ class ImageBuild:
         return f"{self.pb.reference}@{self.pb.image_digest}" if self.pb.image_digest else self.pb.reference
 
     @property
+    def digest(self) -> str:
+        """Digest of the image in its registry; without one the identity that the builder's engine gives it.
+
+        A forced build has another one. Empty for a Python environment, and until the image is there.
+        """
+        return self.pb.image_digest or self.pb.image_id
+
+    @property
     def state(self) -> str:
         """How far it is: "queued", "building", "succeeded", "failed" or "cancelled"."""
         return image_build_pb2.ImageBuildState.Name(self.pb.state).removeprefix("IMAGE_BUILD_STATE_").lower()

@@ -88,7 +88,7 @@ class FakeEngine(BuilderEngine):
         """An image whose file exists."""
         if not (self._docker.root / "images" / reference.removeprefix("hangar/")).exists():
             return None
-        return StoredImage({}, 5, datetime(2026, 1, 1, tzinfo=UTC), "linux/amd64")
+        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), "linux/amd64")
 
     async def read_file(self, reference: str, path: str) -> bytes:
         """Its images have no files."""
@@ -101,7 +101,7 @@ class FakeEngine(BuilderEngine):
     async def labelled(self, label: str) -> list[StoredImage]:
         """All images."""
         names = sorted(path.name for path in (self._docker.root / "images").iterdir())
-        return [StoredImage({label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names]
+        return [StoredImage("sha256:1", {label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names]
 
     async def remove(self, reference: str) -> None:
         """Removes the file."""

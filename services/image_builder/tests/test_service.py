@@ -235,11 +235,11 @@ async def test_a_build_goes_on_after_a_restart(world: World) -> None:
     third = world.another()
     await third.start()
     build = await third.get(name)
-    assert (build.state.value, build.size_bytes) == ("succeeded", 5)
+    assert (build.state.value, build.size_bytes, build.image_id) == ("succeeded", 5, "sha256:1")
     assert f"hello from {name}" in [line.text for line in build.lines(0, 100)]
     assert world.docker.started == [name, name]
     provenance = json.loads((await third.attestation(name))[1])
-    assert provenance["subject"][0]["name"] == f"hangar/{name}"
+    assert provenance["subject"] == [{"name": f"hangar/{name}", "digest": {"sha256": "1"}}]
     assert provenance["predicate"]["buildDefinition"]["externalParameters"]["definition"] == json.loads(
         definition()
     )
@@ -520,7 +520,7 @@ async def test_logs_are_bounded() -> None:
     build = Build(Image("n", "r", "d", "b", "p"), 1, clock.now(), log_limit=100)
     for number in range(250):
         build.say(f"{number} " + "x" * 5000, Step("a step"), clock.now())
-    build.succeed(1, "", clock.now())
+    build.succeed(1, "", "", clock.now())
     lines = [line async for batch in build.follow(0) for line in batch]
     assert [line.number for line in lines] == list(range(150, 250))
     assert {len(line.text) for line in lines} == {4097}

@@ -67,7 +67,7 @@ def test_builds_read_back_as_they_were_written(engine: sa.Engine) -> None:
     first.fail(BuildError("ImageBuildError", "it broke", step=step, exit_code=3), clock.now())
     store.end(first)
     second.begin(clock.now())
-    second.succeed(7_000_000_000, "sha256:" + "0" * 64, clock.now())
+    second.succeed(7_000_000_000, "sha256:" + "0" * 64, "sha256:" + "1" * 64, clock.now())
     store.end(second, '{"made": "so"}')
     store.describe(second, '{"components": []}')
     assert store.unfinished() == []
@@ -83,10 +83,11 @@ def test_builds_read_back_as_they_were_written(engine: sa.Engine) -> None:
     assert failed.lines(0, LIMIT) == first.lines(0, LIMIT)
     done = store.get(second.image.name)
     assert done is not None
-    assert (done.state, done.size_bytes, done.image_digest, done.finished_at) == (
+    assert (done.state, done.size_bytes, done.image_digest, done.image_id, done.finished_at) == (
         State.SUCCEEDED,
         7_000_000_000,
         second.image_digest,
+        second.image_id,
         second.finished_at,
     )
     assert store.attestation(second.image.name) == ('{"components": []}', '{"made": "so"}')
