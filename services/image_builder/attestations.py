@@ -51,7 +51,9 @@ def provenance(plan: Plan, build: Build, made: Made, platform_version: str, sdk_
         platform_version: Version of the platform.
         sdk_digest: Digest of the platform's SDK in the image.
     """
-    algorithm, _, digest = (made.image_digest or made.image_id or f"blake2b-128:{plan.image.name}").partition(":")
+    algorithm, _, digest = (made.image_digest or made.image_id or f"blake2b-128:{plan.image.name}").partition(
+        ":"
+    )
     materials: list[dict[str, Any]] = [
         {"uri": name, **({"digest": _digest(value)} if value else {})}
         for name, value in sorted(made.materials.items())

@@ -373,7 +373,9 @@ class ImageBuilds:
         sdk = await asyncio.to_thread(lambda: self._sdk.digest)
         provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
         await asyncio.to_thread(self._store.end, done, provenance)
-        build.succeed(made.size_bytes, made.image_digest, made.image_id, done.finished_at or self._clock.now())
+        build.succeed(
+            made.size_bytes, made.image_digest, made.image_id, done.finished_at or self._clock.now()
+        )
         self._describe(build)
         _log.info("image built", image=build.image.name, reference=build.image.reference)
 

@@ -101,7 +101,9 @@ class FakeEngine(BuilderEngine):
     async def labelled(self, label: str) -> list[StoredImage]:
         """All images."""
         names = sorted(path.name for path in (self._docker.root / "images").iterdir())
-        return [StoredImage("sha256:1", {label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names]
+        return [
+            StoredImage("sha256:1", {label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names
+        ]
 
     async def remove(self, reference: str) -> None:
         """Removes the file."""

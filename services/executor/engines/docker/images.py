@@ -180,8 +180,8 @@ class DockerImages:
     async def _held(self, key: str, address: str) -> PreparedImage | None:
         """The image that the engine holds under an address, None when it holds none.
 
-        Containers are started by its digest in the registry or, where none is known, by the engine's identity of it. Both
-        are on record, and an address that moves in between changes nothing.
+        Containers are started by its digest in the registry or, where none is known, by the engine's identity of it.
+        That is on record, and an address that moves in between changes nothing.
         """
         try:
             found = await self._ask(lambda: self._api.inspect_image(address))
