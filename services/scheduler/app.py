@@ -30,7 +30,8 @@ from services.scheduler.frames import Frames
 from services.scheduler.loading import Loaded
 from services.scheduler.node_session_servicer import NodeServicer
 from services.scheduler.notifier import Notifier
-from services.scheduler.recorder import Recorder, Recording
+from services.scheduler.recorder import Recorder
+from services.scheduler.recording import Recording
 from services.scheduler.renewal import Renewal
 from services.scheduler.running import Running, Slot
 from services.scheduler.service import Commands

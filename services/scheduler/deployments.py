@@ -64,7 +64,7 @@ class Deployments:
 
             def record(now: int) -> None:
                 for spec in changed:
-                    self._shell.recorder.record_deployment(project, domain, spec, now)
+                    self._shell.recorder.definitions.deployed(project, domain, spec, now)
 
             await self._shell.write(record, self._preparations(changed))
         return [spec.message.name for spec in changed]

@@ -15,7 +15,7 @@ from hangar.core.v1.identifiers_pb2 import ActionIdentifier, RunIdentifier
 from hangar.scheduler.v1.event_pb2 import Event
 from hangar.scheduler.v1.scheduler_service_pb2 import WatchEventsResponse
 from services.ledger.queries.events import EventRecord
-from services.scheduler.recorder import Change
+from services.scheduler.recording import Change
 
 _REMEMBERED = 20_000
 _PAGE = 2000

@@ -31,7 +31,7 @@ from services.scheduler.core.model import (
     WorkerState,
 )
 from services.scheduler.live import Live, LiveAction, LiveRun
-from services.scheduler.recorder import NextIds
+from services.scheduler.recording import NextIds
 from services.scheduler.rows import RUN_COLUMNS
 from services.scheduler.specs import Spec, Specs
 

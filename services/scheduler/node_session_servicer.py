@@ -116,11 +116,11 @@ async def _take_in(
     for chunk in decoded.log_chunks:
         shell.recorder.record_log_chunk(chunk)
     for worker_id, image in decoded.images.items():
-        shell.recorder.record_image(worker_id, image)
+        shell.recorder.hosts.image(worker_id, image)
     for lease_id, detail in decoded.progress:
-        shell.recorder.record_progress(lease_id, detail, now)
+        shell.recorder.attempts.progress(lease_id, detail, now)
     for lease_id, progress in decoded.user_progress:
-        shell.recorder.record_user_progress(lease_id, progress, now)
+        shell.recorder.attempts.user_progress(lease_id, progress, now)
     shell.submit(decoded.events, decoded.released)
 
 

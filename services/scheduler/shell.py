@@ -25,7 +25,8 @@ from services.scheduler.core import effects as fx
 from services.scheduler.core.events import Event
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.live import Live, LiveAction
-from services.scheduler.recorder import Recorder, Recording
+from services.scheduler.recorder import Recorder
+from services.scheduler.recording import Recording
 from services.scheduler.rows import Rows
 
 _log = structlog.get_logger(__name__)

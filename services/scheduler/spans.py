@@ -23,13 +23,13 @@ from sqlalchemy import Connection, select
 from hangar.core.v1.action_kind_pb2 import ActionKind
 from hangar.core.v1.phase_pb2 import Phase
 from services.ledger.tables import ACTION, ATTEMPT, EVENT, GENERATION, RUN
+from services.scheduler.convert import FINAL_PHASES
 from services.scheduler.shell import Shell
 from services.scheduler.store import Store
 
 _log = structlog.get_logger(__name__)
 _WINDOW = 1000
 """Most positions of the stream of events that are looked at together."""
-_TERMINAL = (Phase.PHASE_SUCCEEDED, Phase.PHASE_FAILED, Phase.PHASE_ABORTED, Phase.PHASE_TIMED_OUT)
 _INTERVAL = 0.5
 _LONGEST_PAUSE = 30.0
 _EXPORT_SECONDS = 10.0
@@ -89,7 +89,7 @@ _UNLEASED = (
     )
     .join_from(EVENT, ACTION, ACTION.c.id == EVENT.c.action_id)
     .join(RUN, RUN.c.id == ACTION.c.run_id)
-    .where(ACTION.c.attempts == 0, ACTION.c.ended_at.is_not(None), EVENT.c.phase.in_(_TERMINAL))
+    .where(ACTION.c.attempts == 0, ACTION.c.ended_at.is_not(None), EVENT.c.phase.in_(FINAL_PHASES))
     .order_by(EVENT.c.cursor)
 )
 """What ended without a lease, by the event of its end."""

@@ -8,7 +8,7 @@ from hangar.core.v1.identifiers_pb2 import RunIdentifier
 from services.ledger.queries.events import EventRecord
 from services.scheduler import feed as feed_module
 from services.scheduler.feed import EventFeed
-from services.scheduler.recorder import Change
+from services.scheduler.recording import Change
 from services.scheduler.tests.backend import eventually
 
 RUN = RunIdentifier(project="p", domain="d", name="run")

@@ -16,7 +16,8 @@ from services.scheduler.core import events as ev
 from services.scheduler.core.machine import Scheduler
 from services.scheduler.documents import Document, Payloads
 from services.scheduler.live import Live
-from services.scheduler.recorder import NextIds, Recorder
+from services.scheduler.recorder import Recorder
+from services.scheduler.recording import NextIds
 from services.scheduler.rows import Rows
 from services.scheduler.shell import Shell
 from services.scheduler.specs import Specs
