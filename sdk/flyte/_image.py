@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ class Image(Bases, Packages, Steps):
         python_version: PythonVersion | None = None,
         addl_layer: Any = None,
         extendable: bool | None = None,
+        platform: str | Sequence[str] | None = None,
     ) -> Image:
         """The same layers on another base, Python version or under another name.
 
@@ -50,6 +52,7 @@ class Image(Bases, Packages, Steps):
             addl_layer: Layers that come behind those of this image: an image, whose base does not count, or one layer
                 of an image.
             extendable: False to refuse further layers.
+            platform: Platforms of the hosts that run it in place of the present ones, such as "linux/arm64".
 
         Raises:
             TypeError: What is added is neither an image nor a layer.
@@ -74,7 +77,9 @@ class Image(Bases, Packages, Steps):
                     f"{where}: python_version needs a Debian base; another base brings its own Python"
                 )
             base = Layer.of("debian", **{**dict(base.fields), "python": python_text(python_version)})
-        fields = named(where, name if name is not None else base.get("name"), registry, registry_secret)
+        fields = named(
+            where, name if name is not None else base.get("name"), registry, registry_secret, platform
+        )
         base = Layer.of(base.kind, **{**dict(base.fields), **fields})
         return replace(
             self,
@@ -141,7 +146,7 @@ class Image(Bases, Packages, Steps):
         found = (mount for layer in self._layers for mount in layer.get("secret_mounts") or ())
         return tuple(dict.fromkeys(found))
 
-    def to_spec(self) -> dict[str, str]:
+    def to_spec(self) -> dict[str, Any]:
         """The `Image` of the task spec."""
         return self.resolve(Setting()).to_spec()
 

@@ -28,7 +28,7 @@ class Bases(Stack):
         registry: str | None = None,
         registry_secret: Any = None,
         name: str | None = None,
-        platform: Any = None,
+        platform: str | Sequence[str] | None = None,
     ) -> Self:
         """Debian slim with a Python version and this SDK.
 
@@ -40,7 +40,8 @@ class Bases(Stack):
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
             registry_secret: Not available: the image builder has credentials of its own.
             name: Name shown to people.
-            platform: Platforms of the hosts that run it, such as "linux/amd64".
+            platform: Platform of the hosts that run it, such as "linux/amd64", or several: it is made for each, and
+                tasks go to hosts of one of them only. Any host, each with an image of its own platform, unless set.
 
         Raises:
             ValueError: The Python version cannot be read or is older than 3.10.
@@ -105,7 +106,7 @@ class Bases(Stack):
         extra_index_urls: Sequence[str] | str | None = None,
         pre: bool = False,
         extra_args: str | None = None,
-        platform: Any = None,
+        platform: str | Sequence[str] | None = None,
         secret_mounts: Any = None,
     ) -> Self:
         """Debian slim with the packages of a script's header (PEP 723).
@@ -121,7 +122,8 @@ class Bases(Stack):
             extra_index_urls: Further package indexes.
             pre: True to allow pre-releases.
             extra_args: Further arguments of the installer.
-            platform: Platforms of the hosts that run it, such as "linux/amd64".
+            platform: Platform of the hosts that run it, such as "linux/amd64", or several: it is made for each, and
+                tasks go to hosts of one of them only. Any host, each with an image of its own platform, unless set.
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
                 objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
                 builder's host.
@@ -152,7 +154,11 @@ class Bases(Stack):
 
     @classmethod
     def from_dockerfile(
-        cls, file: StrPath, registry: str | None = None, name: str | None = None, platform: Any = None
+        cls,
+        file: StrPath,
+        registry: str | None = None,
+        name: str | None = None,
+        platform: str | Sequence[str] | None = None,
     ) -> Self:
         """An image made of a Dockerfile. No layers can be added. Needs an engine with containers.
 
@@ -163,7 +169,8 @@ class Bases(Stack):
             file: The Dockerfile.
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
             name: Name shown to people.
-            platform: Platforms of the hosts that run it, such as "linux/amd64".
+            platform: Platform of the hosts that run it, such as "linux/amd64", or several: it is made for each, and
+                tasks go to hosts of one of them only. Any host, each with an image of its own platform, unless set.
 
         Raises:
             FeatureNotAvailableError: A parameter is set that is not available.

@@ -8,12 +8,12 @@ from typing import Any
 
 from flyte._availability import refuse
 from flyte._image_layers import Layer, SecretMount, string_list
+from flyte._platforms import platform_names
 from flyte._version import __version__
 
 _NO_CREDENTIALS = "leave it out: the image builder has credentials of its own (its operator's docker login)"
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -48,13 +48,7 @@ def named(
             )
         found["registry"] = address
     if platform is not None:
-        platforms = [platform] if isinstance(platform, str) else list(platform)
-        for each in string_list(f"{where}(platform=…)", platforms):
-            if not _PLATFORM.fullmatch(each):
-                raise ValueError(
-                    f"{where}: platform {each!r} cannot be read: write one such as 'linux/amd64'"
-                )
-        found["platform"] = tuple(platforms)
+        found["platform"] = platform_names(where, platform)
     return found
 
 

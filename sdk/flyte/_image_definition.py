@@ -30,9 +30,17 @@ class Resolved:
 
         return hashlib.blake2b(self.definition_json.encode(), digest_size=16).hexdigest()
 
-    def to_spec(self) -> dict[str, str]:
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms that it names, such as "linux/amd64"; empty for any."""
+        if '"platform":' not in self.definition_json:  # a definition may have a megabyte of a lock file in it
+            return ()
+        return tuple(json.loads(self.definition_json)["base"].get("platform") or ())
+
+    def to_spec(self) -> dict[str, Any]:
         """The `Image` of the task spec."""
-        return {"digest": self.digest, "definition_json": self.definition_json}
+        spec: dict[str, Any] = {"digest": self.digest, "definition_json": self.definition_json}
+        return {**spec, "platforms": list(self.platforms)} if self.platforms else spec
 
 
 def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk: bool = True) -> Resolved:

@@ -65,7 +65,7 @@ def task_spec(task: TaskTemplate[Any, Any]) -> dict[str, Any]:
     return spec
 
 
-def _image(task: TaskTemplate[Any, Any], identity: _code.CodeIdentity) -> dict[str, str]:
+def _image(task: TaskTemplate[Any, Any], identity: _code.CodeIdentity) -> dict[str, Any]:
     """The image of a task: as it was defined where the run was started, else as it is defined here."""
     from flyte._image_definition import Resolved
 

@@ -332,6 +332,18 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
         _ = Image.from_uv_script(script).definition_json
 
 
+def test_platforms_have_one_name_each():
+    """Whatever the order and the spelling, the definition is the same, and the task's spec says where it may run."""
+    image = Image.from_debian_base((3, 12), platform=("linux/x86_64", "Linux/aarch64", "linux/amd64"))
+    same = BASE.clone(platform=["linux/arm64/v8", "linux/amd64"])
+    assert image.definition_json == same.definition_json
+    assert image.to_spec()["platforms"] == ["linux/amd64", "linux/arm64"]
+    moved = Image.from_base("a").clone(platform="linux/arm").clone(name="n").clone(base_image="b")
+    assert moved.to_spec()["platforms"] == ["linux/arm/v7"]
+    assert "platforms" not in BASE.to_spec()
+    assert "platforms" not in BASE.with_env_vars({"A": '"platform":'}).to_spec()
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -341,6 +353,9 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
             "registry='http://x' cannot be read",
         ),
         (lambda: Image.from_debian_base(platform="arm"), ValueError, "platform 'arm' cannot be read"),
+        (lambda: BASE.clone(platform=()), ValueError, "platform is empty: name at least one"),
+        (lambda: BASE.clone(platform=64), TypeError, "not 64"),  # type: ignore[arg-type]
+        (lambda: BASE.clone(platform=["linux/amd64", 7]), TypeError, "not 7"),  # type: ignore[list-item]
         (lambda: BASE.with_apt_packages("a", secret_mounts=[1]), TypeError, "secret_mounts takes keys"),
         (lambda: BASE.with_code_bundle("some"), ValueError, "copy_style='some'"),  # type: ignore[arg-type]
         (lambda: BASE.with_source_file([]), ValueError, "needs at least one file"),

@@ -71,6 +71,7 @@ def task_of(spec: TaskSpec, digest: str) -> Task:
             gpu_count=gpu.count if gpu else 0,
             gpu_model=gpu.model if gpu else "",
             container=spec.HasField("container"),
+            platforms=tuple(spec.image.platforms),
         ),
         retries=spec.retry.count,
         max_runtime=spec.timeout.max_runtime_millis * _MILLISECOND,
@@ -80,6 +81,7 @@ def task_of(spec: TaskSpec, digest: str) -> Task:
         deadline=spec.timeout.deadline_millis * _MILLISECOND,
         queue=spec.queue,
         interruptible=spec.interruptible,
+        image=spec.container.image or spec.image.digest,
     )
 
 

@@ -9,7 +9,6 @@ from hangar.core.v1.task_spec_pb2 import Image, TaskSpec
 from hangar.scheduler.v1 import scheduler_service_pb2 as messages
 from services.common.errors import AlreadyExists, InvalidArgument, NotFound
 from services.common.names import check_domain, check_name
-from services.scheduler.core.model import CONTAINER_ENGINE
 from services.scheduler.frames import PrepareImage
 from services.scheduler.sessions import Sessions
 from services.scheduler.shell import Shell
@@ -79,13 +78,14 @@ class Deployments:
             message = f"images has {len(images)} entries: name 1 to {MOST_IMAGES} at once"
             raise InvalidArgument(message, reason="REQUEST_INVALID", field="images")
         known = self._shell.scheduler.world.nodes
-        nodes = [
-            each
-            for each in self._sessions.nodes()
-            if each in known and known[each].inventory.engine == CONTAINER_ENGINE
+        told = [
+            PrepareImage(node, image)
+            for image in images
+            for node in self._nodes_of(image)
+            if node in known and known[node].inventory.runs_containers
         ]
-        self._shell.submit((), [PrepareImage(node, image) for node in nodes for image in images])
-        return len(nodes)
+        self._shell.submit((), told)
+        return len({each.node for each in told})
 
     async def find(self, project: str, domain: str, name: str, version: str) -> TaskSpec:
         """Returns the definition of a task, of the version that was deployed last unless one is given.
@@ -105,7 +105,16 @@ class Deployments:
 
     def _preparations(self, specs: Sequence[Spec]) -> list[PrepareImage]:
         images = {spec.message.image.digest: spec.message.image for spec in specs}
-        return [PrepareImage(node, image) for node in self._sessions.nodes() for image in images.values()]
+        return [PrepareImage(node, image) for image in images.values() for node in self._nodes_of(image)]
+
+    def _nodes_of(self, image: Image) -> list[str]:
+        """The connected hosts of the platforms that an image is for."""
+        known = self._shell.scheduler.world.nodes
+        return [
+            node
+            for node in self._sessions.nodes()
+            if not image.platforms or (node in known and known[node].inventory.platform in image.platforms)
+        ]
 
 
 def _is_change(spec: Spec, known: list[tuple[str, str]]) -> bool:

@@ -26,7 +26,9 @@ from .placement import (
     choose,
     describe,
     describe_engines,
+    describe_hosts,
     describe_largest,
+    describe_platforms,
     explain_refusal,
     explain_wait,
 )
@@ -203,10 +205,15 @@ def _consider(
 
 def _place_cold(w: World, queue: Queue) -> bool | None:
     """Place the head of a queue. True when it was, None when nothing fits now."""
-    node = choose(queue.demand, w.nodes.values())
+    head = queue.head()
+    if head is None:
+        return None
+    action = w.actions[head.action_id]
+    node = choose(queue.demand, w.nodes.values(), image=action.task.image)
     if node is None:
         return None
-    _grant(w, w.actions[queue.pop()], node, None)
+    queue.pop()
+    _grant(w, action, node, None)
     return True
 
 
@@ -215,7 +222,7 @@ def _start_pool_worker(w: World, pool: Pool) -> bool | None:
     if w.now < pool.retry_at or pool.active_workers >= pool.wanted_workers():
         return False
     warm = frozenset(worker.node for worker in pool.workers.values())
-    node = choose(pool.queue.demand, _nodes_for_another(w, pool), warm)
+    node = choose(pool.queue.demand, _nodes_for_another(w, pool), warm, pool.task.image)
     if node is None:
         return None if not pool.active_workers else False
     worker = Worker(
@@ -289,11 +296,18 @@ def _never_fits(w: World, action: Action, demand: Demand) -> str | None:
     admitting = [node for node in nodes if node.admits(placement)]
     if not admitting:
         return f"{action.task.name} {explain_refusal(placement, nodes)}."
-    nodes = admitting
-    if wanted.container and not any(node.inventory.runs_containers for node in nodes):
+    suiting = [node for node in admitting if not wanted.container or node.inventory.runs_containers]
+    if not suiting:
         return (
             f"{action.task.name} is a container, which only a host with the Docker engine can run; the hosts are "
-            f"{describe_engines(nodes)}. Join one: `hangar serve executor` with HANGAR_EXECUTOR_ENGINE=docker."
+            f"{describe_engines(admitting)}. Join one: `hangar serve executor` with HANGAR_EXECUTOR_ENGINE=docker."
+        )
+    nodes = [node for node in suiting if node.inventory.suits(wanted)]
+    if not nodes:
+        return (
+            f"the image of {action.task.name} is for {describe_platforms(wanted)}, and no host is; the hosts are "
+            f"{describe_hosts(suiting)}. Add the platform of one of them to the image (platform=), leave platform "
+            "out, or join such a host."
         )
     if not any(node.could_ever_fit(wanted, Resources(0, 0), ()) for node in nodes):
         return (

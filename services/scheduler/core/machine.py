@@ -237,6 +237,8 @@ def _lease_started(w: World, event: ev.LeaseStarted) -> None:
     lease = _current_lease(w, event.node, event.lease_id)
     if lease is not None and not lease.started_at:
         start(w, lease, event.worker_id, event.started_at)
+        if not lease.pool_key:
+            w.nodes[lease.node].has_started(w.action_of(lease).task.image)
 
 
 def _child_requested(w: World, event: ev.ChildRequested) -> None:
@@ -374,6 +376,7 @@ def _worker_reported(w: World, event: ev.WorkerReported) -> None:
     if event.state is WorkerState.READY and worker.state is WorkerState.STARTING:
         worker.state = WorkerState.READY
         w.emit_worker(worker)
+        w.nodes[worker.node].has_started(pool.task.image)
         w.book_pool_cpu(pool, worker.node)
         w.stale_pools.add(worker.pool_key)
     elif event.state is WorkerState.EXITED:

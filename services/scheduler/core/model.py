@@ -127,6 +127,8 @@ class Resources(NamedTuple):
     gpu_model: str = ""
     container: bool = False
     """True for a host only whose engine runs any image."""
+    platforms: tuple[str, ...] = ()
+    """For a host only of one of these platforms; empty for any."""
 
 
 DEFAULT_QUEUE = "default"
@@ -185,6 +187,7 @@ class Task:
     deadline: int = 0  # from creation to the end, over all attempts
     queue: str = ""  # empty: the run's
     interruptible: bool = False
+    image: str = ""  # identity of the image that it runs in; empty for the default one
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,12 @@ class Inventory:
     def runs_containers(self) -> bool:
         """Whether its engine runs any image."""
         return self.engine == CONTAINER_ENGINE
+
+    def suits(self, wanted: Resources) -> bool:
+        """Whether engine and platform are right for what is wanted, however much of it there is."""
+        if wanted.container and not self.runs_containers:
+            return False
+        return not wanted.platforms or self.platform in wanted.platforms
 
 
 class NodeState(str, Enum):

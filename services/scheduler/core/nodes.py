@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from .model import Gpu, Inventory, NodeState, Placement, Resources
 
+REMEMBERED_IMAGES = 256  # per node
+
 
 @dataclass(slots=True)
 class Node:
@@ -27,6 +29,7 @@ class Node:
     free_gpus: dict[str, Gpu] = field(default_factory=dict)
     leases: set[int] = field(default_factory=set)
     workers: set[int] = field(default_factory=set)
+    images: dict[str, None] = field(default_factory=dict)  # that workers started from, the latest last
     unparking: deque[int] = field(
         default_factory=deque
     )  # parked leases whose children ended, first come first served
@@ -44,7 +47,7 @@ class Node:
     def fits(self, wanted: Resources) -> bool:
         """Whether `wanted` can be booked now."""
         return (
-            wanted.container <= self.inventory.runs_containers
+            self.inventory.suits(wanted)
             and wanted.cpu <= self.free_cpu
             and wanted.memory <= self.free_memory
             and wanted.disk <= self.free_disk
@@ -70,6 +73,13 @@ class Node:
             if gpu.healthy and gpu.uuid in gpu_uuids:
                 self.free_gpus[gpu.uuid] = gpu
 
+    def has_started(self, image: str) -> None:
+        """Remember that the host has an image: a worker started from it."""
+        self.images.pop(image, None)
+        self.images[image] = None
+        if len(self.images) > REMEMBERED_IMAGES:
+            del self.images[next(iter(self.images))]
+
     def admits(self, placement: Placement) -> bool:
         """Whether the host is one of those that may take what is placed so."""
         inventory = self.inventory
@@ -84,7 +94,7 @@ class Node:
             if gpu.healthy and gpu.uuid not in held_gpus and wanted.gpu_model in ("", gpu.model)
         ]
         return (
-            wanted.container <= self.inventory.runs_containers
+            self.inventory.suits(wanted)
             and wanted.cpu <= self.inventory.cpu
             and wanted.memory <= self.inventory.memory - held.memory
             and wanted.disk <= self.inventory.disk - held.disk

@@ -10,16 +10,18 @@ from .nodes import Node
 GIB = 1 << 30
 
 
-def choose(demand: Demand, nodes: Iterable[Node], preferred: frozenset[str] = frozenset()) -> Node | None:
+def choose(
+    demand: Demand, nodes: Iterable[Node], preferred: frozenset[str] = frozenset(), image: str = ""
+) -> Node | None:
     """The best ready node that may take what is wanted and fits it, None when there is none.
 
-    Bin-packs over the dominant resource, keeps CPU work off GPU hosts and what may be interrupted off regular
-    ones, prefers the `preferred` nodes (those that have the environment warm); ties are broken by name, so that equal
-    states give equal plans.
+    Keeps CPU work off GPU hosts and what may be interrupted off regular ones, prefers the `preferred` nodes (those that
+    have the environment warm), then those that have the image, and bin-packs over the dominant resource; ties are
+    broken by name, so that equal states give equal plans.
     """
     wanted, placement = demand
     best: Node | None = None
-    best_score: tuple[bool, bool, bool, float, str] | None = None
+    best_score: tuple[bool, bool, bool, bool, float, str] | None = None
     for node in nodes:
         if node.state is not NodeState.READY or node.session is None:
             continue
@@ -28,7 +30,8 @@ def choose(demand: Demand, nodes: Iterable[Node], preferred: frozenset[str] = fr
         wasted_gpus = bool(node.inventory.gpus) and not wanted.gpu_count
         wasted_regular = placement.interruptible and not node.inventory.interruptible
         fullness = -_fullness(node, wanted)
-        score = (wasted_gpus, wasted_regular, node.name not in preferred, fullness, node.name)
+        is_cold, lacks_image = node.name not in preferred, image not in node.images
+        score = (wasted_gpus, wasted_regular, is_cold, lacks_image, fullness, node.name)
         if best_score is None or score < best_score:
             best, best_score = node, score
     return best
@@ -88,6 +91,8 @@ def _shortages(node: Node, wanted: Resources) -> list[str]:
     short = []
     if wanted.container and not node.inventory.runs_containers:
         return [f"needs a host with the Docker engine, and has the {node.inventory.engine} engine"]
+    if not node.inventory.suits(wanted):
+        return [f"is {node.inventory.platform}, and the image is for {describe_platforms(wanted)}"]
     if wanted.cpu > node.free_cpu:
         short.append(f"needs {wanted.cpu / 1000:g} cores, {max(node.free_cpu, 0) / 1000:g} free")
     if wanted.memory > node.free_memory:
@@ -113,6 +118,17 @@ def describe(wanted: Resources) -> str:
     if wanted.gpu_count:
         parts.append(describe_gpus(wanted))
     return ", ".join(parts)
+
+
+def describe_platforms(wanted: Resources) -> str:
+    """The platforms of a request in words."""
+    return " or ".join(wanted.platforms)
+
+
+def describe_hosts(nodes: Iterable[Node]) -> str:
+    """The hosts and their platforms, in words."""
+    ordered = sorted(nodes, key=lambda node: node.name)
+    return ", ".join(f"{node.name} ({node.inventory.platform or 'unknown'})" for node in ordered)
 
 
 def describe_engines(nodes: Iterable[Node]) -> str:

@@ -101,13 +101,18 @@ async def test_equal_deployments_at_once_take_effect_once(database_url: str):
 
 
 async def test_hosts_prepare_the_images_of_a_deployment(database_url: str):
-    """Each connected host is told of each new image once, and of none when nothing changed."""
+    """Each connected host is told of each new image of its platform once, and of none when nothing changed."""
     async with serving(database_url) as backend:
         executor = backend.executor()
         await executor.connect()
         await deploy(backend, spec("env.a", "v1"), spec("env.b", "v1"), spec("env.c", "v2"))
         await eventually(lambda: sorted(executor.images) == ["imv1", "imv2"])
-        await deploy(backend, spec("env.a", "v1"))
+        foreign = spec("env.d", "v3")
+        foreign.image.platforms.append("linux/arm64")
+        await deploy(backend, spec("env.a", "v1"), foreign)
+        await backend.create_run("foreign", foreign)
+        ended = await backend.ended("foreign")
+        assert "is for linux/arm64, and no host is; the hosts are" in str(ended)
         await backend.create_run("later")
         await backend.ended("later")
         assert sorted(executor.images) == ["imv1", "imv2"]

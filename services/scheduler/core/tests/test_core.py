@@ -217,6 +217,57 @@ def test_a_container_goes_to_a_host_whose_engine_runs_it_and_nowhere_else() -> N
     )
 
 
+def test_an_image_for_platforms_goes_to_a_host_of_one_of_them_and_nowhere_else() -> None:
+    """Without any such host it is refused with the platforms that there are; where all are busy each host says why."""
+    arm = Task("d", "e.t", ONE_CORE._replace(platforms=("linux/arm64", "linux/riscv64")))
+    driver = Driver(Inventory(4000, 8 * GIB, 0, platform="linux/amd64"))
+    effects = driver.submit(arm, "none")
+    assert final_state(effects) is State.FAILED
+    (failure,) = [moved.failure for moved in of(effects, fx.ActionMoved) if moved.failure is not None]
+    assert failure.message.startswith(
+        "the image of e.t is for linux/arm64 or linux/riscv64, and no host is; the hosts are n (linux/amd64)."
+    )
+    driver.do(ev.NodeConnected("m", 2, "boot", Inventory(1000, 8 * GIB, 0, platform="linux/arm64")))
+    (assigned,) = of(driver.submit(arm, "one"), fx.Assign)
+    assert assigned.node == "m"
+    effects = driver.submit(arm, "two")
+    (reason,) = [moved.detail for moved in of(effects, fx.ActionMoved) if "needs" in moved.detail]
+    assert reason == (
+        "m: needs 1 cores, 0 free; n: is linux/amd64, and the image is for linux/arm64 or linux/riscv64"
+    )
+    (assigned,) = of(driver.submit(Task("d2", "e.t", ONE_CORE), "anywhere"), fx.Assign)
+    assert assigned.node == "n"
+
+
+def test_what_no_host_of_its_platform_can_give_is_refused_with_the_largest_of_that_platform() -> None:
+    """A larger host of another platform is no consolation."""
+    driver = Driver(Inventory(64000, 64 * GIB, 0, platform="linux/amd64"))
+    driver.do(ev.NodeConnected("m", 2, "boot", Inventory(1000, 8 * GIB, 0, platform="linux/arm64")))
+    effects = driver.submit(Task("d", "e.t", Resources(2000, GIB, platforms=("linux/arm64",))), "large")
+    (failure,) = [moved.failure for moved in of(effects, fx.ActionMoved) if moved.failure is not None]
+    assert "the largest is m with 1 cores" in failure.message
+
+
+def test_a_host_that_has_the_image_goes_before_a_fuller_one() -> None:
+    """Where an image was started before, its next action goes too, until that host is full."""
+    driver = Driver(Inventory(2000, 8 * GIB, 0))
+    driver.do(ev.NodeConnected("a", 2, "boot", Inventory(2000, 8 * GIB, 0)))
+
+    def submitted(image: str, name: str) -> fx.Assign:
+        (assigned,) = of(driver.submit(Task(f"d-{image}", "e.t", ONE_CORE, image=image), name), fx.Assign)
+        driver.do(ev.LeaseStarted(assigned.node, assigned.lease_id, assigned.lease_id, 1))
+        return assigned
+
+    assert submitted("other", "first").node == "a"
+    end = submitted("torch", "second")
+    assert end.node == "a"
+    driver.do(ev.LeaseEnded("a", end.lease_id, None, b"", killed=False, ended_at=2))
+    nodes = driver.scheduler.world.nodes
+    nodes["n"].has_started("torch")
+    del nodes["a"].images["torch"]
+    assert [submitted("torch", name).node for name in ("third", "fourth", "fifth")] == ["n", "n", "a"]
+
+
 def test_gpus_are_booked_by_model_and_never_twice() -> None:
     """Two actions with a GPU each get different devices; a third waits and says for what."""
     gpus = tuple(Gpu(f"GPU-{i}", "A10G", 24 * GIB, healthy=i != 2) for i in range(3))

@@ -166,6 +166,32 @@ def test_actions_run_only_where_their_queue_and_their_host_allow_it(seed: int) -
         ]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_images_run_only_on_hosts_of_their_platforms(seed: int) -> None:
+    """Whatever breaks, by itself or in a pool; what names no platform runs on either."""
+    hosts = {
+        "amd": Inventory(2000, 4 * GIB, 0, platform="linux/amd64"),
+        "arm": Inventory(2000, 4 * GIB, 0, platform="linux/arm64"),
+        "unknown": Inventory(2000, 4 * GIB, 0),
+    }
+    for_arm, for_both = SMALL._replace(platforms=("linux/arm64",)), ("linux/amd64", "linux/arm64")
+    children = (
+        Program("plain", task("plain")),
+        Program("arm", task("arm", resources=for_arm)),
+        Program("warm", task("warm", resources=for_arm, pool=POOL)),
+        Program("both", task("both", resources=SMALL._replace(platforms=for_both))),
+    )
+    sim = connected(seed, hosts, faults=0.03 if seed else 0.0)
+    sim.submit("run", Program("root", task("root"), (children, children[1:])))
+    sim.run()
+    assert set(sim.ledger.run_phases.values()) == {"succeeded"}
+    allowed = {"arm": "arm", "warm": "arm", "both": "amd arm"}
+    for attempt in sim.ledger.attempts.values():
+        made = sim.ledger.actions[attempt.granted.action_id].created
+        where = allowed.get(made.task.name.removeprefix("env."), "amd arm unknown")
+        assert attempt.granted.node in where.split(), made.task.name
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

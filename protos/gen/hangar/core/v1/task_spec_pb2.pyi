@@ -143,12 +143,14 @@ class Variable(_message.Message):
     def __init__(self, name: _Optional[str] = ..., schema_json: _Optional[str] = ..., type_name: _Optional[str] = ..., required: _Optional[bool] = ..., default_json: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("digest", "definition_json")
+    __slots__ = ("digest", "definition_json", "platforms")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_JSON_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
     digest: str
     definition_json: str
-    def __init__(self, digest: _Optional[str] = ..., definition_json: _Optional[str] = ...) -> None: ...
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, digest: _Optional[str] = ..., definition_json: _Optional[str] = ..., platforms: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Code(_message.Message):
     __slots__ = ("bundle_digest", "module", "attribute", "version", "python_path", "pickle")
