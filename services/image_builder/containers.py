@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,8 +100,10 @@ class ContainerMaker:
         """See `Maker`."""
         recipe = plan.recipe
         assert recipe is not None  # `plan` made it
-        given = await asyncio.to_thread(self._secrets, recipe, secrets)
-        host = await asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url)
+        given, host = await asyncio.gather(
+            asyncio.to_thread(self._secrets, recipe, secrets),
+            asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url),
+        )
         host = host.hiding("\n".join(recipe.files.values())).hiding_secrets(given)
 
         def say(output: Output) -> None:
@@ -122,11 +125,13 @@ class ContainerMaker:
         except BuildError as error:
             error.message = host.redact(error.message)
             raise
-        stored = await self._engine.image(tag)
+        stored, base_digest = await asyncio.gather(
+            self._engine.image(tag), self._engine.content_digest(recipe.base_image)
+        )
         if stored is None:
             message = f"the builder said that it made {tag}, and the engine does not hold it"
             raise BuildError("ImageMissing", message, is_system=True)
-        return await self._described(plan, recipe, stored, digest)
+        return replace(_made(stored, digest), materials=_materials(recipe, base_digest))
 
     async def _build(self, plan: Plan, recipe: Recipe, context: Context, say: Emit, *, fresh: bool) -> None:
         if recipe.base is not None:
@@ -146,23 +151,6 @@ class ContainerMaker:
             process=context.process,
         )
         await self._buildkit.build(job, say)
-
-    async def _described(self, plan: Plan, recipe: Recipe, stored: StoredImage, digest: str) -> Made:
-        archives = [*recipe.archives.values()]
-        if recipe.base is not None and recipe.base.context is not None:
-            archives.append(recipe.base.context)
-        materials = {f"blob:{archive.key}": f"sha256:{archive.sha256}" for archive in archives}
-        materials[recipe.base_image] = await self._engine.content_digest(recipe.base_image)
-        made = _made(stored, digest)
-        return Made(
-            made.size_bytes,
-            made.made_at,
-            digest,
-            made.image_id,
-            made.definition_digest,
-            made.platform,
-            materials,
-        )
 
     async def contents(self, image: Image) -> str:
         """See `Maker`."""
@@ -284,6 +272,15 @@ def _below(registry: str, prefix: str) -> bool:
 
 def _tag(name: str) -> str:
     return f"hangar/{name}"
+
+
+def _materials(recipe: Recipe, base_digest: str) -> dict[str, str]:
+    """Digests of what an image is made of."""
+    archives = [*recipe.archives.values()]
+    if recipe.base is not None and recipe.base.context is not None:
+        archives.append(recipe.base.context)
+    found = {f"blob:{archive.key}": f"sha256:{archive.sha256}" for archive in archives}
+    return {**found, recipe.base_image: base_digest}
 
 
 def _made(stored: StoredImage | None, digest: str) -> Made:

@@ -134,13 +134,14 @@ class ImageBuilds:
         build = self._builds.get(name)
         if build is not None and not build.state.is_terminal:
             return build
-        if not force:
-            build = build or await asyncio.to_thread(self._store.get, name)
-            if build is not None and self._answers_again(build):
-                return build
         await maker.check()
         if not force:
-            found = await maker.find(plan.image)
+            recorded, found = await asyncio.gather(
+                asyncio.to_thread(self._store.get, name), maker.find(plan.image)
+            )
+            build = build or recorded
+            if build is not None and self._answers_again(build):
+                return build
             if found is not None:
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
