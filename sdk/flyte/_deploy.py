@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flyte import errors
 from flyte._bundle._select import CopyStyle
 from flyte._client._twins import twin
+from flyte._texts import check_version
 
 if TYPE_CHECKING:
     from flyte._environment import TaskEnvironment
@@ -133,7 +134,7 @@ async def deploy(
     Raises:
         flyte.errors.DeploymentError: There is nothing to deploy, or `copy_style` is "none" without a version, or the
             version was deployed with other content.
-        ValueError: Two environments have the same name.
+        ValueError: Two environments have the same name, or the version cannot be part of an address.
         flyte.errors.CodeBundleError: When the code cannot be packed.
 
     Example:
@@ -151,6 +152,7 @@ async def deploy(
             )
     if dry_run is not None and dryrun and not dry_run:
         raise ValueError("dryrun=True and dry_run=False are the same setting: give one of them")
+    check_version(version)
     if copy_style == "none" and not version:
         raise errors.DeploymentError(
             'copy_style="none" needs version=…: nothing is sent along that a version could be derived from'

@@ -133,11 +133,18 @@ class LogLine:
     time: datetime
     attempt: int | None = None
 
-    def render(self, *, show_ts: bool = False) -> str:
-        """The line as it is printed, with its local time in front when asked for."""
-        if not show_ts:
-            return self.text
-        return f"{self.time.astimezone().isoformat(timespec='milliseconds')} {self.text}"
+    def render(self, *, show_ts: bool = False, apart: bool = False) -> str:
+        """The line as it is printed.
+
+        Args:
+            show_ts: True to begin with its local time, to the millisecond.
+            apart: True to begin with its local time, to the second unless `show_ts`, and to set the text apart.
+        """
+        moment = self.time.astimezone()
+        text = moment.isoformat(timespec="milliseconds") if show_ts else f"{moment:%H:%M:%S}"
+        if apart:
+            return f"{text} │ {self.text}"
+        return f"{text} {self.text}" if show_ts else self.text
 
 
 def duration_of(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -146,6 +146,8 @@ class _Plan:
         self.task, self.arguments = _task_of(func)
         if not iterables:
             raise TypeError(f"flyte.map({self.task.name}): pass at least one iterable of items")
+        for items in iterables:
+            _check_iterable(self.task, items)
         _check_parameters(self.task, self.arguments, isinstance(func, functools.partial), len(iterables))
         if isinstance(concurrency, bool) or not isinstance(concurrency, int):
             raise TypeError(f"flyte.map: concurrency must be an int, not {concurrency!r}")
@@ -178,6 +180,19 @@ def _task_of(func: object) -> tuple[TaskTemplate[..., Any], dict[str, Any]]:
         return func, {}
     raise TypeError(
         f"flyte.map needs a task or functools.partial of one, not {func!r}: decorate the function with @env.task"
+    )
+
+
+def _check_iterable(task: TaskTemplate[..., Any], items: object) -> None:
+    if hasattr(type(items), "__iter__") or hasattr(type(items), "__getitem__"):
+        return
+    if hasattr(type(items), "__aiter__"):
+        raise TypeError(
+            f"flyte.map({task.name}): {items!r} is asynchronous: collect its items first, "
+            "[item async for item in …]"
+        )
+    raise TypeError(
+        f"flyte.map({task.name}): {items!r} is not iterable: pass a list, a range or other items, one for each call"
     )
 
 

@@ -13,7 +13,7 @@ from flyte._client._twins import twin, twin_method
 from flyte._initialize import current_session, refuse
 from flyte._logging import FORMATS, check_level, configure, log_variables, logger
 from flyte._placement import check_interruptible, check_queue
-from flyte._texts import check_env_vars, texts
+from flyte._texts import check_env_vars, check_version, texts
 from flyte.notify._notification import Notification, check_notifications
 from flyte.remote._call import DeployedCall
 
@@ -236,9 +236,10 @@ def with_runcontext(
         raise ValueError(f'mode={mode!r} must be "local" or "remote"')
     if log_format not in FORMATS:
         raise ValueError(f'log_format={log_format!r} must be "console" or "json"')
-    for what, text in {"name": name, "project": project, "domain": domain, "version": version}.items():
+    for what, text in {"name": name, "project": project, "domain": domain}.items():
         if text is not None and (not isinstance(text, str) or not text):
             raise TypeError(f"{what} must be text, not {text!r}: leave it out for the usual one")
+    check_version(version)
     dry_run = dry_run or dryrun
     if copy_bundle_to is not None and not dry_run:
         raise ValueError("copy_bundle_to has an effect with dry_run=True only: add that, or leave it out")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
+"""What the services accept, too."""
 _MOST, _LONGEST_KEY = 64, 128
 _LONGEST_VALUES = {"labels": 256}
 _LONGEST_VALUE = 4096
@@ -53,6 +56,24 @@ def check_env_vars(env_vars: object) -> Mapping[str, str]:
         if not name or "=" in name or not is_sendable(name + value):
             raise ValueError(f"env_vars: {name!r}={value!r} is no valid environment variable")
     return dict(env_vars)
+
+
+def check_version(version: str | None) -> None:
+    """Refuses a version of code that cannot be part of an address.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It has other characters than letters, digits and ``.``, ``_``, ``-``, ``+``, or too many of them.
+    """
+    if version is None:
+        return
+    if not isinstance(version, str):
+        raise TypeError(f"version must be text, not {version!r}: write version={str(version)!r}")
+    if not _VERSION.fullmatch(version):
+        raise ValueError(
+            f"version={version!r} is not valid, since versions are parts of addresses: use 1 to 255 letters, digits "
+            "and . _ - +, the first a letter or digit, such as '1.4' or 'main-3f2a1c'"
+        )
 
 
 def is_sendable(text: str) -> bool:

@@ -189,19 +189,23 @@ class InlineIOMaxBytesBreached(_NamedUserError):
     """Inputs or outputs exceed `max_inline_io_bytes` (10 MiB unless set otherwise)."""
 
 
-class RestrictedTypeError(_NamedUserError):
-    """A type that cannot be an input or output."""
+class RestrictedTypeError(RuntimeDataValidationError):
+    """An input or output is of a type that cannot be one: an open file, a lock, a secret. See `flyte.types`."""
 
 
 class ParameterMaterializationError(_NamedUserError):
-    """A parameter of an app could not be resolved."""
+    """A parameter of an app could not be resolved. Raised by nothing yet: there are no apps."""
 
 
 # -- images, code, modules ------------------------------------------------------------------------------
 
 
 class PrimaryContainerNotFoundError(_NamedUserError):
-    """A pod template has no container with the primary container's name."""
+    """A pod template has no container with the primary container's name.
+
+    Raised by nothing here: plain hosts have no pods, and pod templates are refused. It is there for programs that name
+    it in an `except`.
+    """
 
 
 class InvalidImageNameError(_NamedUserError):
@@ -224,8 +228,8 @@ class ModuleLoadError(_NamedUserError):
     """A module of the user's could not be imported."""
 
 
-class InvalidPackageError(_NamedUserError):
-    """A package in an image definition does not exist or cannot be installed."""
+class InvalidPackageError(ImageBuildError):
+    """A package of an image does not exist, or not in a version that fits the others. The message names it."""
 
 
 # -- use of the SDK -------------------------------------------------------------------------------------
@@ -248,7 +252,7 @@ class NotInTaskContextError(_NamedUserError):
 
 
 class OnlyAsyncIOSupportedError(_NamedUserError):
-    """Used from an asynchronous framework other than asyncio."""
+    """An `.aio` function was awaited in an asynchronous framework other than asyncio, such as trio."""
 
 
 class ActionNotFoundError(_NamedUserError):
@@ -300,6 +304,7 @@ _BY_KIND: dict[str, type[BaseRuntimeError]] = {
 # Codes of failures of kind IMAGE that have a class of their own.
 _BY_IMAGE_CODE: dict[str, type[BaseRuntimeError]] = {
     "ImagePullError": ImagePullBackOffError,
+    "InvalidPackage": InvalidPackageError,
     "InvalidImageName": InvalidImageNameError,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,6 +115,8 @@ def test_actions_have_logs_of_their_own(store, capsys):
     assert [line.text for line in actions[-1].get_logs(attempt=0)] == ["attempt 0"]
     assert [line.text for line in run.actions[-1].get_logs()] == ["attempt 1"]
     assert capsys.readouterr().out.count("doubling ") == 3
+    actions[-1].show_logs(raw=False, show_ts=True)
+    assert re.fullmatch(r"\d{4}-\S+ │ attempt 1\n", capsys.readouterr().out)
     with pytest.raises(flyte.errors.LogsNotYetAvailableError, match="attempt 7"):
         list(actions[0].get_logs(attempt=7))
 

@@ -113,6 +113,11 @@ def test_a_partial_leaves_its_first_parameter_to_the_items():
     assert list(flyte.map(functools.partial(scaled, factor=3, offset=1), range(3))) == [1, 4, 7]
 
 
+async def asynchronous():
+    """One item."""
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("func", "iterables", "message"),
     [
@@ -120,6 +125,9 @@ def test_a_partial_leaves_its_first_parameter_to_the_items():
         (functools.partial(len), [[1]], "needs a task"),
         (square, [], "at least one iterable"),
         (square, [[1], [2]], "takes 1 values"),
+        (square, [5], r"flyte\.map\(.*square\): 5 is not iterable: pass a list"),
+        (functools.partial(scaled, factor=1, offset=1), [None], "None is not iterable"),
+        (square, [asynchronous()], "is asynchronous: collect its items first"),
         (scaled, [[1]], "also needs factor"),
         (functools.partial(scaled, 1), [[1]], "bind the others by keyword"),
         (functools.partial(scaled, factor=2), [[1]], "must leave exactly the first parameter open"),

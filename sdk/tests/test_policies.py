@@ -157,7 +157,11 @@ def test_a_backoff_is_one():
         ({"custom_context": {"": "x"}}, ValueError, "the key '' has 0 characters"),
         ({"custom_context": {"a": "x" * 4097}}, ValueError, "'a' has 4097 characters: use up to 4096"),
         ({"name": 3}, TypeError, "name must be text, not 3"),
-        ({"version": ""}, TypeError, "version must be text, not ''"),
+        ({"version": 3}, TypeError, "version must be text, not 3: write version='3'"),
+        ({"version": ""}, ValueError, "version='' is not valid"),
+        ({"version": "a b/c"}, ValueError, "version='a b/c' is not valid"),
+        ({"version": "../x"}, ValueError, "the first a letter or digit"),
+        ({"version": "x" * 256}, ValueError, "use 1 to 255"),
         ({"labels": ["a"]}, TypeError, "labels must be a dict of texts, not"),
         ({"labels": {"a": "x" * 257}}, ValueError, "'a' has 257 characters: use up to 256"),
         ({"labels": {str(n): "" for n in range(65)}}, ValueError, "has 65 entries: use up to 64"),
@@ -437,11 +441,12 @@ def test_a_failure_of_an_image_has_the_class_that_fits():
     """Pulling, names and builds are told apart by the failure's code."""
     found = {
         code: type(flyte.errors.from_failure("image", code, "no"))
-        for code in ("ImagePullError", "InvalidImageName", "ImageBuildError", "NoPython")
+        for code in ("ImagePullError", "InvalidImageName", "InvalidPackage", "ImageBuildError", "NoPython")
     }
     assert found == {
         "ImagePullError": flyte.errors.ImagePullBackOffError,
         "InvalidImageName": flyte.errors.InvalidImageNameError,
+        "InvalidPackage": flyte.errors.InvalidPackageError,
         "ImageBuildError": flyte.errors.ImageBuildError,
         "NoPython": flyte.errors.ImageBuildError,
     }

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import uv
 
-from services.common import archives, disk
+from services.common import archives, disk, installers
 from services.common.blobs import BlobStore
 from services.common.errors import NotFound, ResourceExhausted
 from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
@@ -249,7 +249,7 @@ class Environments:
         if done.code:
             names = what or ", ".join(layer.requirements) or "the SDK's own requirements"
             raise ImageFailedError(
-                "ImageBuildError",
+                installers.failure_code(done.shown),
                 f"the packages of the image cannot be installed ({names}, exit code {done.code}):\n{done.shown}",
             )
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common import installers
 from services.common.errors import FailedPrecondition
 from services.common.registry_credentials import RegistryCredentials
 from services.image_builder.dockerfile import Step
@@ -318,6 +319,5 @@ def _failure(progress: Progress, code: int) -> BuildError:
             "ImageBuildError", f"the image cannot be built: {message}", exit_code=exit_code or code
         )
     ended = f" (exit code {exit_code})" if exit_code is not None else ""
-    return BuildError(
-        "ImageBuildError", f"{step.text} failed{ended}:\n{message}", step=step, exit_code=exit_code
-    )
+    text = f"{step.text} failed{ended}:\n{message}"
+    return BuildError(installers.failure_code(message), text, step=step, exit_code=exit_code)

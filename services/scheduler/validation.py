@@ -25,6 +25,8 @@ LONGEST_NAME = 255
 _MOST_LABELS, _LONGEST_KEY, _LONGEST_VALUE = 64, 128, 256
 _MOST_TEXTS, _LONGEST_TEXT = 64, 4096
 _LONGEST_FACTOR = 1000.0
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
+"""The same as in the SDK (`flyte._texts`)."""
 _QUEUE = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
 _MOST_LINKS = 32
 _MOST_NOTIFICATIONS = 16
@@ -58,6 +60,8 @@ def check_context(context: RunContext, destinations: Destinations) -> None:
         if not 1 <= len(key) <= _LONGEST_KEY or len(value) > _LONGEST_VALUE:
             limits = f"keys have 1 to {_LONGEST_KEY} characters, values up to {_LONGEST_VALUE}"
             raise _invalid("context.labels", f"has {key[:40]!r}, which is not valid: {limits}")
+        if "\0" in key + value:
+            raise _invalid("context.labels", f"has the character NUL in {key[:40]!r}: leave it out")
     for name in ("annotations", "custom_context"):
         problem = texts_problem(getattr(context, name))
         if problem is not None:
@@ -157,8 +161,15 @@ def check_spec(spec: TaskSpec) -> None:
         raise _invalid(
             "name", f"is {spec.name[:80]!r}: give 1 to {LONGEST_NAME} characters, such as 'my_env.greet'"
         )
-    if len(spec.code.version) > LONGEST_NAME:
-        raise _invalid("code.version", f"has {len(spec.code.version)} characters: use up to {LONGEST_NAME}")
+    for name in ("name", "short_name", "environment"):
+        if "\0" in getattr(spec, name):
+            raise _invalid(name, f"is {getattr(spec, name)[:80]!r}: leave the character NUL out")
+    if spec.code.version and not _VERSION.fullmatch(spec.code.version):
+        problem = (
+            f"is {spec.code.version[:80]!r}: use up to {LONGEST_NAME} letters, digits and . _ - +, the first a letter "
+            "or digit: versions are parts of addresses"
+        )
+        raise _invalid("code.version", problem)
     if not spec.environment:
         raise _invalid("environment", "is empty: give the name of the task environment")
     if not spec.HasField("interface"):

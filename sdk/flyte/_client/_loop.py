@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from flyte._loading import check_client_use
+from flyte.errors import OnlyAsyncIOSupportedError
 
 T = TypeVar("T")
 
@@ -65,9 +66,22 @@ class LoopThread:
             raise
 
     async def bridge(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop and awaits it from another loop. Cancellation is passed on."""
+        """Runs a coroutine on the loop and awaits it from another loop. Cancellation is passed on.
+
+        Raises:
+            flyte.errors.OnlyAsyncIOSupportedError: What awaits it is no loop of asyncio.
+        """
         if self.is_current():
             return await coroutine
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            coroutine.close()
+            name = getattr(coroutine, "__qualname__", "a coroutine of flyte")
+            raise OnlyAsyncIOSupportedError(
+                f"{name} was awaited where no event loop of asyncio runs: call it without .aio, in "
+                "a thread of your framework's (trio.to_thread.run_sync), or use asyncio.run"
+            ) from None
         return await asyncio.wrap_future(self.submit(coroutine))
 
     def is_current(self) -> bool:

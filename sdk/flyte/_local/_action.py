@@ -6,18 +6,19 @@ import random
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
-from flyte._details import ActionDetails, AttemptDetails, LogLine, duration_of
+from flyte._details import ActionDetails, AttemptDetails, LogLine
 from flyte._link import filled, link_specs
-from flyte._local._logs import print_lines, stored_lines
+from flyte._local._logs import stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte._runtime import failures
+from flyte._shown import Shown
 from flyte._tracebacks import pruned
 from flyte._types._moves import off_loop
 from flyte.models import ActionPhase, Progress
@@ -93,7 +94,7 @@ def error_from(failure: failures.Failure, phase: ActionPhase, retries: int = 0) 
 
 
 @dataclass(eq=False)
-class LocalAction:
+class LocalAction(Shown):
     """An action of a local run.
 
     Attributes:
@@ -198,23 +199,9 @@ class LocalAction:
         return ""
 
     @property
-    def status(self) -> ActionPhase:
-        """The phase."""
-        return self.phase
-
-    @property
     def known_phase(self) -> ActionPhase:
         """The phase."""
         return self.phase
-
-    @property
-    def duration(self) -> timedelta | None:
-        """Time from its start to its end, or until now; None before it started."""
-        return duration_of(self.start_time, self.end_time)
-
-    def done(self) -> bool:
-        """True when it has ended."""
-        return self.phase.is_terminal
 
     @twin_method
     async def inputs(self) -> ActionInputs:
@@ -308,29 +295,6 @@ class LocalAction:
             links=self.links,
             custom_context=self.custom_context if self.custom_context != self.state.custom_context else {},
         )
-
-    @twin_method
-    async def show_logs(
-        self,
-        attempt: int | None = None,
-        max_lines: int = 30,
-        show_ts: bool = False,
-        raw: bool = True,
-        filter_system: bool = True,
-    ) -> None:
-        """Prints the last lines that it wrote.
-
-        Args:
-            attempt: Attempt, from 0; the newest unless given.
-            max_lines: Most lines.
-            show_ts: True to print the time of each line.
-            raw: Lines are printed as they were written in any case.
-            filter_system: Only user code writes to these logs in any case.
-
-        Raises:
-            LogsNotYetAvailableError: The run is not recorded, or has no such attempt.
-        """
-        print_lines(self._lines(attempt, max_lines), show_ts=show_ts)
 
     @twin_iterator_method
     async def get_logs(

@@ -154,12 +154,6 @@ def stored_lines(directory: Path, attempt: int | None, max_lines: int | None) ->
         return [_parsed(line) for line in deque(file, maxlen=max_lines)]
 
 
-def print_lines(lines: Iterable[LogLine], *, show_ts: bool) -> None:
-    """Prints lines of a log."""
-    for line in lines:
-        print(line.render(show_ts=show_ts), flush=True)  # noqa: T201 - documented
-
-
 def _parsed(line: str) -> LogLine:
     time, _, text = line.rstrip("\n").partition(" ")
     return LogLine(text, datetime.fromisoformat(time))

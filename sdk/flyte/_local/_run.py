@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flyte import errors
@@ -27,6 +27,7 @@ from flyte._local._state import RunState
 from flyte._logging import logger
 from flyte._outcome import ActionInputs, ActionOutputs, ending
 from flyte._runtime.controller import check_size
+from flyte._shown import Shown
 from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 
@@ -75,7 +76,7 @@ class LocalRunDetails:
     action_details: ActionDetails
 
 
-class LocalRun:
+class LocalRun(Shown):
     """One run in this process, with the surface of `flyte.remote.Run`.
 
     `str(run)` waits for its end and is the output value; `repr(run)` never waits.
@@ -144,11 +145,6 @@ class LocalRun:
         return self.phase
 
     @property
-    def status(self) -> ActionPhase:
-        """The phase."""
-        return self.phase
-
-    @property
     def created_at(self) -> datetime:
         """When it was created."""
         return self._root.created_at
@@ -164,11 +160,6 @@ class LocalRun:
         return self._root.end_time
 
     @property
-    def duration(self) -> timedelta | None:
-        """Time from its start to its end, or until now; None before it started."""
-        return self._root.duration
-
-    @property
     def action(self) -> LocalAction:
         """Its root action."""
         return self._root
@@ -182,10 +173,6 @@ class LocalRun:
     def error(self) -> errors.BaseRuntimeError | None:
         """The exception that stands for its failure or abort, None without one."""
         return self._root.error
-
-    def done(self) -> bool:
-        """True when it has ended."""
-        return self.phase.is_terminal
 
     def __repr__(self) -> str:
         return f"LocalRun(name={self.name!r}, phase={self.phase.value!r}, url={self.url!r})"
@@ -330,22 +317,13 @@ class LocalRun:
             )
         await waiting[0].signal.aio(value)
 
-    @twin_method
-    async def show_logs(self, /, **options: Any) -> None:
-        """Prints the last lines that its root action wrote: see `LocalAction.show_logs`.
-
-        Raises:
-            LogsNotYetAvailableError: It is not recorded (`local_persistence`): what its tasks print is in this
-                process's output only.
-        """
-        await self._root.show_logs.aio(**options)
-
     @twin_iterator_method
     async def get_logs(self, /, **options: Any) -> AsyncGenerator[LogLine, None]:
         """The lines that its root action wrote: see `LocalAction.get_logs`.
 
         Raises:
-            LogsNotYetAvailableError: As `show_logs`.
+            LogsNotYetAvailableError: It is not recorded (`local_persistence`): what its tasks print is in this
+                process's output only.
         """
         async for line in self._root.get_logs.aio(**options):
             yield line

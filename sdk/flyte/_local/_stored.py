@@ -12,12 +12,14 @@ from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._details import ActionDetails, AttemptDetails, LogLine, duration_of
 from flyte._local._action import error_from
-from flyte._local._logs import print_lines, stored_lines
+from flyte._local._logs import stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._local._run import LocalRunDetails
 from flyte._local._store import LocalStore, default_store, is_alive
 from flyte._outcome import ActionInputs, ActionOutputs
+from flyte._shown import Shown
 from flyte.models import ActionPhase, Progress
+from flyte.remote._pages import check_limit
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +36,7 @@ _POLL_SECONDS = 0.2
 _RUNS = "SELECT run.*, action.* FROM run JOIN action ON action.run = run.name AND action.name = 'a0'"
 
 
-class StoredAction:
+class StoredAction(Shown):
     """One action of a recorded run, as it was when it was read.
 
     Attributes:
@@ -60,6 +62,8 @@ class StoredAction:
     wait_reason = ""
     project = ""
     domain = ""
+    start_time: datetime | None
+    end_time: datetime | None
 
     def __init__(self, store: LocalStore, row: sqlite3.Row, *, alive: bool) -> None:
         self._store = store
@@ -97,11 +101,6 @@ class StoredAction:
             return None
         return error_from(self._failure, self.known_phase, self.attempts - 1)
 
-    @property
-    def duration(self) -> timedelta | None:
-        """Time from its start to its end, or until now; None before it started."""
-        return duration_of(self.start_time, self.end_time)
-
     def report_path(self, attempt: int | None = None) -> Path | None:
         """File of its report, None when there is none: of an attempt, or of the newest that has one."""
         return report_file([Path(each["output_path"]) for each in self._attempts], attempt)
@@ -114,10 +113,6 @@ class StoredAction:
             RuntimeUserError: There is none (code "ReportNotFound").
         """
         return read_report(self, attempt)
-
-    def done(self) -> bool:
-        """True when it has ended."""
-        return self.known_phase.is_terminal
 
     @twin
     @staticmethod
@@ -231,12 +226,6 @@ class StoredAction:
                 return
             await asyncio.sleep(_POLL_SECONDS)
             action = await StoredAction.get.aio(run_name=self.run_name, name=self.name, store=self._store)
-
-    @twin_method
-    async def show_logs(self, attempt: int | None = None, max_lines: int = 30, show_ts: bool = False) -> None:
-        """Prints the last lines that it wrote: see `get_logs`."""
-        directory = self._store.log_directory(self.run_name) / self.name
-        print_lines(stored_lines(directory, attempt, max_lines), show_ts=show_ts)
 
     def _attempt(self, kept: dict[str, Any]) -> AttemptDetails:
         phase = ActionPhase(kept["phase"])
@@ -362,7 +351,11 @@ class StoredRun:
             created_before: Only those created before this time.
             labels: Only those with all these labels.
             store: The store, that of the user unless given.
+
+        Raises:
+            TypeError, ValueError: The limit has no meaning.
         """
+        check_limit(limit)
         store = store or default_store()
         wanted = _phases(in_phase)
         rows = store.query(
@@ -376,10 +369,10 @@ class StoredRun:
             run = StoredRun(store, row)
             if (wanted and run.known_phase not in wanted) or not _has(run.labels, labels):
                 continue
-            if limit <= 0:
-                return
-            limit -= 1
             yield run
+            limit -= 1
+            if not limit:
+                return
 
     def __repr__(self) -> str:
         return f"StoredRun(name={self.name!r}, phase={self.known_phase.value!r}, url={self.url!r})"

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 from flyte._types._canonical import DocumentError, dumps, loads
 from flyte._types._docstring import parameter_texts, summary_of
 from flyte._types._hints import LOCAL, class_hints, function_hints, has_unpacked, substituted, type_arguments
-from flyte._types._mismatch import Mismatch, show
+from flyte._types._mismatch import Mismatch, Unsendable, show
 from flyte._types._variable import Variable
 
 OutputStyle = Literal["none", "single", "tuple", "namedtuple"]
@@ -267,7 +267,12 @@ class Interface:
     def _fail(self, place: str, error: Exception) -> NoReturn:
         reason = "nested too deeply, or contains itself" if isinstance(error, RecursionError) else str(error)
         cause = error.__cause__ if isinstance(error, Mismatch) else None
-        raise _refused(f"{self.name}: {place}: {reason}") from cause
+        message = f"{self.name}: {place}: {reason}"
+        if isinstance(error, Unsendable):
+            from flyte.errors import RestrictedTypeError  # as in `_refused`
+
+            raise RestrictedTypeError(message) from cause
+        raise _refused(message) from cause
 
     def _written(self, document: dict[str, Any]) -> bytes:
         try:

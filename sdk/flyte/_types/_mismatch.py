@@ -37,6 +37,13 @@ class Mismatch(Exception):
         return f"{place}expected {self.expected}, got {show(self.value)}{reason}"
 
 
+class Unsendable(Mismatch):
+    """A value of a type that cannot be an input or output, whatever the place asks for."""
+
+    def __init__(self, value: Any, reason: str) -> None:
+        super().__init__("a value that can be serialised", value, reason)
+
+
 def show(value: Any) -> str:
     """A value's type and its shortened representation, for a message."""
     if value is None:

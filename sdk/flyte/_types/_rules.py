@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from flyte._types._canonical import TAG, DocumentError, sort_key
 from flyte._types._codec import RANK_OTHER, Codec, Definitions
-from flyte._types._mismatch import Mismatch
+from flyte._types._mismatch import Mismatch, Unsendable
 from flyte._types._tags import pickled, unpickled
 
 _CONSTRAINTS = {
@@ -104,9 +104,7 @@ class PydanticCodec(Codec):
 
     def encode(self, value: Any, exact: bool = False) -> Any:
         if self.is_secret:
-            raise Mismatch(
-                "a value that can be serialised", value, "secrets are not written; pass it with env_vars="
-            )
+            raise Unsendable(value, "secrets are not written; pass it with env_vars=")
         try:
             checked = self.adapter.validate_python(value, strict=True)
         except pydantic.ValidationError as error:

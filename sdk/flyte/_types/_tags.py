@@ -19,7 +19,7 @@ from flyte._types._canonical import TAG
 from flyte._types._codec import RANK_ANY, Codec, Compile, Definitions
 from flyte._types._containers import decode_items, encode_items, object_of, pairs_of, sorted_forms
 from flyte._types._hints import LOCAL
-from flyte._types._mismatch import Mismatch, type_name
+from flyte._types._mismatch import Mismatch, Unsendable, type_name
 from flyte._types._moves import probing
 from flyte._types._scalars import FLOAT, INT
 from flyte._types._texts import TEXTS, bytes_from_text, bytes_to_text
@@ -204,7 +204,7 @@ def pickled(value: Any) -> dict[str, Any]:
     """The last resort: a pickle, marked as one, with the name of the value's class.
 
     Raises:
-        Mismatch: The value cannot be pickled.
+        Mismatch: The value cannot be pickled, or is nested too deeply.
     """
     import cloudpickle  # here, since few values need it and it takes time to load
 
@@ -219,7 +219,7 @@ def pickled(value: Any) -> dict[str, Any]:
         reason = (
             f"{str(error)[:150] or type(error).__name__}; pass what the task needs to make its own {name}"
         )
-        raise Mismatch("a value that can be serialised", value, reason) from error
+        raise Unsendable(value, reason) from error
     _warn(type(value), name)
     if len(data) <= INLINE_PICKLE_BYTES:
         return {TAG: "pickle", "name": name, "data": bytes_to_text(data)}

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flyte.cli._code_options import code_options
 from flyte.cli._groups import Command, unknown
 from flyte.cli._settings import format_option, scope_options, settings_of
 from flyte.cli._table import write_json, write_rows
 
 if TYPE_CHECKING:
+    from flyte._bundle._select import CopyStyle
     from flyte._deploy import Deployment
     from flyte._environment import TaskEnvironment
     from flyte.cli._settings import Settings
@@ -31,23 +33,8 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 @click.command(cls=Command, epilog=_EXAMPLES)
 @scope_options
-@click.option("--version", help="Version of all tasks.  [default: follows from code, images and settings]")
+@code_options("Version of all tasks.  [default: follows from code, images and settings]")
 @click.option("--dry-run", "--dryrun", is_flag=True, help="Pack everything and show it, but send nothing.")
-@click.option(
-    "--copy-style",
-    type=click.Choice(["loaded_modules", "auto", "all", "none"]),
-    default="loaded_modules",
-    help="Code to send: the imported modules, everything below the root, or none: it is in the image.  "
-    "[default: loaded_modules]",
-)
-@click.option(
-    "--image",
-    "images",
-    multiple=True,
-    metavar="[NAME=]ADDRESS",
-    help="Address of the image that Image.from_ref_name calls NAME; without a name of the default one.",
-)
-@click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("-r", "--recursive", is_flag=True, help="FILE is a directory: deploy every file below it.")
 @click.option("--all", "everything", is_flag=True, help="Deploy every environment of the file.")
 @click.option(
@@ -55,11 +42,6 @@ _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
     "--ignore-load-errors",
     is_flag=True,
     help="With --recursive: leave out files that cannot be imported.",
-)
-@click.option(
-    "--no-sync-local-sys-paths",
-    is_flag=True,
-    help="Do not give workers the entries of sys.path below the root.",
 )
 @format_option
 @click.argument("file")
@@ -71,13 +53,13 @@ def deploy(
     domain: str | None,
     version: str | None,
     dry_run: bool,
-    copy_style: str,
-    images: tuple[str, ...],
+    copy_style: CopyStyle,
+    images: dict[str, str],
     root_dir: str | None,
     recursive: bool,
     everything: bool,
     ignore_load_errors: bool,
-    no_sync_local_sys_paths: bool,
+    sync_local_sys_paths: bool,
     file: str,
     env_var: str | None,
 ) -> None:
@@ -86,7 +68,6 @@ def deploy(
     ENV_VAR is the variable of FILE that holds the environment. What an environment depends on is deployed, too.
     """
     import flyte
-    from flyte._initialize import checked_images
 
     if env_var is not None and (everything or recursive):
         raise click.UsageError("ENV_VAR excludes --all and --recursive: they deploy every environment.", ctx)
@@ -99,10 +80,9 @@ def deploy(
     settings = settings_of(ctx)
     session = settings.open_session(project, domain, starts_backend=not dry_run)
     session.root_dir = root
-    session.own_images = checked_images(images)
-    session.sync_local_sys_paths = not no_sync_local_sys_paths
-    style: Any = "loaded_modules" if copy_style == "auto" else copy_style
-    deployments = flyte.deploy(*environments, dryrun=dry_run, version=version, copy_style=style)
+    session.own_images = images
+    session.sync_local_sys_paths = sync_local_sys_paths
+    deployments = flyte.deploy(*environments, dryrun=dry_run, version=version, copy_style=copy_style)
     _report(settings, deployments)
 
 

@@ -56,7 +56,5 @@ def logs(
         if settings.as_json:
             entry = {"time": line.time, "text": line.text}
             write_json(settings, entry if line.attempt is None else {**entry, "attempt": line.attempt})
-        elif pretty:
-            click.echo(f"{click.style(f'{line.time.astimezone():%H:%M:%S}', dim=True)} │ {line.text}")
         else:
-            click.echo(line.render(show_ts=show_ts))
+            click.echo(line.render(show_ts=show_ts, apart=pretty))

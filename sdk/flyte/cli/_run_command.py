@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flyte.cli._arguments import key_values, options_of, values_of
+from flyte.cli._code_options import code_options
 from flyte.cli._groups import Command, unknown, write_examples
 from flyte.cli._load import LoadedFile, load_file
 from flyte.cli._settings import format_option, scope_options, settings_of
@@ -220,34 +221,11 @@ def _check_tui(detach: bool, follow: bool, as_json: bool) -> None:
 )
 @click.option("--name", help="Name of the run.  [default: generated]")
 @scope_options
-@click.option(
-    "--copy-style",
-    type=click.Choice(["loaded_modules", "auto", "all", "none"]),
-    default="loaded_modules",
-    help="Code to send: the imported modules, everything below the root, or none: it is in the image.  "
-    "[default: loaded_modules]",
-)
-@click.option("--version", help="Version of the code.  [default: made of its content]")
-@click.option(
-    "--image",
-    "images",
-    multiple=True,
-    metavar="[NAME=]ADDRESS",
-    help="Address of the image that Image.from_ref_name calls NAME; without a name of the default one.",
-)
-@click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
+@code_options("Version of the code.  [default: made of its content]")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="Environment variable of all actions.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="Label of the run.")
 @click.option(
     "--raw-data-path", metavar="PATH", help="Where tasks write bulk data.  [default: the backend's]"
-)
-@click.option(
-    "--no-sync-local-sys-paths",
-    "sync_local_sys_paths",
-    is_flag=True,
-    flag_value=False,
-    default=True,
-    help="Do not give workers the entries of sys.path that are below the root.",
 )
 @click.option("--run-project", help="Project of the run, for deployed-task only.  [default: the task's]")
 @click.option("--run-domain", help="Domain of the run, for deployed-task only.  [default: the task's]")
@@ -267,7 +245,7 @@ def run(
     domain: str | None,
     copy_style: str,
     version: str | None,
-    images: tuple[str, ...],
+    images: dict[str, str],
     root_dir: str | None,
     env: tuple[str, ...],
     label: tuple[str, ...],
@@ -292,8 +270,6 @@ def run(
         _check_tui(detach, follow, settings_of(ctx).as_json)
     if local and detach:
         raise click.UsageError("--local and --detach exclude each other: a local run ends with this process.")
-    from flyte._initialize import checked_images
-
     settings = settings_of(ctx)
     ctx.find_root().obj = replace(settings, verbosity=settings.verbosity + verbose)
     ctx.obj = RunOptions(
@@ -304,10 +280,10 @@ def run(
         name=name,
         project=project,
         domain=domain,
-        copy_style="loaded_modules" if copy_style == "auto" else copy_style,
+        copy_style=copy_style,
         root_dir=root_dir,
         version=version,
-        images=checked_images(images),
+        images=images,
         env=key_values("--env", env),
         labels=key_values("--label", label),
         sync_local_sys_paths=sync_local_sys_paths,

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
-from flyte._details import ActionDetails, AttemptDetails, duration_of
+from flyte._details import ActionDetails, AttemptDetails
 from flyte._initialize import Session, require_session
 from flyte._outcome import ActionInputs, ActionOutputs
 from flyte.models import ActionPhase, Progress
 from flyte.remote._convert import cache_status_of, error_of, kind_of, phase_values, run_identifier, time_of
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
+from flyte.remote._pages import listed
 from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2
 from hangar.core.v1 import identifiers_pb2
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from flyte._types import Interface
 
@@ -133,11 +134,6 @@ class Action(Execution):
         return time_of(self._message.wait, "until")
 
     @property
-    def duration(self) -> timedelta | None:
-        """Time from its start to its end, or until now; None before it started."""
-        return duration_of(self.start_time, self.end_time)
-
-    @property
     def error(self) -> errors.BaseRuntimeError | None:
         """The exception that stands for its failure or abort, None without one."""
         failure = self._message.failure if self._message.HasField("failure") else None
@@ -201,17 +197,15 @@ class Action(Execution):
         client = await session.client()
         run = run_identifier(project or session.project, domain or session.domain, for_run_name)
         wanted = run_service_pb2.ActionFilter(phases=phase_values(in_phase), parent=parent or "")
-        token = ""
-        while True:
+
+        async def page(size: int, token: str) -> run_service_pb2.ListActionsResponse:
             request = run_service_pb2.ListActionsRequest(
-                run=run, filter=wanted, page_size=1000, page_token=token
+                run=run, filter=wanted, page_size=size, page_token=token
             )
-            answer = await client.call(client.runs.ListActions, request)
-            for message in answer.actions:
-                yield Action(session, message)
-            token = answer.next_page_token
-            if not token:
-                return
+            return await client.call(client.runs.ListActions, request)
+
+        async for message in listed(page, "actions"):
+            yield Action(session, message)
 
     # ------------------------------------------------------------------------------------------- to use
 

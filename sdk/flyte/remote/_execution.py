@@ -11,6 +11,7 @@ from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
 from flyte._details import LogLine
 from flyte._outcome import ActionInputs, ActionOutputs
+from flyte._shown import Shown
 from flyte._types._moves import off_loop
 from flyte.models import ActionPhase
 from flyte.remote._convert import end_line, phase_of, time_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_ABORT_REASON = "Manually aborted from the SDK"
 
 
-class Execution:
+class Execution(Shown):
     """A run, or an action. Each method has an ``.aio`` twin."""
 
     _message: run_pb2.Run | run_pb2.Action
@@ -51,11 +52,6 @@ class Execution:
     def known_phase(self) -> ActionPhase:
         """Where it stood when it was last asked. Never waits."""
         return phase_of(self._message.phase)
-
-    @property
-    def status(self) -> ActionPhase:
-        """The phase."""
-        return self.phase
 
     @property
     def task_name(self) -> str:
@@ -81,10 +77,6 @@ class Execution:
     def error(self) -> errors.BaseRuntimeError | None:
         """The exception that stands for its failure or abort, None without one."""
         raise NotImplementedError
-
-    def done(self) -> bool:
-        """True when it has ended."""
-        return self.phase.is_terminal
 
     # -- to use -----------------------------------------------------------------------------------------
 
@@ -148,28 +140,6 @@ class Execution:
         """
         client = await self._session.client()
         return (await fetch_report(client, self._action_identifier, attempt)).html
-
-    @twin_method
-    async def show_logs(
-        self,
-        attempt: int | None = None,
-        max_lines: int = 30,
-        show_ts: bool = False,
-        raw: bool = True,
-        filter_system: bool = True,
-    ) -> None:
-        """Prints the last lines that it wrote; of a run, that its root action wrote.
-
-        Args:
-            attempt: Attempt, from 0; the newest unless given.
-            max_lines: Most lines.
-            show_ts: True to print the time of each line.
-            raw: Lines are printed as they were written in any case.
-            filter_system: Only user code writes to these logs in any case.
-        """
-        client = await self._session.client()
-        for line in await stored_logs(client, self._action_identifier, attempt, max_lines):
-            print(line.render(show_ts=show_ts), flush=True)  # noqa: T201 - documented
 
     @twin_iterator_method
     async def get_logs(

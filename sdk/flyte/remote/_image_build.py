@@ -10,10 +10,9 @@ from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._initialize import Session, require_session
 from flyte.remote._convert import time_of
+from flyte.remote._pages import check_limit, listed
 from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_build_pb2, image_service_pb2
-
-_PAGE = 100
 
 
 class ImageBuild:
@@ -113,19 +112,20 @@ class ImageBuild:
 
         Args:
             limit: Most images.
+
+        Raises:
+            TypeError, ValueError: The limit has no meaning.
         """
+        check_limit(limit)
         session = require_session()
         client = await session.client()
-        token = ""
-        while limit > 0:
-            request = image_service_pb2.ListImageBuildsRequest(page_size=min(limit, _PAGE), page_token=token)
-            answer: Any = await client.call(client.images.ListImageBuilds, request)
-            for pb in answer.builds:
-                yield ImageBuild(session, pb)
-            limit -= len(answer.builds)
-            token = answer.next_page_token
-            if not token:
-                return
+
+        async def page(size: int, token: str) -> image_service_pb2.ListImageBuildsResponse:
+            request = image_service_pb2.ListImageBuildsRequest(page_size=size, page_token=token)
+            return await client.call(client.images.ListImageBuilds, request)
+
+        async for pb in listed(page, "builds", limit):
+            yield ImageBuild(session, pb)
 
     @twin_iterator_method
     async def log(self) -> AsyncGenerator[str, None]:

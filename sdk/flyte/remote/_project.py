@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from flyte._client._twins import twin, twin_iterator, twin_method
 from flyte._initialize import Session, require_session
+from flyte.remote._pages import check_limit, listed
 from hangar.admin.v1 import project_pb2, project_service_pb2
 
 
@@ -85,21 +86,22 @@ class Project:
         Args:
             limit: Most projects.
             include_archived: True to list archived ones too.
+
+        Raises:
+            TypeError, ValueError: The limit has no meaning.
         """
+        check_limit(limit)
         session = require_session()
         client = await session.client()
-        token = ""
-        while limit > 0:
+
+        async def page(size: int, token: str) -> project_service_pb2.ListProjectsResponse:
             request = project_service_pb2.ListProjectsRequest(
-                page_size=min(limit, 1000), page_token=token, include_archived=include_archived
+                page_size=size, page_token=token, include_archived=include_archived
             )
-            answer = await client.call(client.projects.ListProjects, request)
-            for message in answer.projects[:limit]:
-                yield Project(session, message)
-            limit -= len(answer.projects)
-            token = answer.next_page_token
-            if not token:
-                return
+            return await client.call(client.projects.ListProjects, request)
+
+        async for message in listed(page, "projects", limit):
+            yield Project(session, message)
 
     @twin
     @staticmethod

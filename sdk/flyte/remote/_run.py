@@ -25,6 +25,7 @@ from flyte.remote._convert import (
 from flyte.remote._details import action_details
 from flyte.remote._execution import DEFAULT_ABORT_REASON, Execution
 from flyte.remote._filters import SortBy, TimeFilter, TimeRange, order_of, time_range
+from flyte.remote._pages import check_limit, listed
 from flyte.remote._signal import send_signal, value_as_json
 from flyte.remote._watch import watch_run
 from hangar.admin.v1 import run_pb2, run_service_pb2, task_service_pb2
@@ -239,8 +240,9 @@ class Run(Execution):
             labels: Only those with all these labels.
 
         Raises:
-            TypeError, ValueError: A filter has no meaning, or the creation is limited in two ways.
+            TypeError, ValueError: A filter or the limit has no meaning, or the creation is limited in two ways.
         """
+        check_limit(limit)
         refuse(created_by_subject=(created_by_subject, "runs do not record who created them yet"))
         created, updated = time_range("created_at", created_at), time_range("updated_at", updated_at)
         if created_at is not None and (created_after or created_before):
@@ -259,23 +261,20 @@ class Run(Execution):
             updated_before=timestamp(updated.before) if updated.before else None,
             labels=labels,
         )
-        token = ""
-        while limit > 0:
+
+        async def page(size: int, token: str) -> run_service_pb2.ListRunsResponse:
             request = run_service_pb2.ListRunsRequest(
                 project=project or session.project,
                 domain=domain or session.domain,
                 filter=wanted,
-                page_size=min(limit, 1000),
+                page_size=size,
                 page_token=token,
                 order_by=order,
             )
-            answer = await client.call(client.runs.ListRuns, request)
-            for message in answer.runs[:limit]:
-                yield Run(session, message)
-            limit -= len(answer.runs)
-            token = answer.next_page_token
-            if not token:
-                return
+            return await client.call(client.runs.ListRuns, request)
+
+        async for message in listed(page, "runs", limit):
+            yield Run(session, message)
 
     # ------------------------------------------------------------------------------------------- to use
 

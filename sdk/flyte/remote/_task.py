@@ -11,6 +11,7 @@ from flyte._client._twins import immediate_twin, twin_iterator, twin_method
 from flyte._context import ctx
 from flyte._initialize import Session, refuse, require_session
 from flyte.remote._call import DeployedCall
+from flyte.remote._pages import check_limit, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,29 +248,32 @@ class Task(DeployedCall):
 
         Raises:
             flyte.errors.RemoteTaskNotFoundError: There is no task of this name.
+            TypeError, ValueError: The limit has no meaning.
         """
+        check_limit(limit)
         refuse(sort_by=(sort_by, "tasks come by name, versions newest first; sort the list"))
         from hangar.admin.v1 import task_service_pb2  # see above
 
         session = require_session()
         client = await session.client()
-        scope = {"project": project or session.project, "domain": domain or session.domain}
-        token = ""
-        while limit > 0:
-            page = {"page_size": 1000 if by_task_env else min(limit, 1000), "page_token": token}
+        scope: dict[str, Any] = {"project": project or session.project, "domain": domain or session.domain}
+
+        async def page(size: int, token: str) -> Any:
+            part = {**scope, "page_size": size, "page_token": token}
             if by_task_name:
-                versions = task_service_pb2.ListTaskVersionsRequest(name=by_task_name, **scope, **page)  # type: ignore[arg-type]
-                answer: Any = await client.call(client.tasks.ListTaskVersions, versions)
-            else:
-                tasks = task_service_pb2.ListTasksRequest(entrypoint=bool(entrypoint), **scope, **page)  # type: ignore[arg-type]
-                answer = await client.call(client.tasks.ListTasks, tasks)
-            for message in answer.tasks:
-                if limit > 0 and _matches(message, by_task_env, entrypoint):
-                    limit -= 1
-                    yield Task(message)
-            token = answer.next_page_token
-            if not token:
-                return
+                versions = task_service_pb2.ListTaskVersionsRequest(name=by_task_name, **part)
+                return await client.call(client.tasks.ListTaskVersions, versions)
+            tasks = task_service_pb2.ListTasksRequest(entrypoint=bool(entrypoint), **part)
+            return await client.call(client.tasks.ListTasks, tasks)
+
+        def matches(task: task_service_pb2.Task) -> bool:
+            if by_task_env is not None and task.spec.environment != by_task_env:
+                return False
+            return entrypoint is None or task.spec.entrypoint is entrypoint
+
+        every = by_task_env is None and entrypoint is None
+        async for message in listed(page, "tasks", limit, None if every else matches):
+            yield Task(message)
 
     async def _find(self, controller: Controller) -> dict[str, Any]:
         return self._made[0] if self._made is not None else spec_of(self._task)
@@ -283,9 +287,3 @@ def spec_of(task: task_service_pb2.Task) -> dict[str, Any]:
     from google.protobuf import json_format  # see above
 
     return json_format.MessageToDict(task.spec, preserving_proto_field_name=True)
-
-
-def _matches(task: task_service_pb2.Task, environment: str | None, entrypoint: bool | None) -> bool:
-    if environment is not None and task.spec.environment != environment:
-        return False
-    return entrypoint is None or task.spec.entrypoint is entrypoint

@@ -95,6 +95,8 @@ def test_what_cannot_be_deployed_is_refused(admin, tasks):
         flyte.deploy()
     with pytest.raises(flyte.errors.DeploymentError, match='copy_style="none" needs version'):
         flyte.deploy(tasks.env, copy_style="none")
+    with pytest.raises(ValueError, match="version='a b/c' is not valid"):
+        flyte.deploy(tasks.env, version="a b/c")
     with pytest.raises(TypeError, match="takes environments"):
         flyte.deploy(tasks.move)
     with pytest.raises(ValueError, match="Duplicate environment name 'helper_env'"):

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import socket
 import tarfile
 import threading
@@ -464,6 +465,9 @@ def test_listing_sorts_and_takes_ranges_of_times(admin, tasks):
         ({"updated_at": ("today", None)}, "after='today'"),
         ({"created_at": (early, late), "created_after": early}, "leave them out"),
         ({"created_by_subject": "me"}, "created_by_subject"),
+        ({"limit": 0}, "limit=0 must be at least 1"),
+        ({"limit": -1}, "limit=-1 must be at least 1"),
+        ({"limit": "5"}, "limit must be an integer, not '5'"),
     ):
         with pytest.raises((TypeError, ValueError, flyte.errors.FeatureNotAvailableError), match=message):
             list(Run.listall(**wrong))
@@ -496,6 +500,10 @@ def test_logs_are_shown_and_followed(admin, tasks, capsys):
     admin.change(lambda: fake.lines.extend(["one", "two", "three"]))
     run.show_logs(max_lines=2)
     assert capsys.readouterr().out == "two\nthree\n"
+    run.show_logs(max_lines=1, raw=False)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d │ three\n", capsys.readouterr().out)
+    with pytest.raises(flyte.errors.FeatureNotAvailableError, match=r"show_logs\(filter_system=False\)"):
+        run.show_logs(filter_system=False)
 
     def write_more():
         admin.change(lambda: fake.lines.append("four"))

@@ -11,7 +11,7 @@ import pytest
 
 from flyte._client._loop import LOOP
 from flyte._client._twins import twin, twin_iterator, twin_method
-from flyte.errors import RuntimeUserError
+from flyte.errors import OnlyAsyncIOSupportedError, RuntimeUserError
 
 word = contextvars.ContextVar("word", default="")
 
@@ -52,6 +52,13 @@ def test_call_blocks_and_returns():
 async def test_aio_is_awaited():
     """The twin is awaited, also while a loop runs."""
     assert await double.aio(21) == 42
+
+
+def test_aio_is_for_asyncio_only():
+    """Awaited where no loop of asyncio runs, as in trio, a twin says so and leaves nothing behind."""
+    for awaited in (double.aio(1), count.aio(3).__anext__()):
+        with pytest.raises(OnlyAsyncIOSupportedError, match="no event loop of asyncio runs: call it without"):
+            awaited.send(None)
 
 
 async def test_plain_call_works_inside_a_running_loop():

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from flyte import _types
-from flyte.errors import RuntimeDataValidationError
+from flyte.errors import RestrictedTypeError, RuntimeDataValidationError
 from sdk.tests.types import shapes
 
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_pickled_is_refused(make: Callable[[], Any], name: str) -
     """Locks, generators and the like name the function, the parameter, the type and the way out."""
     value = make()
     with pytest.raises(
-        RuntimeDataValidationError, match=rf"take: parameter 'value': .*{name}.*pass what the task needs"
+        RestrictedTypeError, match=rf"take: parameter 'value': .*{name}.*pass what the task needs"
     ):
         INTERFACE.dump_inputs({"value": value})
     if isinstance(value, socket.socket):
@@ -66,7 +66,7 @@ def test_open_file_is_refused(tmp_path: Path) -> None:
     """An open file is not silently replaced by its content."""
     with (
         (tmp_path / "f").open("w") as file,
-        pytest.raises(RuntimeDataValidationError, match="an open file belongs"),
+        pytest.raises(RestrictedTypeError, match="an open file belongs"),
     ):
         INTERFACE.dump_outputs(file)
 

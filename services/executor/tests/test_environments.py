@@ -139,7 +139,7 @@ async def test_an_impossible_package_is_named(workshop: Workshop) -> None:
     """A package that cannot be installed fails with its name, leaves nothing, and is tried again later."""
     with pytest.raises(ImageFailedError, match="granite") as caught:
         await workshop.make("granite")
-    assert caught.value.code == "ImageBuildError"
+    assert caught.value.code == "InvalidPackage"
     assert workshop.leftovers() == []
     write_wheel(workshop.wheels, "granite")
     assert run(await workshop.make("granite"), "import granite; print(granite.VERSION)") == "1.0"

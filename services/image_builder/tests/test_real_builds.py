@@ -69,7 +69,7 @@ async def test_an_impossible_package_fails_with_the_words_of_the_installer(build
         {"kind": "env", "vars": {"A": "1"}}, {"kind": "pip", "packages": ["hangar-no-such-package-xyz"]}
     )
     assert build.state == FAILED
-    assert build.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
+    assert (build.failure.kind, build.failure.code) == (failure_pb2.FAILURE_KIND_IMAGE, "InvalidPackage")
     assert (build.failed_layer, build.exit_code) == (1, 1)
     assert build.step == "layer 1: install hangar-no-such-package-xyz"
     assert "hangar-no-such-package-xyz was not found" in build.failure.message

@@ -43,6 +43,8 @@ def spec() -> TaskSpec:
         (lambda c: c.custom_context.update({"k": "x" * 4097}), "context.custom_context"),
         (lambda c: c.custom_context.update({str(n): "" for n in range(65)}), "context.custom_context"),
         (lambda c: c.custom_context.update({"k": "\0"}), "context.custom_context"),
+        (lambda c: c.labels.update({"k": "a\0"}), "context.labels"),
+        (lambda c: c.labels.update({"\0": "a"}), "context.labels"),
         (lambda c: c.env_vars.update({"A=B": "x"}), "context.env_vars"),
         (lambda c: c.env_vars.update({"A": "\0"}), "context.env_vars"),
         (lambda c: c.notifications.add(url="https://evil.example.com/"), "context.notifications[1].url"),
@@ -77,6 +79,11 @@ def test_a_run_to_recover_has_the_name_of_a_run() -> None:
     ("change", "field"),
     [
         (lambda s: setattr(s, "queue", "-x"), "task.queue"),
+        (lambda s: setattr(s, "name", "e.\0"), "task.name"),
+        (lambda s: setattr(s, "environment", "\0"), "task.environment"),
+        (lambda s: setattr(s.code, "version", "a b/c"), "task.code.version"),
+        (lambda s: setattr(s.code, "version", ".."), "task.code.version"),
+        (lambda s: setattr(s.code, "version", "x" * 256), "task.code.version"),
         (lambda s: setattr(s.retry, "backoff_base_millis", -1), "task.retry.backoff_base_millis"),
         (lambda s: setattr(s.retry, "backoff_cap_millis", -1), "task.retry.backoff_cap_millis"),
         (lambda s: setattr(s.retry, "backoff_factor", 0.5), "task.retry.backoff_factor"),
@@ -88,7 +95,7 @@ def test_a_run_to_recover_has_the_name_of_a_run() -> None:
         (lambda s: [s.links.add() for _ in range(33)], "task.links"),
     ],
 )
-def test_wrong_policies_of_a_task_are_refused(change: Callable[[Any], object], field: str) -> None:
+def test_wrong_parts_of_a_task_are_refused(change: Callable[[Any], object], field: str) -> None:
     """Each refusal names its field; the definition as it was is fine."""
     made = spec()
     check_spec(made)
