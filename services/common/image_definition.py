@@ -34,15 +34,17 @@ from services.common.image_layers import (
     WorkdirLayer,
     requirement_name,
 )
+from services.common.platforms import normalised
 
 _VERSION = re.compile(r"3\.\d{1,2}(\.\d+)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
 REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 """Host and port of a registry, and a path in it."""
+PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
+"""Operating system and architecture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +215,9 @@ def _destination(base: _Fields) -> tuple[str, str, tuple[str, ...]]:
         _invalid("base.name", f"is {name!r}", "use small letters, digits and '-' for an image in a registry")
     platforms = base.texts("platform")
     for number, platform in enumerate(platforms):
-        if not _PLATFORM.fullmatch(platform):
+        if not PLATFORM.fullmatch(platform):
             _invalid(f"base.platform[{number}]", f"is {platform!r}", "use one such as 'linux/amd64'")
-    return registry, name if registry else "", platforms
+    return registry, name if registry else "", tuple(dict.fromkeys(map(normalised, platforms)))
 
 
 def _debian(fields: _Fields) -> DebianBase:

@@ -22,10 +22,12 @@ from services.image_builder.buildkit import BuildKit
 from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
 from services.image_builder.engine import BuilderEngine
+from services.image_builder.installers import Installers
 from services.image_builder.makers import Maker
 from services.image_builder.service import ImageBuilds
 from services.image_builder.servicer import ImageServicer
 from services.image_builder.settings import Settings
+from services.image_builder.sites import Site, Sites
 from services.image_builder.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -54,12 +56,17 @@ class ImageBuilderApp:
         )
         credentials.check()
         directory = prepare_directory(settings.state_dir)
-        self._engine = BuilderEngine(settings.engine, credentials)
-        buildkit = BuildKit(
-            settings.docker, settings.engine, settings.network, credentials, directory / "docker"
-        )
-        contexts = Contexts(directory, SdkLayer(), settings.uv, BlobStore(settings.blobs_url))
-        self._containers = ContainerMaker(settings, self._engine, buildkit, contexts)
+
+        def site(engine: str) -> Site:
+            buildkit = BuildKit(settings.docker, engine, settings.network, credentials, directory / "docker")
+            return Site(BuilderEngine(engine, credentials), buildkit)
+
+        named = {platform: site(engine) for platform, engine in settings.platform_engines.items()}
+        sites = Sites(site(settings.engine), named)
+        self._engine = sites.own.engine
+        contexts = Contexts(directory, SdkLayer(), BlobStore(settings.blobs_url))
+        installers = Installers(directory / "uv", settings.uv, settings.index_url)
+        self._containers = ContainerMaker(settings, sites, contexts, installers)
         self._database = writer_engine(
             settings.database or prepare_directory(settings.data_dir) / "image-builder.db"
         )

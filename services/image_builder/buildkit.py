@@ -31,6 +31,7 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_NO_PLATFORM = re.compile(r"no match for platform|does not match the specified platform", re.IGNORECASE)
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*no such file')
 _RECLAIMED = re.compile(r"(?i)^total(?: reclaimed space)?:\s*([\d.]+)\s*([kMGT]?)B")
 _DIGEST = re.compile(r"digest: (sha256:[0-9a-f]{64})")
@@ -73,6 +74,7 @@ class Job:
         secrets: Files of build secrets, by the identifier of the secret.
         steps: Steps of the recipe; None for a Dockerfile of the author, whose steps are as he wrote them.
         tag: Name of the image.
+        platform: Platform of the image.
         labels: Labels of the image.
         fresh: True to use nothing of earlier builds.
         dockerfile: The Dockerfile, None for that of the context.
@@ -83,6 +85,7 @@ class Job:
     secrets: Mapping[str, Path]
     steps: Sequence[Step] | None
     tag: str
+    platform: str
     labels: Mapping[str, str]
     fresh: bool = False
     dockerfile: Path | None = None
@@ -153,6 +156,7 @@ class BuildKit:
         """
         await self.check()
         command = [self._found, "build", "--progress=plain", "--tag", job.tag, "--network", self._network]
+        command += ["--platform", job.platform]
         for name, path in sorted(job.secrets.items()):
             command += ["--secret", f"id={name},src={path}"]
         for name, value in sorted(job.labels.items()):
@@ -170,7 +174,7 @@ class BuildKit:
         # Named from the directory above, a context is the same for the engine in every build: it is sent what changed.
         code = await self._run([*command, job.context.name], read, job.process, job.context.parent)
         if code:
-            raise _failure(progress, code)
+            raise _failure(progress, code, job.platform)
 
     async def push(self, reference: str, emit: Callable[[Output], None]) -> str:
         """Pushes an image to its registry.
@@ -296,12 +300,18 @@ def _bytes(match: re.Match[str]) -> int:
     return int(float(match[1]) * 1000 ** " kMGT".index(match[2] or " "))
 
 
-def _failure(progress: Progress, code: int) -> BuildError:
+def _failure(progress: Progress, code: int, platform: str) -> BuildError:
     step, exit_code = progress.failed_step, progress.exit_code
     message = progress.message or f"the builder ended with {code}"
     if _FULL.search(message):
         text = f"the disk of the Docker engine that builds images is full:\n{message}"
         return BuildError("DiskFull", text, is_system=True, step=step, exit_code=exit_code)
+    if progress.is_base_missing and _NO_PLATFORM.search(message):
+        text = (
+            f"{progress.base_text} has none for {platform}: use a base image that there is for {platform}, or leave "
+            f"that platform out ({message})"
+        )
+        return BuildError("BaseImagePlatform", text, step=step, exit_code=exit_code)
     if progress.is_base_missing:
         text = f"{progress.base_text} cannot be had: {message}"
         return BuildError("BaseImageUnavailable", text, step=step, exit_code=exit_code)

@@ -12,20 +12,29 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from services.common import image_labels
-from services.common.errors import InvalidArgument
+from services.common.errors import InvalidArgument, Unavailable
 from services.common.image_definition import definition_digest
 from services.common.image_layers import DockerfileBase, ImageBase
+from services.common.platforms import normalised
 from services.image_builder import attestations
-from services.image_builder.buildkit import BuildError, BuildKit, Job
+from services.image_builder.buildkit import BuildError, Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
-from services.image_builder.dockerfile import PACKAGES, Recipe, SdkContent, make_recipe
-from services.image_builder.engine import BuilderEngine, StoredImage
+from services.image_builder.dockerfile import PACKAGES, Recipe, SdkContent, make_recipe, read_definition
+from services.image_builder.engine import StoredImage
 from services.image_builder.host_settings import read_host_settings
+from services.image_builder.inside.prepare_python import INSTALLER_FAILED
+from services.image_builder.installers import Installers
 from services.image_builder.makers import Emit, Made, Plan
 from services.image_builder.progress import Output
 from services.image_builder.settings import Settings
+from services.image_builder.sites import Site, Sites
+
+_log = structlog.get_logger(__name__)
+_NO_BASE = frozenset({"BaseImageUnavailable", "BaseImagePlatform"})
 
 _FROM = re.compile(
     r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?", re.IGNORECASE | re.MULTILINE
@@ -40,37 +49,31 @@ class ContainerMaker:
 
     Args:
         settings: Settings.
-        engine: The engine that builds.
-        buildkit: The builder.
+        sites: The engines that build.
         contexts: Makes build contexts.
+        installers: Gives what installs packages inside images.
     """
 
-    def __init__(
-        self, settings: Settings, engine: BuilderEngine, buildkit: BuildKit, contexts: Contexts
-    ) -> None:
+    def __init__(self, settings: Settings, sites: Sites, contexts: Contexts, installers: Installers) -> None:
         self._settings = settings
-        self._engine = engine
-        self._buildkit = buildkit
+        self._sites = sites
         self._contexts = contexts
+        self._installers = installers
         self._sdk: SdkContent | None = None
+        self._without_glibc: set[str] = set()
 
     async def check(self) -> None:
         """See `Maker`."""
-        await self._buildkit.check()
+        await self._sites.own.buildkit.check()
 
     async def plan(self, definition_json: str, platform: str) -> Plan:
         """See `Maker`."""
         if self._sdk is None:
             self._sdk = await asyncio.to_thread(self._contexts.sdk_content)
-        own = await self._engine.platform()
-        recipe = make_recipe(definition_json, self._settings.base_image, self._sdk, own)
-        asked = (platform,) if platform else recipe.definition.platforms
-        if asked and own not in asked:
-            message = (
-                f"platform is {', '.join(asked)}: this image builder's engine makes images for {own} only; leave it "
-                "out, or run an image builder on such a host"
-            )
-            raise InvalidArgument(message, reason="PLATFORM_NOT_AVAILABLE", field="platform")
+        definition = read_definition(definition_json)
+        asked = normalised(platform) if platform else ""
+        chosen = await self._sites.choose(asked, definition.platforms)
+        recipe = make_recipe(definition, self._settings.base_image, self._sdk, chosen)
         check_bases(recipe, self._settings.allowed_bases)
         return Plan(
             Image(
@@ -78,7 +81,7 @@ class ContainerMaker:
                 self._reference(recipe),
                 definition_digest(definition_json),
                 recipe.base_image,
-                own,
+                chosen,
             ),
             definition_json,
             recipe,
@@ -86,15 +89,14 @@ class ContainerMaker:
 
     async def find(self, image: Image) -> Made | None:
         """See `Maker`. With a registry that is where executors look."""
-        stored = await self._engine.image(_tag(image.name))
-        digest = ""
-        if image.reference != _tag(image.name):
-            digest = await self._engine.registry_digest(image.reference)
-            if not digest:
-                return None
-        elif stored is None:
-            return None
-        return _made(stored, digest)
+        for site in [self._sites.of(image.platform)] if image.platform else self._sites.all:
+            stored = await site.engine.image(_tag(image.name))
+            digest = ""
+            if image.reference != _tag(image.name):
+                digest = await site.engine.registry_digest(image.reference)
+            if digest or (stored is not None and image.reference == _tag(image.name)):
+                return _made(stored, digest)
+        return None
 
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """See `Maker`."""
@@ -111,73 +113,130 @@ class ContainerMaker:
 
         for note in host.notes:
             say(Output(note))
-        others = [each for each in recipe.definition.platforms if each != plan.image.platform]
-        if others:
-            say(Output(f"made for {plan.image.platform} only: this engine has none for {', '.join(others)}"))
+        site = self._sites.of(plan.image.platform)
         tag = _tag(recipe.name)
         try:
-            async with self._contexts.make(recipe, host, given) as context:
-                await self._build(plan, recipe, context, say, fresh=fresh)
+            installer = await self._installer(plan, recipe, site)
+            try:
+                async with self._contexts.make(recipe, host, given, installer) as context:
+                    await self._build(plan, recipe, context, say, fresh=fresh)
+            except BuildError as error:
+                other = await self._other_installer(recipe, site, installer, error)
+                if other is None:
+                    raise
+                say(Output("the base image has no glibc: the static uv is used, which needs none"))
+                async with self._contexts.make(recipe, host, given, other) as context:
+                    await self._build(plan, recipe, context, say, fresh=fresh)
             digest = ""
             if plan.image.reference != tag:
-                await self._engine.tag(tag, plan.image.reference)
-                digest = await self._buildkit.push(plan.image.reference, say)
+                await site.engine.tag(tag, plan.image.reference)
+                digest = await site.buildkit.push(plan.image.reference, say)
         except BuildError as error:
             error.message = host.redact(error.message)
             raise
         stored, base_digest = await asyncio.gather(
-            self._engine.image(tag), self._engine.content_digest(recipe.base_image)
+            site.engine.image(tag),
+            site.engine.content_digest(recipe.base_image, plan.image.platform),
         )
         if stored is None:
             message = f"the builder said that it made {tag}, and the engine does not hold it"
             raise BuildError("ImageMissing", message, is_system=True)
+        if stored.platform != plan.image.platform:
+            message = (
+                f"the image was asked for {plan.image.platform} and came out for {stored.platform}: leave `--platform` out "
+                "of the FROM line of the Dockerfile's last stage"
+            )
+            raise BuildError("ImagePlatform", message)
         return replace(_made(stored, digest), materials=_materials(recipe, base_digest))
 
+    async def _installer(self, plan: Plan, recipe: Recipe, site: Site) -> Path | None:
+        """The `uv` to begin with, None for an image that nothing is installed in."""
+        if not recipe.needs_installer:
+            return None
+        engine = await site.engine.platform()
+        given = self._installers.given(engine, plan.image.platform)
+        if given is None or (recipe.base_image in self._without_glibc and not self._installers.is_override):
+            return await self._installers.static(engine)
+        return given
+
+    async def _other_installer(
+        self, recipe: Recipe, site: Site, installer: Path | None, error: BuildError
+    ) -> Path | None:
+        """The `uv` to try after one did not run in the image; None when something else failed, or there is no other."""
+        if error.exit_code != INSTALLER_FAILED or self._installers.is_override:
+            return None
+        other = await self._installers.static(await site.engine.platform())
+        if other == installer:
+            return None
+        self._without_glibc.add(recipe.base_image)
+        return other
+
     async def _build(self, plan: Plan, recipe: Recipe, context: Context, say: Emit, *, fresh: bool) -> None:
-        if recipe.base is not None:
-            assert context.base is not None
-            dockerfile = context.base.with_name("base.Dockerfile")
-            base = Job(
-                context.base, {}, None, recipe.base_image, {}, fresh, dockerfile, process=context.process
+        platform = plan.image.platform
+        site = self._sites.of(platform)
+        try:
+            if recipe.base is not None:
+                assert context.base is not None
+                dockerfile = context.base.with_name("base.Dockerfile")
+                base = Job(
+                    context.base,
+                    {},
+                    None,
+                    recipe.base_image,
+                    platform,
+                    {},
+                    fresh,
+                    dockerfile,
+                    process=context.process,
+                )
+                await site.buildkit.build(base, say)
+            job = Job(
+                context.path,
+                context.secrets,
+                recipe.steps,
+                _tag(recipe.name),
+                platform,
+                self._labels(plan),
+                fresh,
+                process=context.process,
             )
-            await self._buildkit.build(base, say)
-        job = Job(
-            context.path,
-            context.secrets,
-            recipe.steps,
-            _tag(recipe.name),
-            self._labels(plan),
-            fresh,
-            process=context.process,
-        )
-        await self._buildkit.build(job, say)
+            await site.buildkit.build(job, say)
+        except BuildError as error:
+            held = await site.engine.image(recipe.base_image) if error.code in _NO_BASE else None
+            if held is not None and held.platform != platform:
+                error.message += f"\nThe engine itself holds {recipe.base_image} for {held.platform} only."
+            raise
 
     async def contents(self, image: Image) -> str:
         """See `Maker`."""
-        packages = await self._engine.read_file(_tag(image.name), PACKAGES)
+        site = self._sites.of(image.platform)
+        packages = await site.engine.read_file(_tag(image.name), PACKAGES)
         return attestations.sbom(image.reference, json.loads(packages)) if packages else ""
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
-        await self._engine.remove(image.reference)
-        await self._engine.remove(_tag(image.name))
+        for site in [self._sites.of(image.platform)] if image.platform else self._sites.all:
+            await site.engine.remove(image.reference)
+            await site.engine.remove(_tag(image.name))
 
     async def list_made(self) -> list[tuple[str, Made]]:
         """See `Maker`."""
-        found = await self._engine.labelled(image_labels.IMAGE)
+        found = [stored for site in self._sites.all for stored in await _labelled(site)]
         return [(stored.labels[image_labels.IMAGE], _made(stored, "")) for stored in found]
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """See `Maker`."""
-        return await self._buildkit.prune(max_age_seconds)
+        return sum([await site.buildkit.prune(max_age_seconds) for site in self._sites.all])
 
     async def clear(self) -> None:
         """See `Maker`."""
         await asyncio.to_thread(self._contexts.clear)
+        await asyncio.to_thread(self._installers.clear)
 
     async def close(self) -> None:
         """See `Maker`."""
-        await self._engine.close()
+        for site in self._sites.all:
+            await site.engine.close()
 
     def _secrets(self, recipe: Recipe, given: Mapping[str, bytes]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -220,6 +279,7 @@ class ContainerMaker:
         return {
             image_labels.IMAGE: plan.image.name,
             image_labels.DEFINITION: plan.image.definition_digest,
+            image_labels.PLATFORM: plan.image.platform,
             image_labels.SDK: self._sdk.digest,
         }
 
@@ -264,6 +324,15 @@ def _bases_of(dockerfile: str) -> list[str]:
         if match["image"].lower() not in stages and not match["image"].isdigit():
             found.append(match["image"])
     return found
+
+
+async def _labelled(site: Site) -> list[StoredImage]:
+    """The images that were built at a site."""
+    try:
+        return await site.engine.labelled(image_labels.IMAGE)
+    except Unavailable as error:  # the others are looked after all the same
+        _log.warning("images of an engine are not looked at", reason=error.message)
+        return []
 
 
 def _below(registry: str, prefix: str) -> bool:

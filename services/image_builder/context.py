@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 
 import structlog
-import uv
 
 from services.common import archives
 from services.common.blobs import BlobStore
@@ -55,14 +54,12 @@ class Contexts:
     Args:
         directory: Where.
         sdk: The platform's SDK.
-        installer: Path of `uv`; empty for that of this installation.
         blobs: Where the archives of authors are.
     """
 
-    def __init__(self, directory: Path, sdk: SdkLayer, installer: str, blobs: BlobStore) -> None:
+    def __init__(self, directory: Path, sdk: SdkLayer, blobs: BlobStore) -> None:
         self._directory = directory
         self._sdk = sdk
-        self._installer = Path(installer or uv.find_uv_bin())
         self._blobs = blobs
 
     def sdk_content(self) -> SdkContent:
@@ -78,7 +75,11 @@ class Contexts:
 
     @asynccontextmanager
     async def make(
-        self, recipe: Recipe, host: HostSettings, secrets: Mapping[str, bytes]
+        self,
+        recipe: Recipe,
+        host: HostSettings,
+        secrets: Mapping[str, bytes],
+        installer: Path | None,
     ) -> AsyncIterator[Context]:
         """Makes the directory of one build, and removes it in the end.
 
@@ -86,6 +87,7 @@ class Contexts:
             recipe: How to build.
             host: Settings of this host.
             secrets: Secrets that layers see, by key.
+            installer: The `uv` that installs packages; None when nothing is installed.
 
         Raises:
             BuildError: An archive of the author was not uploaded, or is none.
@@ -93,7 +95,9 @@ class Contexts:
             OSError: The directory cannot be written.
         """
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._directory))
-        filling = asyncio.create_task(asyncio.to_thread(self._fill, directory, recipe, host, secrets))
+        filling = asyncio.create_task(
+            asyncio.to_thread(self._fill, directory, recipe, host, secrets, installer)
+        )
         try:
             context = await asyncio.shield(filling)
             for place, archive in recipe.archives.items():
@@ -120,7 +124,12 @@ class Contexts:
             file.unlink(missing_ok=True)
 
     def _fill(
-        self, directory: Path, recipe: Recipe, host: HostSettings, secrets: Mapping[str, bytes]
+        self,
+        directory: Path,
+        recipe: Recipe,
+        host: HostSettings,
+        secrets: Mapping[str, bytes],
+        installer: Path | None,
     ) -> Context:
         # The name is the same for every build: by it the engine knows what it has received before.
         path = directory / "context"
@@ -130,7 +139,8 @@ class Contexts:
         (path / "sdk.zip").write_bytes(self._sdk.archive)
         changed = int(self._sdk.digest[:7], 16)
         os.utime(path / "sdk.zip", (changed, changed))
-        _link(self._installer, path / "tools" / "uv")
+        if installer is not None:
+            _link(installer, path / "tools" / "uv")
         base = None
         if recipe.base is not None:
             base = directory / "base"

@@ -32,6 +32,7 @@ from services.common.image_layers import (
     requirement_name,
     secrets_of,
 )
+from services.common.platforms import architecture
 from services.image_builder import scripts
 from services.image_builder.scripts import OLDEST_PYTHON, WORK
 
@@ -113,21 +114,34 @@ class Recipe:
     secrets: tuple[BuildSecret, ...] = ()
     base: DockerfileBase | None = None
 
+    @property
+    def needs_installer(self) -> bool:
+        """True when a step installs Python packages."""
+        return _tool("uv") in self.dockerfile
 
-def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform: str) -> Recipe:
-    """Returns how to make the image of a definition.
 
-    Args:
-        definition_json: The definition; empty for the default image.
-        base_image: Address behind Debian bases, with ``{python}`` in it.
-        sdk: The platform's SDK.
-        platform: Platform of the image, such as "linux/amd64".
+def read_definition(definition_json: str) -> Definition:
+    """Returns a definition that images can be made of; an empty text stands for the default image.
 
     Raises:
         InvalidArgument: The definition is wrong, or asks for what images cannot give yet. Names layer and field.
     """
-    definition = parse_definition(definition_json, KINDS, _refused)
-    draft = _Draft(_base_address(definition, base_image, platform), sdk)
+    return parse_definition(definition_json, KINDS, _refused)
+
+
+def make_recipe(definition: Definition, base_image: str, sdk: SdkContent, platform: str) -> Recipe:
+    """Returns how to make the image of a definition.
+
+    Args:
+        definition: The definition.
+        base_image: Address behind Debian bases, with ``{python}`` in it, and ``{arch}`` where it has one per platform.
+        sdk: The platform's SDK.
+        platform: Platform of the image, such as "linux/amd64".
+
+    Raises:
+        InvalidArgument: The definition is wrong. Names layer and field.
+    """
+    draft = _Draft(_base_address(definition, base_image, platform), sdk, platform)
     draft.start(definition)
     draft.work_in(definition)
     for index, layer in enumerate(definition.layers):
@@ -161,6 +175,7 @@ def make_recipe(definition_json: str, base_image: str, sdk: SdkContent, platform
 class _Draft:
     base_image: str
     sdk: SdkContent
+    platform: str
     lines: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -207,7 +222,7 @@ class _Draft:
         elif isinstance(layer, AptLayer):
             _check_apt(index, layer)
             step = _step(index, f"apt-get install {' '.join(layer.packages)}")
-            base = hashlib.blake2b(self.base_image.encode(), digest_size=4).hexdigest()
+            base = hashlib.blake2b(f"{self.base_image} {self.platform}".encode(), digest_size=4).hexdigest()
             cache = f"--mount=type=cache,id=hangar-apt-{base},sharing=locked,target={WORK}/apt"
             script = scripts.install_apt(layer.packages, layer.secrets)
             self._run(here, script, step, [cache, *_secret_mounts(layer.secrets)])
@@ -281,7 +296,7 @@ class _Draft:
         if not self.has_python:
             self.has_python = True
             tools = [_tool("uv"), _tool("prepare_python.py")]
-            self._run("python", scripts.check_python(), Step("check Python"), tools)
+            self._run("python", scripts.check_python(self.platform), Step("check Python"), tools)
 
     def _forget_python(self) -> None:
         """Has Python checked and the SDK installed again: another one may be run from here on."""
@@ -332,7 +347,7 @@ def _base_address(definition: Definition, template: str, platform: str) -> str:
         if tuple(int(part) for part in base.python.split("."))[:2] < OLDEST_PYTHON:
             oldest = ".".join(map(str, OLDEST_PYTHON))
             raise _wrong("base.python", f"is {base.python!r}", f"tasks need Python {oldest} or newer")
-        return template.replace("{python}", base.python)
+        return template.replace("{python}", base.python).replace("{arch}", architecture(platform))
     if re.search(r"[\s$\\]", base.uri) or base.uri.startswith("-"):
         raise _wrong("base.uri", f"is {base.uri!r}", "use the address of an image such as 'python:3.12-slim'")
     if base.uri == "scratch":

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tarfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.common.errors import FailedPrecondition, Unavailable
+from services.common.platforms import normalised
 from services.common.registry_credentials import RegistryCredentials
+from services.image_builder import emulation
 
 _SECONDS = 60
+_REFUSED_SECONDS = 10.0
+"""How long it counts that a kernel did not run another platform: somebody may install emulation at any time."""
 _ANY_VERSION = "1.41"
 NO_CREDENTIALS = RegistryCredentials(None, "HANGAR_IMAGE_BUILDER_REGISTRY_CREDENTIALS")
 """Those of Docker's command line."""
@@ -52,6 +58,8 @@ class BuilderEngine:
         self._credentials = credentials
         self._client: Any = None
         self._platform = ""
+        self._runs: dict[str, bool] = {}
+        self._refused_until: dict[str, float] = {}
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
@@ -68,8 +76,25 @@ class BuilderEngine:
         """
         if not self._platform:
             version = await self._call(lambda client: client.version())
-            self._platform = f"{version['Os']}/{version['Arch']}"
+            self._platform = normalised(f"{version['Os']}/{version['Arch']}")
         return self._platform
+
+    async def runs(self, platform: str) -> bool:
+        """Says whether the engine's kernel runs programs of a platform, by itself or by emulation. It is tried out.
+
+        Raises:
+            Unavailable: The engine is not reachable.
+        """
+        if platform == await self.platform() or self._runs.get(platform):
+            return True
+        image = emulation.image_to_try(platform)
+        if image is None or time.monotonic() < self._refused_until.get(platform, 0.0):
+            return False
+        if await self._call(lambda client: _runs(client.api, image)):
+            self._runs[platform] = True
+            return True
+        self._refused_until[platform] = time.monotonic() + _REFUSED_SECONDS
+        return False
 
     async def image(self, reference: str) -> StoredImage | None:
         """Returns an image that the engine holds, None when it does not.
@@ -86,7 +111,7 @@ class BuilderEngine:
             labels=dict(found["Config"].get("Labels") or {}),
             size_bytes=int(found["Size"]),
             created_at=_time(found["Created"]),
-            platform=f"{found['Os']}/{found['Architecture']}",
+            platform=_platform_of(found),
         )
 
     async def registry_digest(self, reference: str) -> str:
@@ -102,11 +127,17 @@ class BuilderEngine:
             return ""
         return str(found["Descriptor"]["digest"])
 
-    async def content_digest(self, reference: str) -> str:
-        """Returns the digest of an image, that of its registry where it came from one; empty when it is not here."""
+    async def content_digest(self, reference: str, platform: str) -> str:
+        """Returns the digest of an image, that of its registry where it came from one; empty when it is not here.
+
+        An engine may hold an image under one address for one platform only, while a build takes another one from the
+        registry: only one of the platform counts.
+        """
         try:
             found = await self._call(lambda client: client.api.inspect_image(reference))
         except _library().errors.ImageNotFound:
+            return ""
+        if _platform_of(found) != platform:
             return ""
         digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
         return str(digests[0] if digests else found["Id"])
@@ -184,6 +215,8 @@ class BuilderEngine:
     def _connect(self) -> Any:
         docker = _library()
         address = {"base_url": self._url} if self._url else docker.utils.kwargs_from_env()
+        # As Docker's command line does it: with the settings and the agent of this user.
+        address["use_ssh_client"] = str(address.get("base_url", "")).startswith("ssh://")
         # Asking for the version by ourselves closes the connection when the engine does not answer.
         probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
         try:
@@ -198,6 +231,30 @@ def _library() -> Any:
     import docker  # noqa: PLC0415
 
     return docker
+
+
+def _runs(api: Any, image: bytes) -> bool:
+    """Says whether a program of an image that has nothing else ends as it should."""
+    identity = str(json.loads(api.import_image_from_data(image).splitlines()[-1])["status"])
+    try:
+        host_config = api.create_host_config(network_mode="none")
+        container = api.create_container(identity, [emulation.PROGRAM], host_config=host_config)["Id"]
+        try:
+            api.start(container)
+            return bool(api.wait(container)["StatusCode"] == 0)
+        except _library().errors.APIError as error:
+            if "exec format error" in str(error):
+                return False
+            raise
+        finally:
+            api.remove_container(container, force=True)
+    finally:
+        api.remove_image(identity, force=True)
+
+
+def _platform_of(found: Any) -> str:
+    """The platform of an image as an engine describes it."""
+    return normalised("/".join(filter(None, [found["Os"], found["Architecture"], found.get("Variant")])))
 
 
 def _time(text: str) -> datetime:

@@ -85,14 +85,7 @@ def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostS
         FailedPrecondition: A file that they name cannot be used (reason ``HOST_SETTINGS_UNUSABLE``).
     """
     pip = _pip_settings(environ)
-    variables = {name: value for name, value in environ.items() if _UV.fullmatch(name) and value}
-    variables |= {
-        f"PIP_{name.upper().replace('-', '_')}": value for name, value in pip.items() if name in _PIP
-    }
-    _let_uv_follow_pip(variables)
-    if index_url:
-        variables.pop("UV_INDEX_URL", None)
-        variables |= {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url}
+    variables = _index_settings(environ, pip, index_url)
     notes: list[str] = []
     for name in [name for name in variables if name.endswith(_PLACES)]:
         _drop_local(variables, name, notes)
@@ -100,7 +93,7 @@ def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostS
         if environ.get(name):
             variables[name] = environ[name]
     files: dict[str, bytes] = {}
-    certificates = next((environ[name] for name in _CERTIFICATES if environ.get(name)), pip.get("cert", ""))
+    certificates = _certificates(environ, pip)
     if certificates:
         files["ca"] = _read(Path(certificates), "bundle of certificates")
         variables |= dict.fromkeys(_CERTIFICATES_INSIDE, f"{WORK}/host/ca")
@@ -113,6 +106,44 @@ def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostS
     return HostSettings(
         files, tuple(dict.fromkeys(notes)), frozenset(_passwords(variables, files.get("netrc", b"")))
     )
+
+
+def host_environ(environ: Mapping[str, str], index_url: str = "") -> dict[str, str]:
+    """Returns the environment variables with which `uv` finds on this host what builds find.
+
+    Args:
+        environ: Environment variables.
+        index_url: As in `read_host_settings`.
+
+    Raises:
+        FailedPrecondition: As `read_host_settings`.
+    """
+    pip = _pip_settings(environ)
+    kept = {name: value for name, value in environ.items() if not _UV.fullmatch(name)}
+    certificates = _certificates(environ, pip)
+    return {
+        **kept,
+        **_index_settings(environ, pip, index_url),
+        **({"SSL_CERT_FILE": certificates} if certificates else {}),
+    }
+
+
+def _index_settings(environ: Mapping[str, str], pip: Mapping[str, str], index_url: str) -> dict[str, str]:
+    """Variables of `uv` and pip that say where packages come from."""
+    variables = {name: value for name, value in environ.items() if _UV.fullmatch(name) and value}
+    variables |= {
+        f"PIP_{name.upper().replace('-', '_')}": value for name, value in pip.items() if name in _PIP
+    }
+    _let_uv_follow_pip(variables)
+    if index_url:
+        variables.pop("UV_INDEX_URL", None)
+        variables |= {"UV_DEFAULT_INDEX": index_url, "PIP_INDEX_URL": index_url}
+    return variables
+
+
+def _certificates(environ: Mapping[str, str], pip: Mapping[str, str]) -> str:
+    """File of certificates that this host trusts; empty when no setting names one."""
+    return next((environ[name] for name in _CERTIFICATES if environ.get(name)), pip.get("cert", ""))
 
 
 def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import re
 import shlex
 
 from services.common.image_layers import OWN_PACKAGES, BuildSecret, InstallLayer, ProjectLayer
+from services.image_builder.emulation import machine_number
 
 WORK = "/run/hangar"
 """Where steps find what is mounted for them. In the image it is an empty directory."""
@@ -46,15 +47,20 @@ def overrides() -> str:
     return lines(tuple(f"{name}; sys_platform == 'never'" for name in sorted(OWN_PACKAGES)))
 
 
-def check_python() -> str:
-    """Returns the script that refuses images whose Python cannot be used, and compiles the standard library."""
+def check_python(platform: str) -> str:
+    """Returns the script that refuses images whose Python cannot be used, and compiles the standard library.
+
+    Args:
+        platform: Platform that the Python has to be of.
+    """
     return f"""set -eu
 umask 022
 if ! command -v python3 > /dev/null; then
     echo {shlex.quote(_NO_PYTHON)} >&2
     exit 1
 fi
-exec python3 -B {WORK}/tools/prepare_python.py {OLDEST_PYTHON[0]} {OLDEST_PYTHON[1]} {WORK}/tools/uv
+exec python3 -B {WORK}/tools/prepare_python.py {OLDEST_PYTHON[0]} {OLDEST_PYTHON[1]} {WORK}/tools/uv \
+    {platform} {machine_number(platform)}
 """
 
 

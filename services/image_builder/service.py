@@ -100,7 +100,7 @@ class ImageBuilds:
 
         Args:
             definition_json: The definition; empty for the default image.
-            platform: Platform of the image; empty for that of the engine.
+            platform: Platform of the image; empty for that of the engine, or another one that the definition names.
             force: True to build although it exists, or failed moments ago.
             dry_run: True to say only what it would be, and whether it exists.
             secrets: Secrets that layers ask for, by key.
@@ -325,7 +325,7 @@ class ImageBuilds:
         while True:
             try:
                 maker = self._maker_of(build.image)
-                plan = await maker.plan(request.definition_json, "")
+                plan = await maker.plan(request.definition_json, build.image.platform)
                 await maker.check()
                 break
             except InvalidArgument as error:

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.common.image_definition import REGISTRY
+from services.common.image_definition import PLATFORM, REGISTRY
+from services.common.platforms import normalised
 from services.common.settings import ServiceSettings
 
 
@@ -25,10 +26,15 @@ class Settings(ServiceSettings):
     """URL of the Docker engine that builds; empty for ``DOCKER_HOST``, else the local socket."""
     docker: str = "docker"
     """Path of Docker's command line with BuildKit. A name without a path is the first on ``PATH`` that has it."""
+    platform_engines: dict[str, str] = Field(default_factory=dict)
+    """URLs of Docker engines that build for other platforms, as a JSON object such as
+    ``{"linux/arm64": "ssh://user@host"}``. A platform without one is emulated, where the engine's kernel does that."""
     uv: str = ""
-    """Path of the `uv` that installs packages inside images; empty for the one of this installation."""
+    """Path of the `uv` that installs packages inside images, with ``{arch}`` where there is one per architecture of
+    engines ("amd64"). Empty for that of this installation, or a static one where it does not run."""
     base_image: str = "python:{python}-slim-bookworm"
-    """Address of the image behind ``Image.from_debian_base``, with ``{python}`` in place of the version."""
+    """Address of the image behind ``Image.from_debian_base``, with ``{python}`` in place of the version, and ``{arch}``
+    ("arm64") where it is another one for each platform."""
     registry: str = ""
     """Registry that images are pushed to, such as ``registry.example:5000``; empty for the engine alone."""
     scheduler: str = ""
@@ -64,6 +70,14 @@ class Settings(ServiceSettings):
     """Seconds after which an image that nobody asked for is removed where it was built; 0 for never."""
     failure_ttl: float = Field(30, ge=0)
     """Seconds for which a failed build is answered again instead of tried again."""
+
+    @field_validator("platform_engines")
+    @classmethod
+    def _names_platforms(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if not PLATFORM.fullmatch(normalised(name)) or "://" not in url:
+                raise ValueError('write platforms and URLs, such as {"linux/arm64": "ssh://user@host"}')
+        return {normalised(name): url for name, url in value.items()}
 
     @field_validator("base_image")
     @classmethod

@@ -39,10 +39,12 @@ class FakeDocker:
 
     Args:
         root: The directory.
+        platform: Platform of its engine.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, platform: str = "linux/amd64") -> None:
         self.root = root
+        self.platform = platform
         (root / "images").mkdir(parents=True)
         self.cli = root / "docker"
         self.write_cli()
@@ -81,20 +83,24 @@ class FakeEngine(BuilderEngine):
         self._docker = docker
 
     async def platform(self) -> str:
-        """Always the same."""
-        return "linux/amd64"
+        """That of its Docker."""
+        return self._docker.platform
 
     async def image(self, reference: str) -> StoredImage | None:
         """An image whose file exists."""
         if not (self._docker.root / "images" / reference.removeprefix("hangar/")).exists():
             return None
-        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), "linux/amd64")
+        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), self._docker.platform)
 
     async def read_file(self, reference: str, path: str) -> bytes:
         """Its images have no files."""
         return b""
 
-    async def content_digest(self, reference: str) -> str:
+    async def runs(self, platform: str) -> bool:
+        """Its own platform, and one more."""
+        return platform in {"linux/amd64", "linux/386"}
+
+    async def content_digest(self, reference: str, platform: str) -> str:
         """It knows no base images."""
         return ""
 

@@ -13,7 +13,7 @@ import pytest
 
 import flyte
 from services.common.errors import InvalidArgument
-from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe
+from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe, read_definition
 
 GOLDEN = Path(__file__).with_name("golden")
 BASE = "python:{python}-slim-bookworm"
@@ -48,7 +48,7 @@ IMAGES = {
 
 def recipe(definition: str, base: str = BASE, sdk: SdkContent = SDK, platform: str = "linux/amd64") -> Recipe:
     """What is made of a definition here."""
-    return make_recipe(definition, base, sdk, platform)
+    return make_recipe(read_definition(definition), base, sdk, platform)
 
 
 def shown(found: Recipe) -> str:

@@ -87,7 +87,7 @@ def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
         ("  cause: nope was not found", STEPS[2]),
         ("failed with exit code 2", STEPS[2]),
     ]
-    error = _failure(progress, 1)
+    error = _failure(progress, 1, "linux/amd64")
     assert (error.code, error.step, error.exit_code, error.is_system) == (
         "ImageBuildError",
         STEPS[2],
@@ -138,6 +138,6 @@ def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
 def test_failures_are_told_apart(text: str, code: str, is_system: bool, words: str) -> None:
     """Who is to blame is known: the definition, or the platform."""
     progress, _ = read(text)
-    error = _failure(progress, 1)
+    error = _failure(progress, 1, "linux/amd64")
     assert (error.code, error.is_system) == (code, is_system)
     assert words in error.message

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import uv
 
 from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_build_pb2 as states
@@ -31,9 +32,11 @@ from services.image_builder.builds import Build, Image
 from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
 from services.image_builder.dockerfile import Step
+from services.image_builder.installers import Installers
 from services.image_builder.service import ImageBuilds
 from services.image_builder.servicer import ImageServicer
 from services.image_builder.settings import Settings
+from services.image_builder.sites import Site, Sites
 from services.image_builder.store import Store
 from services.image_builder.tests.fakes import FakeDocker, FakeEngine
 
@@ -55,6 +58,8 @@ class World:
         self.clock = ManualClock()
         self.settings = Settings.load(data_dir=root, docker=str(docker.cli), failure_ttl=30.0, **settings)
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        for architecture in ("amd64", "arm64"):
+            (root / f"uv-{architecture}").symlink_to(uv.find_uv_bin())
         package = root / "sdk" / "flyte"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text("")
@@ -64,14 +69,18 @@ class World:
         self.builds = self.another()
         self.stub: Any = None
 
-    def another(self) -> ImageBuilds:
-        """The image builder of another process, on the same record."""
+    def site(self, docker: FakeDocker) -> Site:
+        """A place to build at."""
+        return Site(FakeEngine(docker), BuildKit(str(docker.cli), "", "default"))
+
+    def another(self, named: Mapping[str, Site] | None = None) -> ImageBuilds:
+        """The image builder of another process, on the same record, with further engines by platform."""
         blobs = BlobStore(self.settings.blobs_url)
         maker = ContainerMaker(
             self.settings,
-            FakeEngine(self.docker),
-            BuildKit(str(self.docker.cli), "", "default"),
-            Contexts(self.settings.state_dir, self.sdk, "", blobs),
+            Sites(self.site(self.docker), named or {}),
+            Contexts(self.settings.state_dir, self.sdk, blobs),
+            Installers(self.settings.state_dir / "uv", f"{self.settings.data_dir}/uv-{{arch}}"),
         )
         return ImageBuilds(self.settings, maker, Store(self.database, self.settings.log_lines), self.clock)
 
@@ -223,7 +232,7 @@ async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
 
 async def test_a_build_goes_on_after_a_restart(world: World) -> None:
     """What was asked for is built by the next process, under its name, and its end is on record for one after that."""
-    name = (await world.ask()).name
+    name = (await world.ask(platform="linux/386")).name
     await until(lambda: world.docker.started != [])
     await world.builds.stop()
     world.docker.go()
@@ -427,12 +436,64 @@ async def test_wrong_requests_are_refused(world: World) -> None:
             messages.BuildImageRequest(definition_json='{"layers": [{"kind": "uv_project"}]}'),
             r"layers\[0\]\.pyproject",
         ),
-        (messages.BuildImageRequest(platform="linux/s390x"), "makes images for linux/amd64 only"),
+        (messages.BuildImageRequest(platform="linux/s390x"), "PLATFORM_ENGINES .*or install QEMU"),
         (messages.BuildImageRequest(definition_json=" " * 4_130_000), "up to 4128768 bytes"),
     ):
         with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
             await world.stub.BuildImage(request)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_platforms_are_images_of_their_own(world: World) -> None:
+    """One that a definition names and that can be had is chosen; another one than it names is refused."""
+    world.docker.go()
+
+    async def ask(named: list[str], platform: str = "") -> states.ImageBuild:
+        text = json.dumps({"base": {"kind": "debian", "python": "3.11", "platform": named}})
+        request = messages.BuildImageRequest(definition_json=text, platform=platform)
+        build = (await world.stub.BuildImage(request)).build
+        return (await world.watch(build.name))[2]
+
+    both = ["linux/386", "linux/x86_64"]
+    asked = [
+        (both, ""),
+        (both, "linux/i386"),
+        (["linux/s390x", "linux/386"], ""),
+        ([], "linux/386"),
+        ([], ""),
+    ]
+    found = [await ask(*each) for each in asked]
+    assert [build.state for build in found] == [SUCCEEDED] * 5
+    assert [build.platform.partition("/")[2] for build in found] == ["amd64", "386", "386", "386", "amd64"]
+    assert len({build.name for build in found}) == 2, "what names it changes nothing of the image"
+    for named, platform, words in (
+        (["linux/386"], "linux/amd64", "the image is for linux/386 only"),
+        (["linux/s390x"], "", "does not run programs of linux/s390x"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=words):
+            await ask(named, platform)
+
+
+async def test_builds_go_to_the_engine_that_is_named_for_their_platform(world: World) -> None:
+    """Their images are kept, found and removed there; an engine of another platform than named is told the operator."""
+    arm = FakeDocker(world.settings.data_dir / "arm", "linux/arm64")
+    world.docker.go()
+    arm.go()
+    named = {each: world.site(arm) for each in ("linux/arm64", "linux/riscv64")}
+    builds = world.another(named)
+    name = (await builds.build(definition(), "linux/arm64")).image.name
+    async for _build, _lines in builds.watch(name, 0):
+        pass
+    assert (world.docker.started, arm.started) == ([], [name])
+    found = await world.another(named).build(definition(), "linux/arm64")
+    assert (found.cached, found.state.value, found.image.platform) == (True, "succeeded", "linux/arm64")
+    await builds.delete(name)
+    assert list((arm.root / "images").iterdir()) == []
+    with pytest.raises(FailedPrecondition, match="engine for linux/riscv64 that is one of linux/arm64"):
+        await builds.build(definition(), "linux/riscv64")
+    with pytest.raises(InvalidArgument, match="write platforms and URLs"):
+        Settings.load(platform_engines={"arm": "host"})
+    await builds.stop()
 
 
 async def test_lists_have_pages(world: World) -> None:
