@@ -143,8 +143,8 @@ class ContainerMaker:
             raise BuildError("ImageMissing", message, is_system=True)
         if stored.platform != plan.image.platform:
             message = (
-                f"the image was asked for {plan.image.platform} and came out for {stored.platform}: leave `--platform` out "
-                "of the FROM line of the Dockerfile's last stage"
+                f"the image was asked for {plan.image.platform} and came out for {stored.platform}: leave `--platform` "
+                "out of the FROM line of the Dockerfile's last stage"
             )
             raise BuildError("ImagePlatform", message)
         return replace(_made(stored, digest), materials=_materials(recipe, base_digest))

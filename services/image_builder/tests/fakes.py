@@ -12,6 +12,7 @@ _SCRIPT = """#!/bin/sh
 if [ "$2" = --help ]; then echo "{help}"; exit {help_code}; fi
 for word in "$@"; do
     if [ "$before" = --tag ]; then tag="$word"; fi
+    if [ "$before" = --platform ]; then platform="$word"; fi
     before="$word"
 done
 if [ ! -f "$word/Dockerfile" ]; then echo "no context at $word"; exit 1; fi
@@ -30,7 +31,7 @@ if [ -e {root}/fail ]; then
     echo "#2 ERROR: executor failed running [x]: exit code: 3"
     exit 1
 fi
-touch {root}/images/"$name"
+echo "$platform" > {root}/images/"$name"
 """
 
 
@@ -88,9 +89,10 @@ class FakeEngine(BuilderEngine):
 
     async def image(self, reference: str) -> StoredImage | None:
         """An image whose file exists."""
-        if not (self._docker.root / "images" / reference.removeprefix("hangar/")).exists():
+        file = self._docker.root / "images" / reference.removeprefix("hangar/")
+        if not file.exists():
             return None
-        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), self._docker.platform)
+        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), file.read_text().strip())
 
     async def read_file(self, reference: str, path: str) -> bytes:
         """Its images have no files."""
