@@ -57,6 +57,7 @@ class Definition:
         registry: Registry that the author names; empty for the platform's own.
         repository: Name in that registry; empty for the usual one.
         platforms: Platforms that the author names; empty for that of the host.
+        registry_secret: Key of the secret with his credentials of registries; empty for none.
         has_sdk: False for an image that only container tasks can use: without Python and the platform's SDK.
     """
 
@@ -65,6 +66,7 @@ class Definition:
     registry: str = ""
     repository: str = ""
     platforms: tuple[str, ...] = ()
+    registry_secret: str = ""
     has_sdk: bool = True
 
 
@@ -106,7 +108,9 @@ def parse_definition(
     has_sdk = definition.get("sdk", True)
     if not isinstance(has_sdk, bool):
         _invalid("sdk", f"is {_shown(has_sdk)}", "it has to be true or false")
-    return Definition(parsed_base, tuple(parsed), *_destination(base), has_sdk)
+    return Definition(
+        parsed_base, tuple(parsed), *_destination(base), registry_secret=_login(base), has_sdk=has_sdk
+    )
 
 
 def definition_digest(text: str) -> str:
@@ -218,6 +222,13 @@ def _destination(base: _Fields) -> tuple[str, str, tuple[str, ...]]:
         if not PLATFORM.fullmatch(platform):
             _invalid(f"base.platform[{number}]", f"is {platform!r}", "use one such as 'linux/amd64'")
     return registry, name if registry else "", tuple(dict.fromkeys(map(normalised, platforms)))
+
+
+def _login(base: _Fields) -> str:
+    key = base.text("registry_secret", default="")
+    if key and not _SECRET.fullmatch(key):
+        _invalid("base.registry_secret", f"is {key!r}", "it has to be the key of a secret")
+    return key
 
 
 def _debian(fields: _Fields) -> DebianBase:

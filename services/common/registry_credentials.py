@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import FailedPrecondition
+from services.common.registry_secrets import RegistrySecret, registry_of
 
 _REFUSED = re.compile(
     r"unauthorized|authentication required|no basic auth|access (is |to the resource is )?denied|forbidden|\b40[13]\b",
     re.IGNORECASE,
 )
 _KEYS = ("auths", "credHelpers", "credsStore")
+_CONFIG = "config.json"
+_KEPT = ("cli-plugins", "contexts")
+"""What Docker's command line has beside its configuration."""
 
 
 class RegistryCredentials:
@@ -80,11 +84,35 @@ class RegistryCredentials:
             return None
         self.check()
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, target in (("config.json", self._path.absolute()), ("cli-plugins", own / "cli-plugins")):
-            link = place / name
-            if not link.is_symlink() or link.readlink() != target:
-                link.unlink(missing_ok=True)
-                link.symlink_to(target)
+        _link(place / _CONFIG, self._path.absolute())
+        for name in _KEPT:
+            _link(place / name, own / name)
+        return place
+
+    def directory_with(self, secret: RegistrySecret, place: Path, own: Path) -> Path:
+        """Makes a directory that Docker's command line takes for its own, with an author's credentials beside these.
+
+        Args:
+            secret: The author's.
+            place: Where to make it. It is the caller's to remove.
+            own: The directory that the command line has without this; its plugins are kept.
+
+        Raises:
+            FailedPrecondition: As `check`.
+        """
+        self.check()
+        path = self._path or own / _CONFIG
+        try:
+            config = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            message = f"{path}, the configuration of Docker's command line, is no JSON: mend or remove it"
+            raise FailedPrecondition(message, reason="REGISTRY_CREDENTIALS_INVALID") from None
+        place.mkdir(mode=0o700)
+        file = place / _CONFIG
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(secret.beside(config)))
+        for name in _KEPT:
+            _link(place / name, own / name)
         return place
 
     def explained(self, reference: str, problem: str) -> str:
@@ -94,12 +122,21 @@ class RegistryCredentials:
             reference: Address of an image in it.
             problem: Its words.
         """
-        if not _REFUSED.search(problem):
+        if not is_refusal(problem):
             return problem
-        first = reference.partition("/")[0]
-        registry = first if "/" in reference and re.search(r"[.:]|^localhost$", first) else "docker.io"
         source = f"those of {self._path}" if self._path is not None else "those of `docker login`, or none"
         return (
-            f"{problem}\nThe registry {registry} did not take the credentials ({source}): name a file with the right "
-            f"ones, in the format of Docker's config.json, in {self._setting}"
+            f"{problem}\nThe registry {registry_of(reference)} did not take the credentials ({source}): name a file "
+            f"with the right ones, in the format of Docker's config.json, in {self._setting}"
         )
+
+
+def is_refusal(problem: str) -> bool:
+    """Says whether the words of a registry mean that it wants other credentials."""
+    return bool(_REFUSED.search(problem))
+
+
+def _link(link: Path, target: Path) -> None:
+    if not link.is_symlink() or link.readlink() != target:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)

@@ -62,10 +62,14 @@ class EnvironmentMaker:
         )
         return Plan(image, definition_json)
 
-    async def find(self, image: Image) -> Made | None:
+    async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:
         """See `Maker`."""
-        path = self._environments.find(image.name)
+        path = self._environments.find(plan.image.name)
         return None if path is None else Made(0, _made_at(path))
+
+    async def missing_secrets(self, plan: Plan) -> tuple[str, ...]:
+        """See `Maker`. They are variables of this process."""
+        return ()
 
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """See `Maker`. Secrets are variables of this process."""

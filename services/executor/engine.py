@@ -1,10 +1,12 @@
 """Chooses the engine that the settings name."""
 
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from services.common.object_store import ENDPOINT_VARIABLES
 from services.common.registry_credentials import RegistryCredentials
+from services.common.secret_directory import SecretDirectory
 from services.executor.engines.base import Engine
 from services.executor.engines.docker.options import DockerEngineOptions, own_user
 from services.executor.engines.fake import FakeEngine
@@ -38,9 +40,11 @@ def _docker_engine(settings: Settings) -> Engine:
     builder, token = settings.image_builder or settings.scheduler, settings.access_token()
     credentials = RegistryCredentials(settings.registry_credentials, "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS")
     credentials.check()
+    directory = Path(settings.registry_secrets) if settings.registry_secrets else None
+    secrets = SecretDirectory(directory, "HANGAR_EXECUTOR_REGISTRY_SECRETS")
     return DockerEngine(
         docker_options(settings),
-        lambda client: DockerImages(client, builder, token, credentials=credentials),
+        lambda client: DockerImages(client, builder, token, credentials=credentials, secrets=secrets),
         lambda client, executor, own_image: Networks(client, options, executor, own_image=own_image),
     )
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from services.common import installers
 from services.common.errors import FailedPrecondition
-from services.common.registry_credentials import RegistryCredentials
+from services.common.registry_credentials import RegistryCredentials, is_refusal
+from services.common.registry_secrets import RegistrySecret
 from services.image_builder.dockerfile import Step
 from services.image_builder.engine import NO_CREDENTIALS
 from services.image_builder.progress import Output, Progress
@@ -79,6 +80,7 @@ class Job:
         fresh: True to use nothing of earlier builds.
         dockerfile: The Dockerfile, None for that of the context.
         process: File to note the builder's process in, so that it can be ended when its service died.
+        config: Directory that Docker's command line takes for its own, None for the usual one.
     """
 
     context: Path
@@ -90,6 +92,7 @@ class Job:
     fresh: bool = False
     dockerfile: Path | None = None
     process: Path | None = None
+    config: Path | None = None
 
 
 class BuildKit:
@@ -172,12 +175,37 @@ class BuildKit:
                 emit(output)
 
         # Named from the directory above, a context is the same for the engine in every build: it is sent what changed.
-        code = await self._run([*command, job.context.name], read, job.process, job.context.parent)
+        command.append(job.context.name)
+        code = await self._run(command, read, job.process, job.context.parent, job.config)
         if code:
             raise _failure(progress, code, job.platform)
 
-    async def push(self, reference: str, emit: Callable[[Output], None]) -> str:
+    async def config_with(self, secret: RegistrySecret, place: Path) -> Path:
+        """Makes a directory that Docker's command line takes for its own, with an author's credentials.
+
+        Args:
+            secret: The credentials.
+            place: Where to make it.
+
+        Raises:
+            FailedPrecondition: The builder's own credentials cannot be read.
+        """
+        return await asyncio.to_thread(self._credentials.directory_with, secret, place, _own_config())
+
+    async def push(
+        self,
+        reference: str,
+        emit: Callable[[Output], None],
+        secret: RegistrySecret | None = None,
+        config: Path | None = None,
+    ) -> str:
         """Pushes an image to its registry.
+
+        Args:
+            reference: Its address.
+            emit: Called with lines for people.
+            secret: Credentials of the author.
+            config: Directory that `config_with` made of them.
 
         Returns:
             Digest of the image in the registry.
@@ -193,11 +221,18 @@ class BuildKit:
             lines.append(line)
             emit(Output(line, step))
 
-        code = await self._run([self._found, "push", reference], read)
+        code = await self._run([self._found, "push", reference], read, config=config)
         if code:
-            problem = self._credentials.explained(reference, "\n".join(lines[-5:]))
+            problem = "\n".join(lines[-5:])
+            is_authors = (
+                secret is not None and secret.login_for(reference) is not None and is_refusal(problem)
+            )
+            if secret is not None and is_authors:
+                problem = secret.explained(reference, problem)
+            else:
+                problem = self._credentials.explained(reference, problem)
             message = f"the image cannot be pushed to {reference}:\n{problem}"
-            raise BuildError("ImagePushError", message, is_system=True, step=step, exit_code=code)
+            raise BuildError("ImagePushError", message, is_system=not is_authors, step=step, exit_code=code)
         digests = [match[1] for line in lines if (match := _DIGEST.search(line))]
         return digests[-1] if digests else ""
 
@@ -222,15 +257,16 @@ class BuildKit:
         on_line: Callable[[str], None],
         note: Path | None = None,
         works_in: Path | None = None,
+        config: Path | None = None,
     ) -> int:
         environ = {**os.environ, "DOCKER_BUILDKIT": "1", "NO_COLOR": "1"}
         environ["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"  # the registry gets one image, not a list with one
         environ.pop("BUILDKIT_PROGRESS", None)
         environ.setdefault("GOGC", "400")  # else a fifth of its start is spent on collecting 4 MB of garbage
-        own = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        config = await asyncio.to_thread(
-            self._credentials.config_directory, self._place.absolute(), own.absolute()
-        )
+        if config is None:
+            config = await asyncio.to_thread(
+                self._credentials.config_directory, self._place.absolute(), _own_config()
+            )
         if config is not None:
             environ["DOCKER_CONFIG"] = str(config)
         if self._engine:
@@ -274,6 +310,11 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
             rest = b""
     if rest:
         yield rest.decode(errors="replace").rstrip()
+
+
+def _own_config() -> Path:
+    """The directory of Docker's command line."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker").absolute()
 
 
 def _candidates(docker: str) -> list[str]:

@@ -93,6 +93,7 @@ class Build:
     size_bytes: int = 0
     step: Step | None = None
     error: BuildError | None = None
+    missing_secrets: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     task: asyncio.Task[None] | None = None
     _lines: deque[LogLine] = field(default_factory=deque)
@@ -120,6 +121,12 @@ class Build:
         self._next_line += 1
         if len(self._lines) > self.log_limit:
             self._lines.popleft()
+        self._wake()
+
+    def miss(self, secrets: tuple[str, ...]) -> None:
+        """It waits for secrets of a caller, or for none any more."""
+        self.missing_secrets = secrets
+        self._version += 1
         self._wake()
 
     def begin(self, now: datetime) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,15 +17,18 @@ import structlog
 from services.common import image_labels
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.image_definition import definition_digest
-from services.common.image_layers import DockerfileBase, ImageBase
+from services.common.image_layers import BuildSecret, DockerfileBase, ImageBase
 from services.common.platforms import normalised
+from services.common.registry_secrets import RegistrySecret, read_registry_secret, registry_of
+from services.common.secret_directory import SecretDirectory
 from services.image_builder import attestations
 from services.image_builder.buildkit import BuildError, Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
+from services.image_builder.destinations import destination, needs_own_login
 from services.image_builder.dockerfile import PACKAGES, Recipe, SdkContent, make_recipe, read_definition
 from services.image_builder.engine import StoredImage
-from services.image_builder.host_settings import read_host_settings
+from services.image_builder.host_settings import HostSettings, read_host_settings
 from services.image_builder.inside.prepare_python import INSTALLER_FAILED
 from services.image_builder.installers import Installers
 from services.image_builder.makers import Emit, Made, Plan
@@ -42,6 +45,21 @@ _FROM = re.compile(
 _COPY_FROM = re.compile(
     r"^\s*(?:COPY|ADD|RUN)\s[^\n]*?(?:--from=|\bfrom=)(?P<image>[^\s,]+)", re.IGNORECASE | re.MULTILINE
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a build gets that is in no image.
+
+    Attributes:
+        host: Settings of this host.
+        secrets: Secrets that layers see, by key.
+        config: Directory that Docker's command line takes for its own, None for the usual one.
+    """
+
+    host: HostSettings
+    secrets: Mapping[str, bytes]
+    config: Path | None
 
 
 class ContainerMaker:
@@ -61,6 +79,8 @@ class ContainerMaker:
         self._installers = installers
         self._sdk: SdkContent | None = None
         self._without_glibc: set[str] = set()
+        directory = Path(settings.secrets) if settings.secrets else None
+        self._own_secrets = SecretDirectory(directory, "HANGAR_IMAGE_BUILDER_SECRETS")
 
     async def check(self) -> None:
         """See `Maker`."""
@@ -78,7 +98,7 @@ class ContainerMaker:
         return Plan(
             Image(
                 recipe.name,
-                self._reference(recipe),
+                destination(recipe.name, recipe.definition, self._settings),
                 definition_digest(definition_json),
                 recipe.base_image,
                 chosen,
@@ -87,26 +107,39 @@ class ContainerMaker:
             recipe,
         )
 
-    async def find(self, image: Image) -> Made | None:
+    async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:
         """See `Maker`. With a registry that is where executors look."""
+        image = plan.image
+        login = await asyncio.to_thread(self._registry_secret, plan.recipe, secrets)
         for site in [self._sites.of(image.platform)] if image.platform else self._sites.all:
             stored = await site.engine.image(_tag(image.name))
             digest = ""
             if image.reference != _tag(image.name):
-                digest = await site.engine.registry_digest(image.reference)
+                digest = await site.engine.registry_digest(image.reference, login)
             if digest or (stored is not None and image.reference == _tag(image.name)):
                 return _made(stored, digest)
         return None
+
+    async def missing_secrets(self, plan: Plan) -> tuple[str, ...]:
+        """See `Maker`."""
+        assert plan.recipe is not None  # `plan` made it
+        keys = {each.key for each in plan.recipe.secrets}
+        keys |= {plan.recipe.definition.registry_secret} - {""}
+        return await asyncio.to_thread(
+            lambda: tuple(key for key in sorted(keys) if self._own_secrets.get(key) is None)
+        )
 
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """See `Maker`."""
         recipe = plan.recipe
         assert recipe is not None  # `plan` made it
-        given, host = await asyncio.gather(
+        given, login, host = await asyncio.gather(
             asyncio.to_thread(self._secrets, recipe, secrets),
+            asyncio.to_thread(self._registry_secret, recipe, secrets),
             asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url),
         )
-        host = host.hiding("\n".join(recipe.files.values())).hiding_secrets(given)
+        hidden = [*given.values(), *(login.passwords if login is not None else ())]
+        host = host.hiding("\n".join(recipe.files.values())).hiding_secrets(hidden)
 
         def say(output: Output) -> None:
             emit(Output(host.redact(output.text), output.step))
@@ -116,21 +149,13 @@ class ContainerMaker:
         site = self._sites.of(plan.image.platform)
         tag = _tag(recipe.name)
         try:
-            installer = await self._installer(plan, recipe, site)
-            try:
-                async with self._contexts.make(recipe, host, given, installer) as context:
-                    await self._build(plan, recipe, context, say, fresh=fresh)
-            except BuildError as error:
-                other = await self._other_installer(recipe, site, installer, error)
-                if other is None:
-                    raise
-                say(Output("the base image has no glibc: the static uv is used, which needs none"))
-                async with self._contexts.make(recipe, host, given, other) as context:
-                    await self._build(plan, recipe, context, say, fresh=fresh)
-            digest = ""
-            if plan.image.reference != tag:
-                await site.engine.tag(tag, plan.image.reference)
-                digest = await site.buildkit.push(plan.image.reference, say)
+            with self._contexts.private() as private:
+                config = await site.buildkit.config_with(login, private / "docker") if login else None
+                await self._build(plan, recipe, _Given(host, given, config), say, fresh=fresh)
+                digest = ""
+                if plan.image.reference != tag:
+                    await site.engine.tag(tag, plan.image.reference)
+                    digest = await site.buildkit.push(plan.image.reference, say, login, config)
         except BuildError as error:
             error.message = host.redact(error.message)
             raise
@@ -148,6 +173,20 @@ class ContainerMaker:
             )
             raise BuildError("ImagePlatform", message)
         return replace(_made(stored, digest), materials=_materials(recipe, base_digest))
+
+    async def _build(self, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool) -> None:
+        site = self._sites.of(plan.image.platform)
+        installer = await self._installer(plan, recipe, site)
+        try:
+            async with self._contexts.make(recipe, given.host, given.secrets, installer) as context:
+                await self._build_in(replace(context, config=given.config), plan, recipe, say, fresh=fresh)
+        except BuildError as error:
+            other = await self._other_installer(recipe, site, installer, error)
+            if other is None:
+                raise
+            say(Output("the base image has no glibc: the static uv is used, which needs none"))
+            async with self._contexts.make(recipe, given.host, given.secrets, other) as context:
+                await self._build_in(replace(context, config=given.config), plan, recipe, say, fresh=fresh)
 
     async def _installer(self, plan: Plan, recipe: Recipe, site: Site) -> Path | None:
         """The `uv` to begin with, None for an image that nothing is installed in."""
@@ -171,7 +210,9 @@ class ContainerMaker:
         self._without_glibc.add(recipe.base_image)
         return other
 
-    async def _build(self, plan: Plan, recipe: Recipe, context: Context, say: Emit, *, fresh: bool) -> None:
+    async def _build_in(
+        self, context: Context, plan: Plan, recipe: Recipe, say: Emit, *, fresh: bool
+    ) -> None:
         platform = plan.image.platform
         site = self._sites.of(platform)
         try:
@@ -188,6 +229,7 @@ class ContainerMaker:
                     fresh,
                     dockerfile,
                     process=context.process,
+                    config=context.config,
                 )
                 await site.buildkit.build(base, say)
             job = Job(
@@ -199,6 +241,7 @@ class ContainerMaker:
                 self._labels(plan),
                 fresh,
                 process=context.process,
+                config=context.config,
             )
             await site.buildkit.build(job, say)
         except BuildError as error:
@@ -239,40 +282,42 @@ class ContainerMaker:
             await site.engine.close()
 
     def _secrets(self, recipe: Recipe, given: Mapping[str, bytes]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        for secret in recipe.secrets:
-            if secret.key in given:
-                found[secret.key] = given[secret.key]
-                continue
-            directory = self._settings.secrets
-            path = Path(directory) / secret.key if directory else None
-            if path is None or not path.is_file():
-                variable = secret.variable or secret.key.upper().replace("-", "_").replace(".", "_")
-                where = f", and the image builder's host has no file {path}" if path else ""
-                raise BuildError(
-                    "SecretMissing",
-                    f"the image needs the secret {secret.key!r} while it is built: set the environment variable "
-                    f"{variable} where you call flyte{where}. (HANGAR_IMAGE_BUILDER_SECRETS names a "
-                    "directory of such files.)",
-                )
-            found[secret.key] = path.read_bytes().rstrip(b"\n")
-        return found
+        return {each.key: self._secret(each, given) for each in recipe.secrets}
 
-    def _reference(self, recipe: Recipe) -> str:
-        definition = recipe.definition
-        if definition.registry:
-            allowed = self._settings.registries
-            if not any(_below(definition.registry, prefix) for prefix in allowed):
-                known = f"those that may be used are {', '.join(allowed)}" if allowed else "there is none yet"
-                raise InvalidArgument(
-                    f"image definition: base.registry is {definition.registry!r}, which this image builder may not "
-                    f"push to ({known}): leave it out, or let the operator name it in HANGAR_IMAGE_BUILDER_REGISTRIES",
-                    reason="REGISTRY_NOT_ALLOWED",
-                    field="definition_json.base.registry",
-                )
-            return f"{definition.registry}/{definition.repository or 'hangar'}:{recipe.name}"
-        registry = self._settings.registry
-        return f"{registry}/hangar/{recipe.name}" if registry else _tag(recipe.name)
+    def _secret(self, secret: BuildSecret, given: Mapping[str, bytes]) -> bytes:
+        found = given.get(secret.key)
+        if found is None:
+            found = self._own_secrets.get(secret.key)
+        if found is not None:
+            return found
+        variable = secret.variable or secret.key.upper().replace("-", "_").replace(".", "_")
+        raise BuildError(
+            "SecretMissing",
+            f"the image needs the secret {secret.key!r} while it is built: set the environment variable {variable} "
+            "where you call flyte, or let the operator put it on the image builder's host: "
+            f"{self._own_secrets.place(secret.key)}",
+        )
+
+    def _registry_secret(self, recipe: Recipe | None, given: Mapping[str, bytes]) -> RegistrySecret | None:
+        """The author's credentials of registries, None when he names none."""
+        definition = recipe.definition if recipe is not None else None
+        if definition is None or not definition.registry_secret:
+            return None
+        key = definition.registry_secret
+        try:
+            secret = read_registry_secret(key, self._secret(BuildSecret(key), given), definition.registry)
+        except InvalidArgument as error:
+            raise BuildError("RegistrySecretInvalid", error.message) from error
+        if (
+            needs_own_login(definition, self._settings)
+            and secret.login_for(f"{definition.registry}/") is None
+        ):
+            message = (
+                f"the secret {key!r}, which registry_secret= of the image names, has no credentials of "
+                f"{registry_of(f'{definition.registry}/')}, where the image goes: add them"
+            )
+            raise BuildError("RegistrySecretInvalid", message)
+        return secret
 
     def _labels(self, plan: Plan) -> dict[str, str]:
         assert self._sdk is not None  # a recipe was made with it
@@ -333,10 +378,6 @@ async def _labelled(site: Site) -> list[StoredImage]:
     except Unavailable as error:  # the others are looked after all the same
         _log.warning("images of an engine are not looked at", reason=error.message)
         return []
-
-
-def _below(registry: str, prefix: str) -> bool:
-    return registry == prefix or registry.startswith(prefix.rstrip("/") + "/")
 
 
 def _tag(name: str) -> str:

@@ -7,8 +7,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -40,12 +40,14 @@ class Context:
         secrets: Files of the secrets by identifier.
         base: The build context of the author's Dockerfile, None without one.
         process: File to note in which process builds.
+        config: Directory that Docker's command line takes for its own, None for the usual one.
     """
 
     path: Path
     secrets: Mapping[str, Path]
     base: Path | None
     process: Path
+    config: Path | None = None
 
 
 class Contexts:
@@ -108,6 +110,15 @@ class Contexts:
         finally:
             await asyncio.wait([filling])  # a thread cannot be cancelled
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+    @contextmanager
+    def private(self) -> Iterator[Path]:
+        """Makes a directory for what one build only may see, and removes it in the end."""
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._directory))
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     async def _unpack(self, archive: Archive, place: Path, scratch: Path) -> None:
         file = scratch / f"{archive.sha256}.tar"

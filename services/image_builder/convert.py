@@ -38,6 +38,7 @@ def image_build(build: Build) -> messages.ImageBuild:
         steps=len(build.steps),
         step_number=build.step_number,
         environment=build.image.is_environment,
+        missing_secrets=build.missing_secrets,
     )
     if build.started_at is not None:
         found.started_at.CopyFrom(_timestamp(build.started_at))

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from services.common.errors import FailedPrecondition, Unavailable
 from services.common.platforms import normalised
 from services.common.registry_credentials import RegistryCredentials
+from services.common.registry_secrets import RegistrySecret
 from services.image_builder import emulation
 
 _SECONDS = 60
@@ -114,10 +115,18 @@ class BuilderEngine:
             platform=_platform_of(found),
         )
 
-    async def registry_digest(self, reference: str) -> str:
-        """Returns the digest of an image in its registry, empty when it is not there or the registry does not say."""
+    async def registry_digest(self, reference: str, secret: RegistrySecret | None = None) -> str:
+        """Returns the digest of an image in its registry, empty when it is not there or the registry does not say.
+
+        Args:
+            reference: The image.
+            secret: Credentials of its author, which go before the builder's.
+        """
+        login = secret.login_for(reference) if secret is not None else None
 
         def ask(client: Any) -> Any:
+            if login is not None:
+                return client.api.inspect_distribution(reference, auth_config=login)
             self._credentials.load_into(client.api)
             return client.api.inspect_distribution(reference)
 

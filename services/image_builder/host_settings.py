@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -62,9 +62,9 @@ class HostSettings:
         """Returns these settings with the passwords of addresses in a text beside their own."""
         return replace(self, passwords=self.passwords | frozenset(_passwords_of_addresses(text)))
 
-    def hiding_secrets(self, secrets: Mapping[str, bytes]) -> HostSettings:
+    def hiding_secrets(self, secrets: Iterable[bytes]) -> HostSettings:
         """Returns these settings with further secrets beside their own passwords."""
-        texts = {content.decode(errors="replace").strip() for content in secrets.values()}
+        texts = {content.decode(errors="replace").strip() for content in secrets}
         return replace(self, passwords=self.passwords | {text for text in texts if text})
 
     def redact(self, text: str) -> str:

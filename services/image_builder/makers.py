@@ -71,12 +71,20 @@ class Maker(Protocol):
             Unavailable: What has to be asked for that does not answer.
         """
 
-    async def find(self, image: Image) -> Made | None:
+    async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:
         """Returns an image that is where those who run it look for it, None when it is not.
 
+        Args:
+            plan: What it is; without a recipe when no more than its name is known.
+            secrets: Secrets that the caller has given, by key.
+
         Raises:
+            BuildError: The author's credentials, which its registry wants to be shown, are missing or wrong.
             Unavailable: What has to be asked for that does not answer.
         """
+
+    async def missing_secrets(self, plan: Plan) -> tuple[str, ...]:
+        """Returns the keys of secrets that the making of an image needs and that only a caller can give."""
 
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """Makes an image.

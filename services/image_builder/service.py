@@ -31,6 +31,8 @@ _TOUCH_SECONDS = 3600
 """How often it is noted that somebody asked for an image."""
 _RETRY_SECONDS = 5.0
 _UPKEEP_SECONDS = 600.0
+_SECRETS_SECONDS = 120.0
+"""How long a build that was taken up again waits for secrets of its caller."""
 _log = structlog.get_logger(__name__)
 
 
@@ -66,6 +68,7 @@ class ImageBuilds:
         self._sdk = SdkLayer()
         self._places = asyncio.Semaphore(settings.concurrency)
         self._describing: dict[str, asyncio.Task[None]] = {}
+        self._wanted: dict[str, asyncio.Future[Mapping[str, bytes]]] = {}
         self._touched: dict[str, float] = {}
         self._upkeep: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -119,7 +122,7 @@ class ImageBuilds:
         plan = await self._maker(is_environment=not container).plan(definition_json, platform)
         name = plan.image.name
         if dry_run:
-            return await self._would_be(plan.image)
+            return await self._would_be(plan, secrets or {})
         # Two who ask for one image at once wait for each other here, and not for those who ask for others.
         lock = self._asking.setdefault(name, asyncio.Lock())
         try:
@@ -133,14 +136,12 @@ class ImageBuilds:
         name, maker = plan.image.name, self._maker_of(plan.image)
         build = self._builds.get(name)
         if build is not None and not build.state.is_terminal:
+            self._give(build, secrets)
             return build
         await maker.check()
         if not force:
-            recorded, found = await asyncio.gather(
-                asyncio.to_thread(self._store.get, name), maker.find(plan.image)
-            )
-            build = build or recorded
-            if build is not None and self._answers_again(build):
+            build, found = await self._look(plan, secrets)
+            if build is not None and not secrets and self._answers_again(build):
                 return build
             if found is not None:
                 await self._touch(name)
@@ -150,9 +151,7 @@ class ImageBuilds:
                     )
                 return self._ended(plan.image, found)
         if self._is_stopping:
-            raise FailedPrecondition(
-                "the image builder is stopping: ask again in a moment", reason="STOPPING"
-            )
+            raise Unavailable("the image builder is stopping: ask again in a moment", reason="STOPPING")
         build = Build(plan.image, 0, self._clock.now(), self._settings.log_lines)
         await asyncio.to_thread(self._store.begin, build, plan.definition_json, fresh=force)
         self._builds.add(build)
@@ -295,20 +294,46 @@ class ImageBuilds:
         for maker in self._makers():
             image = Image(name, f"hangar/{name}", "", "", "", is_environment=maker is self._environments)
             with suppress(Unavailable):
-                found = await maker.find(image)
+                found = await maker.find(Plan(image, ""), {})
                 if found is not None:
                     return self._ended(image, found)
         return None
 
-    async def _would_be(self, image: Image) -> Build:
+    async def _look(self, plan: Plan, secrets: Mapping[str, bytes]) -> tuple[Build | None, Made | None]:
+        """Looks for an image on record and where it is kept.
+
+        Where its author only could look, because he has the credentials, the record counts.
+        """
+        name = plan.image.name
+        recorded, found = await asyncio.gather(
+            asyncio.to_thread(self._store.get, name),
+            self._maker_of(plan.image).find(plan, secrets),
+            return_exceptions=True,
+        )
+        if isinstance(recorded, BaseException):
+            raise recorded
+        build = self._builds.get(name) or recorded
+        if not isinstance(found, BaseException):
+            return build, found
+        if not isinstance(found, BuildError):
+            raise found
+        if build is None or build.state is not State.SUCCEEDED:
+            return build, None  # its build says what is wrong
+        return build, Made(build.size_bytes, build.created_at, build.image_digest, build.image_id)
+
+    async def _would_be(self, plan: Plan, secrets: Mapping[str, bytes]) -> Build:
+        image = plan.image
         build = self._builds.get(image.name)
         if build is not None and not build.state.is_terminal:
             return build
-        found = await self._maker_of(image).find(image)
+        _, found = await self._look(plan, secrets)
         return self._ended(image, found) if found else Build(image, 0, self._clock.now())
 
     def _answers_again(self, build: Build) -> bool:
-        """True for a failure that would come out the same: it is answered again instead of tried again."""
+        """True for a failure that would come out the same: it is answered again instead of tried again.
+
+        To whoever brings secrets it is not: they may be others than before.
+        """
         if build.state is not State.FAILED or build.finished_at is None or build.error is None:
             return False
         age = (self._clock.now() - build.finished_at).total_seconds()
@@ -339,9 +364,44 @@ class ImageBuilds:
             message = "the platform has changed since the build began: ask for the image again"
             await self._fail(build, BuildError("BuildStopped", message, is_system=True))
             return
-        await self._run(build, plan, {}, fresh=request.fresh)
+        await self._run(build, plan, None, fresh=request.fresh)
 
-    async def _run(self, build: Build, plan: Plan, secrets: Mapping[str, bytes], *, fresh: bool) -> None:
+    def _give(self, build: Build, secrets: Mapping[str, bytes]) -> None:
+        """Gives a build that was taken up again the secrets that it waits for, if these are they."""
+        waiting = self._wanted.get(build.image.name)
+        if waiting is not None and not waiting.done() and set(build.missing_secrets) <= secrets.keys():
+            waiting.set_result(secrets)
+
+    async def _given_again(self, build: Build, plan: Plan) -> Mapping[str, bytes]:
+        """Waits until somebody gives the secrets again that a restart has lost: who still waits for the image does."""
+        missing = await self._maker_of(plan.image).missing_secrets(plan)
+        if not missing:
+            return {}
+        name, now = build.image.name, self._clock.now()
+        waiting = self._wanted[name] = asyncio.get_running_loop().create_future()
+        words = " and ".join(repr(key) for key in missing)
+        build.say(f"waits for the secret {words} of a caller, which is gone with a restart", None, now)
+        build.miss(missing)
+        try:
+            async with asyncio.timeout(_SECRETS_SECONDS):
+                found: Mapping[str, bytes] = await waiting
+        except TimeoutError:
+            message = (
+                f"the image builder was restarted while it built the image, which needs the secret {words} of its "
+                f"caller, and nobody has given it again within {_SECRETS_SECONDS:g} s: run `flyte build` or "
+                "`flyte run` again where it is set, or let the operator put it on the image builder's host "
+                "(HANGAR_IMAGE_BUILDER_SECRETS)"
+            )
+            raise BuildError("SecretMissing", message) from None
+        finally:
+            del self._wanted[name]
+            build.miss(())
+        return found
+
+    async def _run(
+        self, build: Build, plan: Plan, secrets: Mapping[str, bytes] | None, *, fresh: bool
+    ) -> None:
+        """Makes an image. Without secrets (None) those are asked for again that a restart has lost."""
         if plan.recipe is not None:
             build.steps = plan.recipe.steps
 
@@ -349,6 +409,8 @@ class ImageBuilds:
             build.say(output.text, output.step, self._clock.now())
 
         try:
+            if secrets is None:
+                secrets = await self._given_again(build, plan)
             async with self._places:
                 build.begin(self._clock.now())
                 async with asyncio.timeout(self._settings.timeout):

@@ -42,6 +42,9 @@ class Settings(ServiceSettings):
     registries: tuple[str, ...] = ()
     """Further registries that authors may name with ``registry=``, as a JSON list of prefixes such as
     ``["ghcr.io/team"]``. The builder's own credentials are used, so nothing is allowed unless it is named."""
+    author_registries: tuple[str, ...] = ("*",)
+    """Registries that authors may push to with credentials of their own (``registry_secret=``), as in ``registries``;
+    ``["*"]`` for all. That of ``registry`` has to be in ``registries``."""
     registry_credentials: Path | None = None
     """File of credentials for image registries, in the format of Docker's ``config.json``. That of Docker's command
     line by default."""

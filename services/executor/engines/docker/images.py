@@ -25,7 +25,9 @@ from services.common.grpc_errors import from_rpc_error
 from services.common.image_definition import definition_digest
 from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
+from services.common.secret_directory import SecretDirectory
 from services.executor.engines.base import ImageDefinition, ImageFailedError, PreparedImage, Progress
+from services.executor.engines.docker.logins import NO_CREDENTIALS, NO_SECRETS, Login, Logins
 
 log = structlog.get_logger(__name__)
 
@@ -33,13 +35,11 @@ _ANSWER_SECONDS = 20.0
 """How long the image builder gets to answer, its start included."""
 _IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
 """Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
-NO_CREDENTIALS = RegistryCredentials(None, "HANGAR_EXECUTOR_REGISTRY_CREDENTIALS")
-"""Those of Docker's command line."""
 _FRESH_SECONDS = 30.0
 """How long a digest of a registry is taken for the current one: a forced build makes another."""
 _ATTEMPTS = 3
 """How often a build is asked for again that was lost with its builder."""
-_LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
+_LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND", "BUILDER_LOST"})
 _ENDED = frozenset(
     {
         image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED,
@@ -61,6 +61,7 @@ class DockerImages:
         token: What it wants to be shown.
         sdk: The platform's SDK; that of this installation when None.
         credentials: What registries want to be shown.
+        secrets: Those of authors, by the key that `registry_secret=` of their images names.
         clock: Tells the time in seconds.
     """
 
@@ -71,13 +72,14 @@ class DockerImages:
         token: Token | None = None,
         sdk: SdkLayer | None = None,
         credentials: RegistryCredentials = NO_CREDENTIALS,
+        secrets: SecretDirectory = NO_SECRETS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = client.api
         self._address = address
         self._token = token
         self._sdk = sdk
-        self._credentials = credentials
+        self._logins = Logins(credentials, secrets)
         self._ready: dict[str, PreparedImage] = {}
         self._addresses: dict[str, str] = {}
         self._fresh_until: dict[str, float] = {}
@@ -143,7 +145,8 @@ class DockerImages:
                     "Docker engine of this host. Several hosts need a registry that all of them reach: name it in "
                     "HANGAR_IMAGE_BUILDER_REGISTRY of the image builder",
                 )
-            image = await self._pulled(build.name, pinned, say)
+            login = await asyncio.to_thread(self._logins.of, text)
+            image = await self._pulled(build.name, pinned, say, login)
         self._ready[text], self._addresses[text] = image, pinned
         if build.image_digest:
             self._fresh_until[text] = self._clock() + _FRESH_SECONDS
@@ -151,7 +154,9 @@ class DockerImages:
 
     async def _take(self, reference: str, say: Progress) -> PreparedImage:
         """An image as it is: the one that the engine holds under that address, pulled when there is none."""
-        image = await self._held(reference, reference) or await self._pulled(reference, reference, say)
+        image = await self._held(reference, reference) or await self._pulled(
+            reference, reference, say, Login()
+        )
         # Its program starts where the image says.
         image = self._ready[reference] = replace(image, env_vars={})
         self._addresses[reference] = reference
@@ -169,8 +174,8 @@ class DockerImages:
         ready = self._ready[text] = replace(found, env_vars=ready.env_vars)
         return ready
 
-    async def _pulled(self, key: str, address: str, say: Progress) -> PreparedImage:
-        await self._pull(address, say)
+    async def _pulled(self, key: str, address: str, say: Progress, login: Login) -> PreparedImage:
+        await self._pull(address, say, login)
         image = await self._held(key, address)
         if image is None:
             message = f"image {address} was pulled, and somebody has removed it from this host since"
@@ -218,16 +223,24 @@ class DockerImages:
         try:
             request = image_service_pb2.BuildImageRequest(definition_json=text, container=True)
             answer = await stub.BuildImage(request, timeout=_ANSWER_SECONDS, wait_for_ready=True)
-            build: image_build_pb2.ImageBuild = answer.build
-            if build.state in _ENDED:
-                return build
+        except grpc.aio.AioRpcError as rpc_error:
+            raise self._explained(from_rpc_error(rpc_error)) from rpc_error
+        build: image_build_pb2.ImageBuild = answer.build
+        if build.state in _ENDED:
+            return build
+        try:
             watch = image_service_pb2.WatchImageBuildRequest(name=build.name)
             async for update in stub.WatchImageBuild(watch):
                 build = update.build
                 for line in update.lines:
                     say(line.text)
         except grpc.aio.AioRpcError as rpc_error:
-            raise self._explained(from_rpc_error(rpc_error)) from rpc_error
+            error = self._explained(from_rpc_error(rpc_error))
+            if isinstance(
+                error, Unavailable
+            ):  # it is perhaps being restarted, and goes on with the build then
+                raise Unavailable(error.message, reason="BUILDER_LOST") from rpc_error
+            raise error from rpc_error
         if build.state not in _ENDED:
             raise NotFound(
                 f"the image builder at {self._address} ended while it built the image",
@@ -270,14 +283,14 @@ class DockerImages:
         ]
         return names[0].removesuffix(":latest") if names else ""
 
-    async def _pull(self, reference: str, say: Progress) -> None:
+    async def _pull(self, reference: str, say: Progress, login: Login) -> None:
         loop = asyncio.get_running_loop()
         say(f"pulling {reference}")
 
         def pull() -> str:
-            self._credentials.load_into(self._api)
+            options = self._logins.options(self._api, reference, login)
             repository, tag = _split(reference)
-            for event in self._api.pull(repository, tag=tag, stream=True, decode=True):
+            for event in self._api.pull(repository, tag=tag, stream=True, decode=True, **options):
                 if "error" in event:
                     return str(event["error"])
                 if not event.get("progressDetail"):
@@ -291,7 +304,7 @@ class DockerImages:
             problem = str(error.explanation or error)
         if problem:
             code = "InvalidImageName" if "invalid reference format" in problem else "ImagePullError"
-            problem = self._credentials.explained(reference, problem)
+            problem = self._logins.explained(reference, problem, login)
             raise ImageFailedError(code, f"image {reference} cannot be pulled: {problem}")
 
     async def _ask(self, question: Callable[[], Any]) -> Any:

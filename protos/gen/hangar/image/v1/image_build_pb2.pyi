@@ -2,10 +2,11 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from hangar.core.v1 import failure_pb2 as _failure_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -26,7 +27,7 @@ IMAGE_BUILD_STATE_FAILED: ImageBuildState
 IMAGE_BUILD_STATE_CANCELLED: ImageBuildState
 
 class ImageBuild(_message.Message):
-    __slots__ = ("name", "state", "reference", "definition_digest", "base_image", "platform", "created_at", "started_at", "finished_at", "cached", "image_digest", "size_bytes", "step", "failed_layer", "exit_code", "failure", "log_lines", "steps", "step_number", "environment", "image_id")
+    __slots__ = ("name", "state", "reference", "definition_digest", "base_image", "platform", "created_at", "started_at", "finished_at", "cached", "image_digest", "size_bytes", "step", "failed_layer", "exit_code", "failure", "log_lines", "steps", "step_number", "environment", "image_id", "missing_secrets")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +49,7 @@ class ImageBuild(_message.Message):
     STEP_NUMBER_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SECRETS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: ImageBuildState
     reference: str
@@ -69,7 +71,8 @@ class ImageBuild(_message.Message):
     step_number: int
     environment: bool
     image_id: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ImageBuildState, str]] = ..., reference: _Optional[str] = ..., definition_digest: _Optional[str] = ..., base_image: _Optional[str] = ..., platform: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cached: _Optional[bool] = ..., image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., step: _Optional[str] = ..., failed_layer: _Optional[int] = ..., exit_code: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., log_lines: _Optional[int] = ..., steps: _Optional[int] = ..., step_number: _Optional[int] = ..., environment: _Optional[bool] = ..., image_id: _Optional[str] = ...) -> None: ...
+    missing_secrets: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ImageBuildState, str]] = ..., reference: _Optional[str] = ..., definition_digest: _Optional[str] = ..., base_image: _Optional[str] = ..., platform: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cached: _Optional[bool] = ..., image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., step: _Optional[str] = ..., failed_layer: _Optional[int] = ..., exit_code: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., log_lines: _Optional[int] = ..., steps: _Optional[int] = ..., step_number: _Optional[int] = ..., environment: _Optional[bool] = ..., image_id: _Optional[str] = ..., missing_secrets: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImageBuildLogLine(_message.Message):
     __slots__ = ("number", "text", "step", "captured_at")
