@@ -16,8 +16,8 @@ from integration_tests.components.process import ServerProcess
 from integration_tests.ports import free_ports
 
 _START_SECONDS = 30
-USER, PASSWORD = "hangar", "secret"
-_HASH = "$2b$04$210b2oKyTtWZK0lUPIe0Iumb/8iS.CoLUiZapYyhRbFG4bAIxmagu"
+USER, PASSWORD = "hangar", "pebble-4711-granite"
+_HASH = "$2b$04$210b2oKyTtWZK0lUPIe0Iu1xJ5IMidJI/qsENTwArmAm12yXlxCwy"
 """Of the password, as the registry wants it: bcrypt."""
 
 

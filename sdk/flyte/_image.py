@@ -45,7 +45,9 @@ class Image(Bases, Packages, Steps):
 
         Args:
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
-            registry_secret: Not available: the image builder has credentials of its own.
+            registry_secret: Secret with credentials of registries: its key, or an object with a `key`. The text of a
+                Docker `config.json`, or `user:password` for `registry`. Values come from an environment variable of
+                the caller, or from the hosts that need it.
             name: Name shown to people.
             base_image: Address of another base image.
             python_version: Another Python version, for images with a Debian base.
@@ -69,7 +71,8 @@ class Image(Bases, Packages, Steps):
             self._check_extendable(added[0].kind)
         base = self._base
         if base_image is not None:
-            kept = {field: base.get(field) for field in ("name", "registry", "platform") if base.get(field)}
+            fields = ("name", "registry", "registry_secret", "platform")
+            kept = {field: base.get(field) for field in fields if base.get(field)}
             base = Layer.of("image", uri=address(where, base_image), **kept)
         if python_version is not None:
             if base.kind != "debian":
@@ -77,10 +80,10 @@ class Image(Bases, Packages, Steps):
                     f"{where}: python_version needs a Debian base; another base brings its own Python"
                 )
             base = Layer.of("debian", **{**dict(base.fields), "python": python_text(python_version)})
-        fields = named(
+        new = named(
             where, name if name is not None else base.get("name"), registry, registry_secret, platform
         )
-        base = Layer.of(base.kind, **{**dict(base.fields), **fields})
+        base = Layer.of(base.kind, **{**dict(base.fields), **new})
         return replace(
             self,
             _base=base,
@@ -142,9 +145,10 @@ class Image(Bases, Packages, Steps):
 
     @property
     def secrets(self) -> tuple[SecretMount, ...]:
-        """The secrets that layers see while they are made."""
-        found = (mount for layer in self._layers for mount in layer.get("secret_mounts") or ())
-        return tuple(dict.fromkeys(found))
+        """The secrets that layers see while they are made, and that its registry wants."""
+        found = [mount for layer in self._layers for mount in layer.get("secret_mounts") or ()]
+        registry = self._base.get("registry_secret")
+        return tuple(dict.fromkeys([*found, registry] if registry is not None else found))
 
     def to_spec(self) -> dict[str, Any]:
         """The `Image` of the task spec."""

@@ -38,7 +38,9 @@ class Bases(Stack):
                 no other is available.
             install_flyte: False for an image without this SDK, which container tasks only can use.
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
-            registry_secret: Not available: the image builder has credentials of its own.
+            registry_secret: Secret with credentials of registries: its key, or an object with a `key`. The text of a
+                Docker `config.json`, or `user:password` for `registry`. Values come from an environment variable of
+                the caller, or from the hosts that need it.
             name: Name shown to people.
             platform: Platform of the hosts that run it, such as "linux/amd64", or several: it is made for each, and
                 tasks go to hosts of one of them only. Any host, each with an image of its own platform, unless set.
@@ -115,7 +117,9 @@ class Bases(Stack):
             script: The script, usually `__file__`.
             name: Name shown to people.
             registry: Registry to push to, such as "ghcr.io/team", instead of the platform's own.
-            registry_secret: Not available: the image builder has credentials of its own.
+            registry_secret: Secret with credentials of registries: its key, or an object with a `key`. The text of a
+                Docker `config.json`, or `user:password` for `registry`. Values come from an environment variable of
+                the caller, or from the hosts that need it.
             python_version: `(3, 12)` or "3.12"; the version that runs this code unless set. The header's
                 `requires-python` must allow it.
             index_url: Package index instead of the default one.

@@ -11,7 +11,6 @@ from flyte._image_layers import Layer, SecretMount, string_list
 from flyte._platforms import platform_names
 from flyte._version import __version__
 
-_NO_CREDENTIALS = "leave it out: the image builder has credentials of its own (its operator's docker login)"
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -29,11 +28,10 @@ def named(
     Raises:
         TypeError: One of them has a wrong type.
         ValueError: One of them cannot be read.
-        FeatureNotAvailableError: A secret of a registry is named.
     """
-    if registry_secret is not None:
-        raise refuse(f"{where}(registry_secret={registry_secret!r})", _NO_CREDENTIALS)
     found: dict[str, Any] = {}
+    if registry_secret is not None:
+        found["registry_secret"] = _secret(where, registry_secret, "registry_secret")
     if name is not None:
         found["name"] = string_list(f"{where}(name=…)", [name])[0]
     if registry is not None:
@@ -134,21 +132,22 @@ def secrets(where: str, mounts: Any) -> dict[str, Any]:
     if mounts is None or mounts == []:
         return {}
     several = isinstance(mounts, Iterable) and not isinstance(mounts, (str, Mapping))
-    return {"secret_mounts": tuple(_secret(where, each) for each in (mounts if several else [mounts]))}
+    each_of = mounts if several else [mounts]
+    return {"secret_mounts": tuple(_secret(where, each, "secret_mounts") for each in each_of)}
 
 
-def _secret(where: str, value: Any) -> SecretMount:
+def _secret(where: str, value: Any, parameter: str) -> SecretMount:
     key = value if isinstance(value, str) else getattr(value, "key", None)
     if not isinstance(key, str):
-        raise TypeError(f"{where}: secret_mounts takes keys, or objects with a key, not {value!r}")
+        raise TypeError(f"{where}: {parameter} takes keys, or objects with a key, not {value!r}")
     group = getattr(value, "group", None)
     full = f"{group}_{key}" if group else key
     if not _SECRET.fullmatch(full):
-        raise ValueError(f"{where}: secret_mounts: {full!r} is no key of a secret")
+        raise ValueError(f"{where}: {parameter}: {full!r} is no key of a secret")
     variable = getattr(value, "as_env_var", None) or re.sub(r"[-.]", "_", full).upper()
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
         raise ValueError(
-            f"{where}: secret_mounts: {full!r} makes no name of an environment variable: name the secret otherwise"
+            f"{where}: {parameter}: {full!r} makes no name of an environment variable: name the secret otherwise"
         )
     is_file = getattr(value, "mount", None) is not None
     return SecretMount(full, None if is_file else variable, variable)

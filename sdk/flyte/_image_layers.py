@@ -53,6 +53,8 @@ class Layer:
                     found[name] = archive.definition()
             elif isinstance(value, tuple):
                 found[name] = [part.entry() if isinstance(part, SecretMount) else part for part in value]
+            elif isinstance(value, SecretMount):
+                found[name] = value.key
             elif isinstance(value, Pairs):
                 found[name] = dict(value.items)
             else:

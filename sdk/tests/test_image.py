@@ -15,6 +15,7 @@ import pytest
 
 import flyte
 from flyte import Image
+from flyte._client._images import given_secrets
 from flyte._image_layers import Setting
 
 BASE = Image.from_debian_base(python_version=(3, 12))
@@ -379,6 +380,16 @@ def test_platforms_have_one_name_each():
             "project_install_mode='all'",
         ),  # type: ignore[arg-type]
         (lambda: Image.from_base("a").clone(python_version=(3, 12)), ValueError, "needs a Debian base"),
+        (
+            lambda: Image.from_debian_base(registry_secret=3),
+            TypeError,
+            "registry_secret takes keys, or objects",
+        ),
+        (
+            lambda: BASE.clone(registry_secret="a/b"),
+            ValueError,
+            "registry_secret: 'a/b' is no key of a secret",
+        ),
     ],
 )
 def test_wrong_values_are_refused(make, error, message):
@@ -390,7 +401,6 @@ def test_wrong_values_are_refused(make, error, message):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Image.from_debian_base(registry_secret="s"),
         lambda: Image.from_debian_base(flyte_version="2.0"),
     ],
 )
@@ -400,6 +410,23 @@ def test_what_is_not_built_yet_is_refused_by_name(make):
         flyte.errors.FeatureNotAvailableError, match=r"Image\.\w+.* is not available in this version: .+"
     ):
         make()
+
+
+def test_credentials_of_a_registry_are_named_and_not_held(monkeypatch, tmp_path):
+    """The definition has the key of the secret, in whatever way it is given; its value goes along with the request."""
+    script = tmp_path / "s.py"
+    script.write_text("# /// script\n# dependencies = []\n# ///\n")
+    monkeypatch.setenv("TEAM_LOGIN", "me:4711")
+    secret = SimpleNamespace(key="login", group="team", as_env_var=None)
+    for image in (
+        Image.from_debian_base(registry="ghcr.io/team", registry_secret="team_login"),
+        Image.from_uv_script(script, registry_secret=secret),
+        BASE.clone(registry_secret="team_login").clone(base_image="other", name="n").with_pip_packages("a"),
+    ):
+        assert definition(image)["base"]["registry_secret"] == "team_login"
+        assert given_secrets([image]) == {"team_login": b"me:4711"}
+        assert "4711" not in image.definition_json
+    assert "registry_secret" not in definition(BASE)["base"]
 
 
 def test_clones_take_layers_of_others():

@@ -108,7 +108,7 @@ def read_registry_secret(key: str, content: bytes, registry: str) -> RegistrySec
     if text.startswith("{"):
         return RegistrySecret(key, _logins(key, text))
     user, colon, password = text.partition(":")
-    if not (user and colon and password) or re.search(r"\s", text):
+    if not (user and colon and password) or "\n" in text:
         raise _invalid(key, "is neither user:password nor the text of a Docker config.json")
     if not registry:
         raise _invalid(key, "is user:password, and the image has no registry= that it is for")

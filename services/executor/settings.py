@@ -88,8 +88,8 @@ class Settings(ServiceSettings):
     """File of credentials for image registries, in the format of Docker's `config.json`. That of Docker's command line
     by default."""
     registry_secrets: str = ""
-    """Directory of secrets with credentials of registries that authors name (`registry_secret=`), a file for each, named
-    by its key, for pulls; empty for none. Read each time."""
+    """Directory of secrets with credentials of registries that authors name (`registry_secret=`), for pulls: a file for
+    each, named by its key, read each time; empty for none."""
     keep_environments: float = Field(14 * 86400, ge=0)
     """Seconds after which the process engine removes an environment that no worker was started in; 0 for never."""
     network: Literal["none", "outside"] = "none"

@@ -41,7 +41,8 @@ def _check_authors_own(definition: Definition, settings: Settings) -> None:
         raise _refused(
             registry,
             f"which this image builder may not push to with its own credentials ({known}): leave it out, give "
-            "registry_secret= with credentials of yours, or let the operator name it in HANGAR_IMAGE_BUILDER_REGISTRIES",
+            "registry_secret= with credentials of yours, or let the operator name it in "
+            "HANGAR_IMAGE_BUILDER_REGISTRIES",
         )
     if settings.registry and registry_of(f"{registry}/") == registry_of(f"{settings.registry}/"):
         raise _refused(
@@ -52,8 +53,8 @@ def _check_authors_own(definition: Definition, settings: Settings) -> None:
     if not _is_listed(registry, settings.author_registries):
         raise _refused(
             registry,
-            f"which authors may not push to (those they may are {', '.join(settings.author_registries) or 'none'}): let "
-            "the operator name it in HANGAR_IMAGE_BUILDER_AUTHOR_REGISTRIES",
+            f"which authors may not push to (they may to {', '.join(settings.author_registries) or 'none'}): let the "
+            "operator name it in HANGAR_IMAGE_BUILDER_AUTHOR_REGISTRIES",
         )
 
 

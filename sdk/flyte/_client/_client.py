@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -68,6 +69,7 @@ class Client:
         self.logs = self._follow(log_service_pb2_grpc.LogServiceStub)
         self.data = self._follow(data_service_pb2_grpc.DataServiceStub)
         self.images = self._follow(image_service_pb2_grpc.ImageServiceStub)
+        self._kept: set[asyncio.Task[None]] = set()
         self.asked_images: set[str] = set()
         """Digests of definitions that this process has asked for already."""
         LOOP.on_close(self.close)
@@ -77,8 +79,17 @@ class Client:
         """True when a token is shown with every call."""
         return bool(self._metadata)
 
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Lets something go on in the background until it ends, or this process does."""
+        task = asyncio.create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+
     async def close(self) -> None:
         """Closes the channel."""
+        for task in self._kept:
+            task.cancel()
+        await asyncio.gather(*self._kept, return_exceptions=True)
         await self._channel.close(None)
 
     def _follow(self, make: Callable[[grpc.aio.Channel], S]) -> S:

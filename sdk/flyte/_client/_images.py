@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ IMAGES_FILE = ".flyte/images.json"
 _NO_BUILDER = frozenset({"ImageLayerNotAvailableError", "BuildkitMissingError"})
 """Reasons for which a run goes ahead: a host may make the image by itself, or else says why not."""
 _LOST = frozenset({"BuildStopped", "STOPPING", "IMAGE_BUILD_NOT_FOUND"})
+_NEEDS_SECRETS = "SecretMissing"
 _ATTEMPTS = 3
 _ENDED = frozenset(
     {
@@ -117,8 +119,17 @@ async def ask(
     *,
     force: bool = False,
     dry_run: bool = False,
+    retried: bool = False,
 ) -> image_build_pb2.ImageBuild:
     """Asks for an image, and does not wait for it.
+
+    Args:
+        client: The backend.
+        resolved: The definition.
+        secrets: Secrets that it may need, by key.
+        force: True to build what exists.
+        dry_run: True to find out only what it is called and whether it exists.
+        retried: True to ask until somebody answers: it was there a moment ago.
 
     Raises:
         flyte.errors.BaseRuntimeError: The definition is refused, or nothing builds images.
@@ -126,7 +137,7 @@ async def ask(
     request = image_service_pb2.BuildImageRequest(
         definition_json=resolved.definition_json, secrets=dict(secrets), force=force, dry_run=dry_run
     )
-    return (await client.call(client.images.BuildImage, request, retried=False)).build
+    return (await client.call(client.images.BuildImage, request, retried=retried)).build
 
 
 async def follow(
@@ -134,29 +145,39 @@ async def follow(
     build: image_build_pb2.ImageBuild,
     watcher: Watcher,
     again: Callable[[], Awaitable[image_build_pb2.ImageBuild]],
+    secrets: Iterable[str] = (),
 ) -> image_build_pb2.ImageBuild:
     """Follows a build to its end; one that was lost with its builder is asked for again.
+
+    So is one whose secrets were lost: the builder keeps them in memory only.
 
     Args:
         client: The backend.
         build: The build.
         watcher: Is told what happens.
-        again: Asks for the image once more.
+        again: Asks for the image once more, with the secrets.
+        secrets: Keys of the secrets.
     """
+    given = frozenset(secrets)
+    lost = _LOST | {_NEEDS_SECRETS} if given else _LOST  # somebody without them may have asked for it as well
     for _ in range(_ATTEMPTS):
         watcher(build, [])
         if build.state not in _ENDED:
-            build = await _watch(client, build, watcher)
-        if build.failure.code not in _LOST:
+            build = await _watch(client, build, watcher, again, given)
+        if build.failure.code not in lost:
             break
         build = await again()
     return build
 
 
 async def _watch(
-    client: Client, build: image_build_pb2.ImageBuild, watcher: Watcher
+    client: Client,
+    build: image_build_pb2.ImageBuild,
+    watcher: Watcher,
+    again: Callable[[], Awaitable[image_build_pb2.ImageBuild]],
+    given: frozenset[str],
 ) -> image_build_pb2.ImageBuild:
-    name = build.name
+    name, waited = build.name, False
 
     def request(last: Any) -> image_service_pb2.WatchImageBuildRequest:
         return image_service_pb2.WatchImageBuildRequest(
@@ -165,6 +186,10 @@ async def _watch(
 
     async for update in client.stream(client.images.WatchImageBuild, request):
         build = update.build
+        waits = bool(build.missing_secrets) and given.issuperset(build.missing_secrets)
+        if waits and not waited:
+            await again()
+        waited = waits
         watcher(build, [line.text for line in update.lines])
     return build
 
@@ -219,12 +244,13 @@ async def build_all(
         names.setdefault(each.digest, []).append(name)
 
     async def one(digest: str) -> ImageBuild | None:
+        definition = resolved[names[digest][0]]
+
         async def again() -> image_build_pb2.ImageBuild:
-            definition = resolved[names[digest][0]]
-            return await ask(client, definition, secrets, force=wanted.force, dry_run=wanted.dry_run)
+            return await ask(client, definition, secrets, force=wanted.force, retried=True)
 
         try:
-            pb = await again()
+            pb = await ask(client, definition, secrets, force=wanted.force, dry_run=wanted.dry_run)
         except errors.BaseRuntimeError as error:
             if wanted.is_run and is_left_to_hosts(error):
                 return None
@@ -232,7 +258,8 @@ async def build_all(
         client.asked_images.add(digest)
         if wanted.wait and not wanted.dry_run:
             shown = ", ".join(names[digest])
-            pb = await follow(client, pb, lambda build, lines: wanted.watcher(shown, build, lines), again)
+            see = partial(wanted.watcher, shown)
+            pb = await follow(client, pb, see, again, secrets)
         built = ImageBuild(session, pb)
         if built.error is not None:
             raise built.error
@@ -266,13 +293,31 @@ async def prepare_images(
 
 async def _begin(client: Client, resolved: Resolved, secrets: Mapping[str, bytes]) -> None:
     try:
-        await ask(client, resolved, secrets)
+        build = await ask(client, resolved, secrets)
+        if secrets and build.state not in _ENDED:
+            client.keep(_stay(client, build, resolved, secrets))
     except errors.RuntimeUserError as error:
         if not is_left_to_hosts(error):
             raise
         _log.debug("the image is left to the host that runs the task: %s", error)
     except errors.RuntimeSystemError as error:
         _log.debug("the image is left to the host that runs the task: %s", error)
+
+
+async def _stay(
+    client: Client, build: image_build_pb2.ImageBuild, resolved: Resolved, secrets: Mapping[str, bytes]
+) -> None:
+    """Follows a build whose secrets this process only has: they are given again when the builder was restarted."""
+    try:
+        await follow(
+            client,
+            build,
+            lambda build, lines: None,
+            lambda: ask(client, resolved, secrets, retried=True),
+            secrets,
+        )
+    except errors.BaseRuntimeError as error:  # the run says it
+        _log.debug("the build of an image is not followed any more: %s", error)
 
 
 def is_left_to_hosts(error: errors.BaseRuntimeError) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -19,12 +20,15 @@ import flyte
 from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_service_pb2 as messages
 from hangar.image.v1.image_service_pb2_grpc import ImageServiceStub
+from integration_tests.backend import BIN, clean_environ
 from integration_tests.components.process import ServerProcess
 from integration_tests.polling import until
 from integration_tests.ports import free_ports
 from services.common.channel import connect
 from services.common.serve import build_server
 from services.common.tests.small_disk import SmallDisk, small_disk
+from services.executor.engines.base import ImageDefinition
+from services.executor.engines.docker.images import DockerImages
 from services.executor.engines.tests.own_engine import OwnEngine
 from services.image_builder.app import ImageBuilderApp
 from services.image_builder.settings import Settings
@@ -33,40 +37,76 @@ from services.image_builder.tests.real_builder import FAILED, SUCCEEDED, Builder
 pytestmark = pytest.mark.timeout(300)
 
 
+SECRET = """
+import flyte
+
+image = flyte.Image.from_debian_base(python_version=(3, 11)).with_commands(
+    ["{wait}", 'test "$TEAM_TOKEN" = {token}'], secret_mounts="team-token"
+)
+env = flyte.TaskEnvironment("secretive", image=image)
+"""
+
+
 async def test_a_killed_builder_finishes_when_it_starts_again(
     tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str
 ) -> None:
-    """SIGKILL in the middle: the next process takes the build up by itself, and its finished steps from the cache."""
+    """SIGKILL in the middle: the next process takes builds up, finished steps from the cache; who waits is answered.
+
+    `flyte build` gives a secret again that the builder had in memory; a host that has none waits for that.
+    """
     [port] = free_ports(1)
     address = f"127.0.0.1:{port}"
-    environ = {
-        **os.environ,
-        "HANGAR_DATA_DIR": str(tmp_path / "data"),
-        "HANGAR_IMAGE_BUILDER_ENGINE": docker_url,
-        "HANGAR_IMAGE_BUILDER_NETWORK": "host",
-        "HANGAR_IMAGE_BUILDER_BASE_IMAGE": f"{repository}:{{python}}",
-        "HANGAR_IMAGE_BUILDER_GRPC_PORT": str(port),
-    }
+    environ = clean_environ(
+        HANGAR_DATA_DIR=str(tmp_path / "data"),
+        HANGAR_IMAGE_BUILDER_ENGINE=docker_url,
+        HANGAR_IMAGE_BUILDER_NETWORK="host",
+        HANGAR_IMAGE_BUILDER_BASE_IMAGE=f"{repository}:{{python}}",
+        HANGAR_IMAGE_BUILDER_GRPC_PORT=str(port),
+    )
     command = [sys.executable, "-m", "services.image_builder"]
-    marker = uuid.uuid4().hex
-    wait = f"echo {marker}; [ -e /tmp/{marker} ] || sleep 3"
+    markers = [uuid.uuid4().hex, uuid.uuid4().hex]
+    waits = [f"echo {marker}; [ -e /tmp/{marker} ] || sleep 3" for marker in markers]
     definition = {
         "base": {"kind": "debian", "python": "3.11"},
-        "layers": [{"kind": "commands", "commands": [f"echo first-{marker}", wait]}],
+        "layers": [{"kind": "commands", "commands": [f"echo first-{markers[0]}", waits[0]]}],
     }
     request = messages.BuildImageRequest(definition_json=json.dumps(definition))
+    (tmp_path / "secretive.py").write_text(SECRET.format(wait=waits[1], token=markers[0]))
+    asking = ["--insecure", "--endpoint", address, "build", "-v", str(tmp_path / "secretive.py"), "env"]
+    images = DockerImages(engine, address)
+    said: list[str] = []
     server = ServerProcess(command, tmp_path / "first.log", environ=environ)
     try:
         server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
         async with connect(address) as channel:
             builder = Builder(engine, ImageServiceStub(channel), repository, tmp_path / "data", address)
+            author = await asyncio.create_subprocess_exec(
+                str(BIN / "flyte"),
+                *asking,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=clean_environ(TEAM_TOKEN=markers[0]),
+            )
             build = (await builder.stub.BuildImage(request)).build
-            builder.built.add(build.reference)
-            await asyncio.to_thread(until, lambda: has_process(marker, "sleep 3"), "the command runs", 120)
+            for marker in markers:
+                await asyncio.to_thread(
+                    until, lambda marker=marker: has_process(marker, "sleep 3"), "the command runs", 120
+                )
+            listed = (await builder.stub.ListImageBuilds(messages.ListImageBuildsRequest())).builds
+            [name] = [each.name for each in listed if each.name != build.name]
+            builder.built |= {build.reference, f"hangar/{name}"}
+            [text] = (
+                sqlite3.connect(tmp_path / "data" / "image-builder.db")
+                .execute("select definition_json from image_build where name = ?", [name])
+                .fetchone()
+            )
+            host = asyncio.create_task(images.ensure(ImageDefinition("d", text), said.append))
+            await asyncio.to_thread(until, lambda: said != [], "the host hears of the build", 60)
             os.kill(server.pid, signal.SIGKILL)
     finally:
         server.stop()
-    assert engine.images.list(filters={"label": f"hangar.image={build.name}"}) == []
+    for each in (build.name, name):
+        assert engine.images.list(filters={"label": f"hangar.image={each}"}) == []
     server = ServerProcess(command, tmp_path / "second.log", environ=environ)
     try:
         server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
@@ -74,9 +114,14 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
             builder.stub = ImageServiceStub(channel)
             done, lines = await builder.watch(build)
             assert done.state == SUCCEEDED, lines
-            at = lines.index(f"[5/6] layer 0: run echo first-{marker}")
+            at = lines.index(f"[5/6] layer 0: run echo first-{markers[0]}")
             assert lines[at + 1] == "cached"
             assert await builder.run(done.reference, "python3", "-c", "import flyte; print(1)") == "1\n"
+            printed = (await author.communicate())[0].decode()
+            assert author.returncode == 0, printed
+            assert f"hangar/{name}" in printed
+            assert (await host).record == f"hangar/{name}@{engine.images.get(f'hangar/{name}').id}"
+            assert any("waits for the secret 'team-token' of a caller" in line for line in said)
     finally:
         server.stop()
         builder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,15 +15,17 @@ import pytest
 import flyte
 from hangar.core.v1 import failure_pb2
 from hangar.core.v1.task_spec_pb2 import Image
+from hangar.image.v1 import image_service_pb2 as messages
 from hangar.scheduler.v1 import scheduler_service_pb2
 from hangar.scheduler.v1.scheduler_service_pb2_grpc import (
     SchedulerServiceServicer,
     add_SchedulerServiceServicer_to_server,
 )
-from integration_tests.components.registry import PASSWORD, Registry
+from integration_tests.components.registry import PASSWORD, USER, Registry
 from services.common.errors import FailedPrecondition
 from services.common.image_definition import definition_digest
 from services.common.registry_credentials import RegistryCredentials
+from services.common.secret_directory import SecretDirectory
 from services.common.serve import Registration, build_server
 from services.executor.engines.base import ImageDefinition, ImageFailedError
 from services.executor.engines.docker.images import DockerImages
@@ -141,6 +144,96 @@ async def test_credentials_of_a_registry(
         assert len(scheduler[0].images) == 1
         assert again.image_digest == build.image_digest
         assert str(right) not in json.dumps(await asyncio.to_thread(engine.images.get(pinned).history))
+
+
+async def test_an_author_brings_credentials_of_his_registry(
+    tmp_path: Path,
+    docker_url: str,
+    engine: docker.DockerClient,
+    repository: str,
+    private_registry: Registry,
+) -> None:
+    """They push, pull and take the base image, and are in no message, log, record, provenance, layer or file."""
+    team = f"{private_registry.address}/team"
+    named = {"registry": team, "registry_secret": "team-login", "name": "custom"}
+    small = flyte.Image.from_base("busybox:latest").without_sdk().with_commands(["true"])
+    image = small.clone(**named)  # type: ignore[arg-type]
+    seen: list[Any] = []
+    right, wrong = f"{USER}:{PASSWORD}", f"{USER}:{PASSWORD}-wrong"
+
+    async with building(tmp_path, docker_url, engine, repository) as builder:
+
+        async def build(image: flyte.Image, *value: str) -> Any:
+            secrets = {"team-login": value[0].encode()} if value else {}
+            found, lines = await builder.build_image(image, secrets=secrets)
+            seen.extend((found, lines))
+            return found
+
+        missing = await build(image)
+        assert (missing.failure.code, missing.failure.kind) == (
+            "SecretMissing",
+            failure_pb2.FAILURE_KIND_IMAGE,
+        )
+        for part in ("'team-login'", "TEAM_LOGIN", "HANGAR_IMAGE_BUILDER_SECRETS"):
+            assert part in missing.failure.message
+        other = {"auths": {"other.example": {"username": "me", "password": PASSWORD}}}
+        elsewhere = await build(image, json.dumps(other))
+        assert elsewhere.failure.code == "RegistrySecretInvalid"
+        assert f"has no credentials of {private_registry.address}" in elsewhere.failure.message
+        refused = await build(image, wrong)
+        assert (refused.failure.code, refused.failure.kind) == (
+            "ImagePushError",
+            failure_pb2.FAILURE_KIND_IMAGE,
+        )
+        assert "did not take the credentials in the secret 'team-login'" in refused.failure.message
+        built = await build(image, right)
+        assert built.state == SUCCEEDED, seen[-1]
+        assert built.reference == f"{team}/custom:{built.name}"
+        pinned = f"{team}/custom@{built.image_digest}"
+        again = await build(image)  # who has no credentials is told what is on record
+        assert (again.image_digest, again.finished_at) == (built.image_digest, built.finished_at)
+        seen.append(
+            await builder.stub.GetImageAttestation(messages.GetImageAttestationRequest(name=built.name))
+        )
+        for reference in (built.reference, f"hangar/{built.name}"):
+            engine.images.remove(reference, force=True)
+
+        places = SecretDirectory(tmp_path / "host", "HANGAR_EXECUTOR_REGISTRY_SECRETS")
+        images = DockerImages(engine, builder.address, secrets=places)
+        asked = ImageDefinition("d", image.definition_json)
+        pulled: list[str] = []
+        (tmp_path / "host").mkdir()
+        for value, words in (
+            (None, "The image names registry_secret='team-login', and this host has no such secret"),
+            (wrong, "did not take the credentials in the secret 'team-login'"),
+            (PASSWORD, "is neither user:password nor"),
+        ):
+            if value is not None:
+                (tmp_path / "host" / "team-login").write_text(value)
+            with pytest.raises(ImageFailedError, match=words) as failed:
+                await images.ensure(asked, pulled.append)
+            assert f"{tmp_path}/host/team-login (HANGAR_EXECUTOR_REGISTRY_SECRETS)" in failed.value.message
+            seen.append(failed.value.message)
+        (tmp_path / "host" / "team-login").write_text(right)
+        builder.built.add(pinned)
+        assert (await images.ensure(asked, pulled.append)).record == pinned
+        seen.append(pulled)
+
+        engine.images.remove(pinned, force=True)
+        private = flyte.Image.from_base(built.reference).clone(registry_secret="team-login").without_sdk()
+        config = private_registry.credentials(tmp_path / "config.json").read_text()
+        (tmp_path / "config.json").unlink()
+        based = await build(private.with_commands(["true"]), config)
+        assert based.state == SUCCEEDED, seen[-1]
+        builder.built.add(f"hangar/{based.name}")
+        seen.append(await asyncio.to_thread(engine.api.history, based.reference))
+        words = [PASSWORD, base64.b64encode(right.encode()).decode()]
+        saved = b"".join(await asyncio.to_thread(lambda: list(engine.images.get(based.reference).save())))
+    assert not [word for word in words if word in repr(seen) or word.encode() in saved]
+    (tmp_path / "host" / "team-login").unlink()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in kept if any(word.encode() in path.read_bytes() for word in words)] == []
+    assert any(path.name == "image-builder.db" for path in kept)
 
 
 @pytest.mark.parametrize(

@@ -76,13 +76,15 @@ class World:
     def another(self, named: Mapping[str, Site] | None = None) -> ImageBuilds:
         """The image builder of another process, on the same record, with further engines by platform."""
         blobs = BlobStore(self.settings.blobs_url)
-        maker = ContainerMaker(
+        self.maker = ContainerMaker(
             self.settings,
             Sites(self.site(self.docker), named or {}),
             Contexts(self.settings.state_dir, self.sdk, blobs),
             Installers(self.settings.state_dir / "uv", f"{self.settings.data_dir}/uv-{{arch}}"),
         )
-        return ImageBuilds(self.settings, maker, Store(self.database, self.settings.log_lines), self.clock)
+        return ImageBuilds(
+            self.settings, self.maker, Store(self.database, self.settings.log_lines), self.clock
+        )
 
     async def ask(self, number: int = 0, **more: Any) -> states.ImageBuild:
         request = messages.BuildImageRequest(definition_json=definition(number), **more)
@@ -255,6 +257,49 @@ async def test_a_build_goes_on_after_a_restart(world: World) -> None:
     await second.stop()
 
 
+async def test_a_build_waits_for_the_secrets_that_a_restart_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which; one who asks without them waits with it, one who brings them lets it go on; else it fails so."""
+    layer = {"kind": "commands", "commands": ["true"], "secret_mounts": [{"key": "token", "env": "TOKEN"}]}
+    text = json.dumps(
+        {"base": {"kind": "debian", "python": "3.11", "registry_secret": "login"}, "layers": [layer]}
+    )
+    given = {"token": b"1", "login": b'{"auths": {"a.example": {"username": "me", "password": "2"}}}'}
+    name = (await world.builds.build(text, secrets=given)).image.name
+    await until(lambda: world.docker.started != [])
+    await world.builds.stop()
+    world.docker.go()
+    second = world.another()
+    await second.start()
+    waiting = await second.build(text)
+    await until(lambda: waiting.missing_secrets == ("login", "token"))
+    assert (await second.build(text, secrets={"token": b"1"})).missing_secrets == ("login", "token")
+    assert (await second.build(text, secrets=given)) is waiting
+    async for _ in second.watch(name, 0):
+        pass
+    assert (waiting.state.value, waiting.missing_secrets) == ("succeeded", ())
+    assert world.docker.started == [name, name]
+    await second.stop()
+
+    (world.docker.root / "go").unlink()
+    third = world.another()
+    await third.build(text, secrets=given, force=True)
+    await until(lambda: len(world.docker.started) == 3)
+    await third.stop()
+    monkeypatch.setattr("services.image_builder.service._SECRETS_SECONDS", 0.1)
+    fourth = world.another()
+    await fourth.start()
+    async for _ in fourth.watch(name, 0):
+        pass
+    build = await fourth.get(name)
+    assert build.error is not None
+    assert (build.error.code, build.error.is_system) == ("SecretMissing", False)
+    for part in ("'login' and 'token'", "was restarted", "`flyte run` again", "HANGAR_IMAGE_BUILDER_SECRETS"):
+        assert part in build.error.message
+    await fourth.stop()
+
+
 async def test_a_failure_is_on_record(world: World) -> None:
     """A later process answers with the failure, its step and exit code, and does not try again at once."""
     world.docker.fail()
@@ -331,6 +376,16 @@ async def test_a_dry_run_builds_nothing(world: World) -> None:
         ({"kind": "debian"}, ""),
         ({"kind": "debian", "registry": "ghcr.io/team/more"}, ""),
         ({"kind": "debian", "registry": "ghcr.io/teams"}, "HANGAR_IMAGE_BUILDER_REGISTRIES"),
+        ({"kind": "debian", "registry": "me.example", "registry_secret": "mine"}, ""),
+        (
+            {"kind": "debian", "registry": "you.example", "registry_secret": "mine"},
+            "HANGAR_IMAGE_BUILDER_AUTHOR_REGISTRIES",
+        ),
+        (
+            {"kind": "debian", "registry": "own.example:5000/me", "registry_secret": "mine"},
+            "is the platform's own registry",
+        ),
+        ({"kind": "debian", "registry_secret": "a/b"}, r"base\.registry_secret is 'a/b'"),
     ],
 )
 async def test_the_operator_allows_bases_and_registries(
@@ -341,12 +396,14 @@ async def test_the_operator_allows_bases_and_registries(
         tmp_path,
         FakeDocker(tmp_path / "docker"),
         allowed_bases=("python:*",),
+        registry="own.example:5000",
         registries=("ghcr.io/team",),
+        author_registries=("me.example", "own.example:5000"),
     )
-    asking = world.builds.build(json.dumps({"base": base}), dry_run=True)
     if not refused:
-        assert (await asking).image.name
+        assert (await world.maker.plan(json.dumps({"base": base}), "")).image.name
         return
+    asking = world.builds.build(json.dumps({"base": base}), dry_run=True)
     with pytest.raises(InvalidArgument, match=refused):
         await asking
 
@@ -369,8 +426,14 @@ async def test_secrets_come_from_the_caller_or_from_the_host(tmp_path: Path) -> 
 
     missing = await outcome("nowhere")
     assert missing.error is not None
-    assert missing.error.code == "SecretMissing"
     assert "'nowhere'" in missing.error.message
+    assert (await outcome("nowhere", nowhere=b"3")).error is None, (
+        "who brings it does not get the old failure"
+    )
+    missing = await outcome("neither")
+    assert missing.error is not None
+    assert missing.error.code == "SecretMissing"
+    assert str(tmp_path / "secrets" / "neither") in missing.error.message
     assert "set the environment variable KEY" in missing.error.message
     assert (await outcome("host")).error is None
     assert (await outcome("caller", caller=b"2")).error is None

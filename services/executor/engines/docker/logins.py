@@ -49,7 +49,7 @@ class Logins:
             ImageFailedError: The secret that it names has something else in it (code "RegistrySecretInvalid").
             HangarError: The secret cannot be read.
         """
-        definition = parse_definition(definition_json, KINDS, lambda where, kind: _unknown(where, kind))
+        definition = parse_definition(definition_json, KINDS, _unknown)
         key = definition.registry_secret
         content = self._secrets.get(key) if key else None
         if content is None:
