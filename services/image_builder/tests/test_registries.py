@@ -227,12 +227,12 @@ async def test_an_author_brings_credentials_of_his_registry(
         assert based.state == SUCCEEDED, seen[-1]
         builder.built.add(f"hangar/{based.name}")
         seen.append(await asyncio.to_thread(engine.api.history, based.reference))
-        words = [PASSWORD, base64.b64encode(right.encode()).decode()]
+        values = [PASSWORD, base64.b64encode(right.encode()).decode()]
         saved = b"".join(await asyncio.to_thread(lambda: list(engine.images.get(based.reference).save())))
-    assert not [word for word in words if word in repr(seen) or word.encode() in saved]
+    assert not [value for value in values if value in repr(seen) or value.encode() in saved]
     (tmp_path / "host" / "team-login").unlink()
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path for path in kept if any(word.encode() in path.read_bytes() for word in words)] == []
+    assert [path for path in kept if any(value.encode() in path.read_bytes() for value in values)] == []
     assert any(path.name == "image-builder.db" for path in kept)
 
 
