@@ -15,7 +15,8 @@ help: ## list the targets
 setup: ## prepare .venv with the flyte and hangar commands; nothing to do takes no time
 	@tools/setup.sh
 
-demo: setup ## train models on handwritten digits, through all the services, on this machine
+demo: ## train models on handwritten digits, through all the services, on this machine
+	@tools/setup.sh platform
 	@examples/digits/demo.sh
 
 up: setup ## run the whole platform in containers, with PostgreSQL and S3, on this host's Docker Engine

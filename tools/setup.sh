@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Prepares .venv: the pinned packages of constraints.txt and this workspace, editable. Does nothing when nothing changed.
+# `tools/setup.sh platform` leaves out what only tests, checks, benchmarks and `make up` need.
 # PYTHON=/path/to/python3 chooses the interpreter that .venv is made from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,9 +11,20 @@ stamp=$venv/.setup-stamp
 
 inputs=(pyproject.toml sdk/pyproject.toml protos/pyproject.toml constraints.txt tools/setup.sh)
 state="$PWD"$'\n'"$(cat "${inputs[@]}" | cksum)"
-if [[ -f $stamp && "$(<"$stamp")" == "$state" ]] && "$python" -c '' 2>/dev/null; then
-    exit 0
-fi
+wanted=${1:-everything}
+case $wanted in
+    everything) groups=(--group dev) ;;
+    platform) groups=() ;;
+    *)
+        printf 'setup: %s is neither everything nor platform\n' "$wanted" >&2
+        exit 2
+        ;;
+esac
+for enough in "$wanted" everything; do
+    if [[ -f $stamp && "$(<"$stamp")" == "$state"$'\n'"$enough" ]] && "$python" -c '' 2>/dev/null; then
+        exit 0
+    fi
+done
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 suits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -77,7 +89,7 @@ fi
 
 say "installing packages"
 "$venv/bin/uv" pip install --quiet --compile-bytecode --python "$python" --constraints constraints.txt --build-constraints constraints.txt \
-    --group dev --editable protos --editable sdk --editable .
+    ${groups[@]+"${groups[@]}"} --editable protos --editable sdk --editable .
 "$python" -m compileall -q services sdk/flyte protos/gen # start-up time: not everybody lets Python write these files
-printf '%s\n' "$state" >"$stamp"
+printf '%s\n%s\n' "$state" "$wanted" >"$stamp"
 say "ready: $venv/bin/flyte, $venv/bin/hangar"

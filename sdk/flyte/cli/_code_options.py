@@ -17,7 +17,7 @@ def code_options(version_help: str) -> Callable[[Any], Any]:
         version_help: What ``--version`` is the version of.
     """
     options = (
-        click.option("--version", help=version_help),
+        click.option("--version", callback=_checked_version, help=version_help),
         click.option(
             "--copy-style",
             type=click.Choice(_STYLES),
@@ -53,6 +53,13 @@ def code_options(version_help: str) -> Callable[[Any], Any]:
         return function
 
     return add
+
+
+def _checked_version(_ctx: click.Context, _option: click.Parameter, version: str | None) -> str | None:
+    from flyte._texts import check_version
+
+    check_version(version)
+    return version
 
 
 def _checked_images(_ctx: click.Context, _option: click.Parameter, images: tuple[str, ...]) -> dict[str, str]:
