@@ -4,11 +4,11 @@
     python -m benchmarks.images --rounds 1
 
 Both make the same layers in the same order: what tasks need and the SDK, the author's packages, his last step. Each
-round begins with layers of the author that no earlier one has built, then changes the last one, then nothing. Both
-have base image and SDK in their caches, and may use what their caches have of packages: the Dockerfile mounts a cache
-of its own for `uv`. Once per run both also build everything anew. What is in an image is noted after a build, and not
-while the other is measured. The environment of twenty packages is made by the process engine, of packages that `uv`
-has in its cache.
+round begins with layers of the author that no earlier one has built, then changes the last one, then nothing; the same
+is done on a base of the author's. Both have base image and SDK in their caches, and may use what their caches have of
+packages: the Dockerfile mounts a cache of its own for `uv`. Once per run both also build everything anew. What is in an
+image is noted after a build, and not while the other is measured. The environment of twenty packages is made by the
+process engine, of packages that `uv` has in its cache.
 """
 
 import argparse
@@ -53,6 +53,9 @@ RUN {mounts} {uv} {packages}
 RUN echo {last} > /last
 """
 BASE = "python:3.11-slim-bookworm"
+OWN_BASE = "hangar-bench-base:1"
+"""The same image under a name of the author's."""
+DEBIAN = flyte.Image.from_debian_base("3.11")
 
 
 def timed(action) -> float:  # type: ignore[no-untyped-def]
@@ -105,11 +108,10 @@ def expert(folder: Path, first: str, last: str, *, anew: bool = False) -> float:
     return timed(build)
 
 
-def ours(first: str, last: str, *, anew: bool = False) -> float:
+def ours(first: str, last: str, base: flyte.Image = DEBIAN, *, anew: bool = False) -> float:
     """Seconds of the same by `flyte.build`."""
     image = (
-        flyte.Image.from_debian_base("3.11")
-        .with_commands([f"echo {first} > /first"])
+        base.with_commands([f"echo {first} > /first"])
         .with_pip_packages(*PACKAGES)
         .with_commands([f"echo {last} > /last"])
     )
@@ -122,7 +124,8 @@ def ours(first: str, last: str, *, anew: bool = False) -> float:
 
 def round_of_builds(folder: Path) -> dict[str, float]:
     """One round, each measure by both in turn."""
-    first, last, other = (uuid.uuid4().hex for _ in range(3))
+    first, last, other, third, fourth = (uuid.uuid4().hex for _ in range(5))
+    own = flyte.Image.from_base(OWN_BASE)
     return {
         "docker_cold": expert(folder, first, last),
         "hangar_cold": ours(first, last),
@@ -130,6 +133,10 @@ def round_of_builds(folder: Path) -> dict[str, float]:
         "hangar_last": ours(first, other),
         "docker_same": expert(folder, first, other),
         "hangar_same": ours(first, other),
+        "docker_base_cold": expert(folder, third, last),
+        "hangar_base_cold": ours(third, last, own),
+        "docker_base_last": expert(folder, third, fourth),
+        "hangar_base_last": ours(third, fourth, own),
     }
 
 
@@ -147,6 +154,7 @@ def builds(rounds: int) -> dict[str, float]:
         }
         subprocess.run(["cp", "-r", str(Path(flyte.__file__).parent), f"{context}/flyte"], check=True)
         subprocess.run(["cp", uv.find_uv_bin(), f"{context}/uv"], check=True)
+        subprocess.run([asyncio.run(builder()), "tag", BASE, OWN_BASE], check=True)
         with running([program("hangar"), "up"], log, variables):
             file = data / "backend.json"
             until(lambda: file.exists() or None, "hangar up")

@@ -64,6 +64,8 @@ IMAGES = {
     "cold": "all of the author's layers",
     "last": "last layer changed",
     "same": "nothing changed",
+    "base_cold": "all layers on a base of his",
+    "base_last": "last layer changed, on it",
 }
 
 

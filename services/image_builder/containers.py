@@ -33,6 +33,7 @@ from services.image_builder.inside.prepare_python import INSTALLER_FAILED
 from services.image_builder.installers import Installers
 from services.image_builder.makers import Emit, Made, Plan
 from services.image_builder.progress import Output
+from services.image_builder.pythons import Sightings
 from services.image_builder.settings import Settings
 from services.image_builder.sites import Site, Sites
 
@@ -81,6 +82,7 @@ class ContainerMaker:
         self._without_glibc: set[str] = set()
         directory = Path(settings.secrets) if settings.secrets else None
         self._own_secrets = SecretDirectory(directory, "HANGAR_IMAGE_BUILDER_SECRETS")
+        self._sightings = Sightings()
 
     async def check(self) -> None:
         """See `Maker`."""
@@ -142,7 +144,7 @@ class ContainerMaker:
         host = host.hiding("\n".join(recipe.files.values())).hiding_secrets(hidden)
 
         def say(output: Output) -> None:
-            emit(Output(host.redact(output.text), output.step))
+            emit(replace(output, text=host.redact(output.text)))
 
         for note in host.notes:
             say(Output(note))
@@ -151,7 +153,7 @@ class ContainerMaker:
         try:
             with self._contexts.private() as private:
                 config = await site.buildkit.config_with(login, private / "docker") if login else None
-                await self._build(plan, recipe, _Given(host, given, config), say, fresh=fresh)
+                recipe = await self._build(plan, recipe, _Given(host, given, config), say, fresh=fresh)
                 digest = ""
                 if plan.image.reference != tag:
                     await site.engine.tag(tag, plan.image.reference)
@@ -174,22 +176,38 @@ class ContainerMaker:
             raise BuildError("ImagePlatform", message)
         return replace(_made(stored, digest), materials=_materials(recipe, base_digest))
 
-    async def _build(self, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool) -> None:
-        site = self._sites.of(plan.image.platform)
-        installer = await self._installer(plan, recipe, site)
-        try:
-            async with self._contexts.make(recipe, given.host, given.secrets, installer) as context:
-                await self._build_in(replace(context, config=given.config), plan, recipe, say, fresh=fresh)
-        except BuildError as error:
-            other = await self._other_installer(recipe, site, installer, error)
-            if other is None:
-                raise
-            say(Output("the base image has no glibc: the static uv is used, which needs none"))
-            async with self._contexts.make(recipe, given.host, given.secrets, other) as context:
-                await self._build_in(replace(context, config=given.config), plan, recipe, say, fresh=fresh)
+    async def _build(self, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool) -> Recipe:
+        """Builds, again when a step has shown something of the base or the layers. Returns what it was made by."""
+        assert self._sdk is not None  # a recipe was made with it
+        site, layers = self._sites.of(plan.image.platform), recipe.definition.layers
+        base = f"{recipe.base_image} {plan.image.platform}"
+        while True:
+            pythons = self._sightings.of(base, layers)
+            if pythons != recipe.pythons:
+                recipe = make_recipe(
+                    recipe.definition, self._settings.base_image, self._sdk, plan.image.platform, pythons
+                )
+                text = "Python comes with the layers: the platform's SDK is installed behind them"
+                say(Output(text, steps=recipe.steps))
+            installer = await self._installer(plan, recipe, site)
+            try:
+                async with self._contexts.make(recipe, given.host, given.secrets, installer) as context:
+                    await self._build_in(
+                        replace(context, config=given.config), plan, recipe, say, fresh=fresh
+                    )
+                return recipe
+            except BuildError as error:
+                shown = recipe.shown_by(error.step, error.exit_code)
+                if shown is not None:
+                    self._sightings.note(base, layers, shown)
+                elif await self._has_other_installer(site, installer, error):
+                    self._without_glibc.add(recipe.base_image)
+                    say(Output("the base image has no glibc: the static uv is used, which needs none"))
+                else:
+                    raise
 
     async def _installer(self, plan: Plan, recipe: Recipe, site: Site) -> Path | None:
-        """The `uv` to begin with, None for an image that nothing is installed in."""
+        """The `uv` that runs in the image, as far as that is known; None when nothing is installed in it."""
         if not recipe.needs_installer:
             return None
         engine = await site.engine.platform()
@@ -198,17 +216,11 @@ class ContainerMaker:
             return await self._installers.static(engine)
         return given
 
-    async def _other_installer(
-        self, recipe: Recipe, site: Site, installer: Path | None, error: BuildError
-    ) -> Path | None:
-        """The `uv` to try after one did not run in the image; None when something else failed, or there is no other."""
+    async def _has_other_installer(self, site: Site, installer: Path | None, error: BuildError) -> bool:
+        """Says whether a `uv` did not run in the image, and there is another one."""
         if error.exit_code != INSTALLER_FAILED or self._installers.is_override:
-            return None
-        other = await self._installers.static(await site.engine.platform())
-        if other == installer:
-            return None
-        self._without_glibc.add(recipe.base_image)
-        return other
+            return False
+        return await self._installers.static(await site.engine.platform()) != installer
 
     async def _build_in(
         self, context: Context, plan: Plan, recipe: Recipe, say: Emit, *, fresh: bool

@@ -34,7 +34,8 @@ from services.common.image_layers import (
 )
 from services.common.platforms import architecture
 from services.image_builder import scripts
-from services.image_builder.scripts import OLDEST_PYTHON, WORK
+from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons
+from services.image_builder.scripts import HOME, OLDEST_PYTHON, WORK
 
 USER = "65532:65532"
 """User that the image starts as unless its engine says otherwise."""
@@ -43,9 +44,6 @@ HOST_FILES = ("environ", "ca", "netrc", "uv.toml")
 
 APP_DIRECTORY = "/app"
 """Working directory of images with a Debian base and files of the author, unless he names one."""
-
-HOME = "/usr/share/hangar"
-"""Directory of an image with the platform's SDK in it."""
 
 PACKAGES = f"{HOME}/packages.json"
 """File of an image that says what is installed in it, written by each step that installs something."""
@@ -67,10 +65,12 @@ class Step:
     Attributes:
         text: What it does, for people.
         layer: Index of the definition's layer that it is of, None for the platform's own.
+        after: How many layers of the definition come before it, for the platform's own.
     """
 
     text: str
     layer: int | None = None
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Recipe:
         secrets: Secrets that steps see.
         base: What makes the base image first, None when it exists.
         definition: What it was made of.
+        pythons: Where Python is in it.
     """
 
     name: str
@@ -113,6 +114,19 @@ class Recipe:
     archives: Mapping[str, Archive] = field(default_factory=dict)
     secrets: tuple[BuildSecret, ...] = ()
     base: DockerfileBase | None = None
+    pythons: Pythons = AS_ASSUMED
+
+    def shown_by(self, step: Step | None, exit_code: int | None) -> Pythons | None:
+        """Returns where Python is by a step that failed, None when that shows nothing with which it could succeed."""
+        if exit_code != ELSEWHERE or step is None or not self.definition.has_sdk:
+            return None
+        if step.layer is not None:
+            moved = self.pythons.moved | {step.layer + 1}
+            return None if moved == self.pythons.moved else replace(self.pythons, moved=moved)
+        later = self.definition.layers[step.after :]
+        if not later or _needs_python(later[0]):  # nothing comes that could bring it in time
+            return None
+        return replace(self.pythons, absent=self.pythons.absent | {step.after})
 
     @property
     def needs_installer(self) -> bool:
@@ -129,7 +143,9 @@ def read_definition(definition_json: str) -> Definition:
     return parse_definition(definition_json, KINDS, _refused)
 
 
-def make_recipe(definition: Definition, base_image: str, sdk: SdkContent, platform: str) -> Recipe:
+def make_recipe(
+    definition: Definition, base_image: str, sdk: SdkContent, platform: str, pythons: Pythons = AS_ASSUMED
+) -> Recipe:
     """Returns how to make the image of a definition.
 
     Args:
@@ -137,30 +153,25 @@ def make_recipe(definition: Definition, base_image: str, sdk: SdkContent, platfo
         base_image: Address behind Debian bases, with ``{python}`` in it, and ``{arch}`` where it has one per platform.
         sdk: The platform's SDK.
         platform: Platform of the image, such as "linux/amd64".
+        pythons: Where Python is in it. The image's name does not depend on that.
 
     Raises:
         InvalidArgument: The definition is wrong. Names layer and field.
     """
-    draft = _Draft(_base_address(definition, base_image, platform), sdk, platform)
-    draft.start(definition)
-    draft.work_in(definition)
-    for index, layer in enumerate(definition.layers):
-        draft.add(index, layer)
-    if definition.has_sdk:
-        draft.finish(definition)
-    elif not definition.layers:
-        draft.lines.remove("USER 0:0")
-    dockerfile = "\n".join(draft.lines) + "\n"
-    parts = [dockerfile, sorted(draft.files.items()), sdk.digest, platform]
+    address = _base_address(definition, base_image, platform)
+    draft = _Draft(definition, address, sdk, platform, AS_ASSUMED)
+    parts = [draft.dockerfile, sorted(draft.files.items()), sdk.digest, platform]
     if draft.archives:
         parts.append(sorted((place, archive.sha256) for place, archive in draft.archives.items()))
     if definition.registry:
         parts.append([definition.registry, definition.repository])
     name = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
     base = definition.base if isinstance(definition.base, DockerfileBase) else None
+    if pythons != AS_ASSUMED:
+        draft = _Draft(definition, address, sdk, platform, pythons)
     return Recipe(
         name,
-        dockerfile,
+        draft.dockerfile,
         draft.files,
         draft.base_image,
         tuple(draft.steps),
@@ -168,47 +179,77 @@ def make_recipe(definition: Definition, base_image: str, sdk: SdkContent, platfo
         draft.archives,
         secrets_of(definition.layers),
         base,
+        pythons,
     )
 
 
-@dataclass
 class _Draft:
-    base_image: str
-    sdk: SdkContent
-    platform: str
-    lines: list[str] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    archives: dict[str, Archive] = field(default_factory=dict)
-    has_python: bool = False
-    has_sdk: bool = False
+    """A Dockerfile and what it needs, written from top to bottom."""
 
-    def __post_init__(self) -> None:
-        self.lines += [f"FROM {self.base_image}", "USER 0:0"]
-        self.steps.append(Step(f"base image {self.base_image}"))
-        self.files["tools/overrides.txt"] = scripts.overrides()
-        self.files["tools/sdk-requirements.txt"] = scripts.lines(self.sdk.requirements)
-        self.files |= {f"tools/{name}": text for name, text in self.sdk.tools.items()}
+    def __init__(
+        self, definition: Definition, base_image: str, sdk: SdkContent, platform: str, pythons: Pythons
+    ) -> None:
+        self.definition = definition
+        self.base_image = base_image
+        self.sdk = sdk
+        self.platform = platform
+        self.pythons = pythons
+        self.lines = [f"FROM {base_image}", "USER 0:0"]
+        self.steps = [Step(f"base image {base_image}")]
+        self.archives: dict[str, Archive] = {}
+        self.files = {
+            "tools/overrides.txt": scripts.overrides(),
+            "tools/sdk-requirements.txt": scripts.lines(sdk.requirements),
+            **{f"tools/{name}": text for name, text in sdk.tools.items()},
+        }
+        self._is_python_checked = False
+        self._had_sdk = self._has_sdk = False
+        self._write()
 
-    def work_in(self, definition: Definition) -> None:
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile."""
+        return "\n".join(self.lines) + "\n"
+
+    def _write(self) -> None:
+        self._python_comes(0)
+        self._work_in()
+        for index, layer in enumerate(self.definition.layers):
+            if _needs_python(layer):
+                self._need_python(index)
+            if index + 1 in self.pythons.moved:
+                self._has_sdk = False  # which its steps could not keep
+            self._add(index, layer)
+            moves = isinstance(layer, EnvLayer) and _MOVES_PYTHON & layer.variables.keys()
+            if moves or index + 1 in self.pythons.moved:
+                self._python_comes(index + 1)
+        if self.definition.has_sdk:
+            self._need_python(len(self.definition.layers))
+            self.lines.append(f"USER {USER}")
+        elif not self.definition.layers:
+            self.lines.remove("USER 0:0")
+
+    def _work_in(self) -> None:
         """Gives files of the author a place, where the base has none of its own."""
-        layers = definition.layers
+        layers = self.definition.layers
         copies = [layer for layer in layers if isinstance(layer, CopyLayer)]
-        if not isinstance(definition.base, DebianBase) or any(isinstance(la, WorkdirLayer) for la in layers):
+        if not self._is_debian or any(isinstance(layer, WorkdirLayer) for layer in layers):
             return
         if any(not copy.destination.startswith("/") for copy in copies):
             self.lines.append(f"WORKDIR {APP_DIRECTORY}")
             self.steps.append(Step(f"work in {APP_DIRECTORY}"))
 
-    def add(self, index: int, layer: Layer) -> None:
+    @property
+    def _is_debian(self) -> bool:
+        return isinstance(self.definition.base, DebianBase)
+
+    def _add(self, index: int, layer: Layer) -> None:
         """Adds a layer of the author."""
         here = f"layers/{index}"
         if isinstance(layer, InstallLayer):
             if layer.requirements:
-                self._check_python()
                 self._install(here, index, layer)
         elif isinstance(layer, ProjectLayer):
-            self._check_python()
             self._add_project(here, index, layer)
         elif isinstance(layer, CopyLayer):
             self.archives[f"{here}/files"] = layer.archive
@@ -217,8 +258,6 @@ class _Draft:
             self.steps.append(_step(index, f"copy {layer.what} to {layer.destination}"))
         elif isinstance(layer, EnvLayer):
             self.lines += [f"ENV {_variable(index, *pair)}" for pair in layer.variables.items()]
-            if _MOVES_PYTHON & layer.variables.keys():
-                self._forget_python()
         elif isinstance(layer, AptLayer):
             _check_apt(index, layer)
             step = _step(index, f"apt-get install {' '.join(layer.packages)}")
@@ -233,9 +272,11 @@ class _Draft:
                 self._run(f"{here}/{number}", script, step, _secret_mounts(layer.secrets))
         else:
             self.lines.append(f"WORKDIR {_quoted(layer.path)}")
-            if posixpath.normpath(layer.path).lstrip("/").partition("/")[0] == "root":
-                self.has_sdk = False  # whose installation opens a directory that is closed to tasks
             self.steps.append(_step(index, f"work in {layer.path}"))
+            top = posixpath.normpath(layer.path).lstrip("/").partition("/")[0]
+            if self.definition.has_sdk and (top == "root" or not self._is_debian):
+                step = _step(index, f"let tasks read {layer.path}")
+                self._instruction([], ["/bin/sh", "-c", scripts.OPEN_DIRECTORY], step)
 
     def _install(self, here: str, index: int, layer: InstallLayer) -> None:
         """Adds packages; heavy ones first, by themselves, so that another small one does not fetch them again.
@@ -266,54 +307,57 @@ class _Draft:
             step = _step(index, "install the project")
             self._run(f"{here}/project", scripts.install_project(layer.install), step, mounts)
 
-    def start(self, definition: Definition) -> None:
-        """Adds the platform's SDK where Python is there from the start: all images share these layers."""
-        if definition.has_sdk and isinstance(definition.base, DebianBase):
-            self._add_sdk("sdk-requirements", ())
+    def _python_comes(self, after: int) -> None:
+        """Adds the platform's SDK where there is a Python, or another one than before, after so many layers."""
+        self._is_python_checked = self._has_sdk = False
+        if self.definition.has_sdk and after not in self.pythons.absent:
+            self._add_sdk(after)
 
-    def finish(self, definition: Definition) -> None:
-        """Adds the platform's SDK unless it is there, as one small layer, and before it what it needs."""
-        if not self.has_sdk:
-            installs = [layer for layer in definition.layers if isinstance(layer, InstallLayer)]
-            self._add_sdk(
-                "sdk-requirements-last", tuple(sorted({name for layer in installs for name in layer.names}))
-            )
-        self.lines.append(f"USER {USER}")
-
-    def _add_sdk(self, directory: str, named: tuple[str, ...]) -> None:
-        self._check_python()
-        script = scripts.install_sdk_requirements(named)
-        self._run(directory, script, Step("install what the platform's SDK needs"), _installer())
-        self._instruction(
-            [f"--mount=type=bind,source=sdk.zip,target={WORK}/sdk.zip", _tool("install_sdk.py")],
-            ["python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk.zip"],
-            Step("install the platform's SDK"),
-        )
-        self.has_sdk = True
+    def _need_python(self, after: int) -> None:
+        """Sees to it that there is Python from here on, with the SDK where the image has that."""
+        if self.definition.has_sdk:
+            if not self._has_sdk:
+                self._add_sdk(after)
+        elif not self._is_python_checked:
+            self._is_python_checked = True
+            self._check_python()
 
     def _check_python(self) -> None:
-        """Checks Python before its first use: a layer may have brought it."""
-        if not self.has_python:
-            self.has_python = True
-            tools = [_tool("uv"), _tool("prepare_python.py")]
-            self._run("python", scripts.check_python(self.platform), Step("check Python"), tools)
+        tools = [_tool("uv"), _tool("prepare_python.py")]
+        self._run("python", scripts.check_python(self.platform), Step("check Python"), tools)
 
-    def _forget_python(self) -> None:
-        """Has Python checked and the SDK installed again: another one may be run from here on."""
-        self.has_python = self.has_sdk = False
+    def _add_sdk(self, after: int) -> None:
+        """Adds the SDK: layers that all images of a base share, or one layer behind what is the author's."""
+        sdk = [f"--mount=type=bind,source=sdk.zip,target={WORK}/sdk.zip", _tool("install_sdk.py")]
+        if after or isinstance(self.definition.base, DockerfileBase):
+            installs = [la for la in self.definition.layers[:after] if isinstance(la, InstallLayer)]
+            named = tuple(sorted({name for layer in installs for name in layer.names}))
+            script = scripts.install_sdk_into_another_python(named, self.platform, was_there=self._had_sdk)
+            step = Step("install the platform's SDK and what it needs", after=after)
+            self._run(f"sdk/{after}", script, step, [*_installer(), _tool("prepare_python.py"), *sdk])
+        else:
+            self._check_python()
+            step = Step("install what the platform's SDK needs")
+            self._run("sdk-requirements", scripts.install_sdk_requirements(()), step, _installer())
+            self._instruction(sdk, list(scripts.INSTALL_SDK), Step("install the platform's SDK"))
+        self._has_sdk = self._had_sdk = True
 
     def _run(self, directory: str, script: str, step: Step, mounts: list[str] | None = None) -> None:
         """Adds a step that runs a script, with its directory and the host's settings mounted."""
         self.files[f"{directory}/run.sh"] = script
         usual = [f"--mount=type=bind,source={directory},target={WORK}/layer"]
         usual += [f"--mount=type=secret,id=hangar-{name},target={WORK}/host/{name}" for name in HOST_FILES]
-        command = ["/bin/sh", *([f"{HOME}/step.sh"] if self.has_sdk else []), f"{WORK}/layer/run.sh"]
+        command = ["/bin/sh", *([f"{HOME}/step.sh"] if self._has_sdk else []), f"{WORK}/layer/run.sh"]
         self._instruction(usual + (mounts or []), command, step)
 
     def _instruction(self, mounts: list[str], command: list[str], step: Step) -> None:
         options = [f"--mount=type=tmpfs,target={WORK}", *mounts]
         self.lines.append("RUN " + " \\\n    ".join([*options, json.dumps(command)]))
         self.steps.append(step)
+
+
+def _needs_python(layer: Layer) -> bool:
+    return isinstance(layer, ProjectLayer) or (isinstance(layer, InstallLayer) and bool(layer.requirements))
 
 
 def _step(index: int, text: str) -> Step:

@@ -28,10 +28,12 @@ class Output:
     Attributes:
         text: The line.
         step: The step that it belongs to, None for the builder itself.
+        steps: Steps that the build has from this line on; empty for those that it has.
     """
 
     text: str
     step: Step | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass

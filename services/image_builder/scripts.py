@@ -10,9 +10,16 @@ import shlex
 
 from services.common.image_layers import OWN_PACKAGES, BuildSecret, InstallLayer, ProjectLayer
 from services.image_builder.emulation import machine_number
+from services.image_builder.pythons import ELSEWHERE
 
 WORK = "/run/hangar"
 """Where steps find what is mounted for them. In the image it is an empty directory."""
+HOME = "/usr/share/hangar"
+"""Directory of an image with the platform's SDK in it."""
+INSTALL_SDK = ("python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk.zip")
+"""Command that installs the platform's SDK, and opens the working directory to tasks."""
+OPEN_DIRECTORY = 'cd -P . && until [ "$PWD" = / ]; do chmod go+rx . && cd .. || exit; done'
+"""Command that lets tasks, which are no superusers, read the working directory."""
 OLDEST_PYTHON = (3, 10)
 """Oldest Python version that the platform's SDK runs on."""
 
@@ -53,20 +60,12 @@ def check_python(platform: str) -> str:
     Args:
         platform: Platform that the Python has to be of.
     """
-    return f"""set -eu
-umask 022
-if ! command -v python3 > /dev/null; then
-    echo {shlex.quote(_NO_PYTHON)} >&2
-    exit 1
-fi
-exec python3 -B {WORK}/tools/prepare_python.py {OLDEST_PYTHON[0]} {OLDEST_PYTHON[1]} {WORK}/tools/uv \
-    {platform} {machine_number(platform)}
-"""
+    return f"set -eu\numask 022\n{_check(platform)}"
 
 
 def install(layer: InstallLayer) -> str:
     """Returns the script that installs the author's packages, in versions that the platform's SDK can live with."""
-    return _head(layer.secrets) + f"cd {WORK}\n" + _install(f"{WORK}/layer/requirements.txt", layer)
+    return _head(layer.secrets) + f"cd {WORK}\nexec " + _install(f"{WORK}/layer/requirements.txt", layer)
 
 
 def install_locked(layer: ProjectLayer) -> str:
@@ -79,7 +78,7 @@ def install_locked(layer: ProjectLayer) -> str:
         _head(layer.install.secrets)
         + f"cd {WORK}\nmkdir {project}\ncp {WORK}/layer/pyproject.toml {WORK}/layer/{layer.lock_name} {project}/\n"
         + f"export UV_CACHE_DIR={WORK}/cache UV_PROJECT_ENVIRONMENT={WORK}/none\n{environ}{export}\n"
-        + _install(output, layer.install)
+        + f"exec {_install(output, layer.install)}"
     )
 
 
@@ -88,14 +87,13 @@ def install_project(installer: InstallLayer) -> str:
     return (
         _head(installer.secrets)
         + f"cp -r {WORK}/layer/files {WORK}/project\ncd {WORK}/project\n"
-        + _uv_install("", ("--no-deps", *installer.arguments, f"{WORK}/project"))
+        + f"exec {_uv_install('', ('--no-deps', *installer.arguments, f'{WORK}/project'))}\n"
     )
 
 
 def _install(requirements: str, layer: InstallLayer) -> str:
-    return _uv_install(
-        requirements, ("--constraints", f"{WORK}/tools/sdk-requirements.txt", *layer.arguments)
-    )
+    arguments = ("--constraints", f"{WORK}/tools/sdk-requirements.txt", *layer.arguments)
+    return f"{_uv_install(requirements, arguments)}\n"
 
 
 def _head(secrets: tuple[BuildSecret, ...]) -> str:
@@ -109,19 +107,40 @@ def _head(secrets: tuple[BuildSecret, ...]) -> str:
 def install_sdk_requirements(named: tuple[str, ...]) -> str:
     """Returns the script that installs what the platform's SDK needs.
 
+    What is installed stays as it is, as far as the SDK can live with it; what has to be replaced is in the log.
+
     Args:
-        named: Normalised names of packages that the author asked for: what is installed of them stays as it is.
+        named: Normalised names of packages that the author asked for: these stay as they are, or the step fails.
     """
-    keep, installed = f"{WORK}/keep.txt", f"{WORK}/installed.txt"
-    script = f"{_HEAD}cd {WORK}\n"
-    if named:
-        pattern = "|".join(re.escape(name).replace("\\-", "-") for name in named)
-        script += (
-            f'{WORK}/tools/uv pip freeze --python "$(command -v python3)" --cache-dir {WORK}/cache > {installed}\n'
-            f"grep -E {shlex.quote(f'^({pattern})==')} {installed} > {keep} || true\n"
-        )
-    arguments = ("--constraints", keep) if named else ()
-    return script + _uv_install(f"{WORK}/tools/sdk-requirements.txt", arguments)
+    installed, keep, tried = f"{WORK}/installed.txt", f"{WORK}/keep.txt", f"{WORK}/tried.txt"
+    pattern = "|".join(re.escape(name).replace("\\-", "-") for name in named)
+    keeping = (
+        f"grep -E {shlex.quote(f'^({pattern})==')} {installed} > {keep} || true" if named else f": > {keep}"
+    )
+    requirements = f"{WORK}/tools/sdk-requirements.txt"
+    return f"""{_HEAD}cd {WORK}
+{WORK}/tools/uv pip list --format freeze --python "$(command -v python3)" --cache-dir {WORK}/cache > {installed}
+{keeping}
+if {_uv_install(requirements, ("--constraints", installed))} 2> {tried}; then
+    cat {tried} >&2
+else
+    echo "of what is installed some may have to be replaced by what the platform's SDK needs:" >&2
+    {_uv_install(requirements, ("--constraints", keep))}
+fi
+"""
+
+
+def install_sdk_into_another_python(named: tuple[str, ...], platform: str, *, was_there: bool) -> str:
+    """Returns the script that does in one step all that the platform's SDK needs, where that is not done.
+
+    Args:
+        named: As with `install_sdk_requirements`.
+        platform: As with `check_python`.
+        was_there: True behind steps that had the SDK: it may be the same Python still.
+    """
+    same = f"if /bin/sh {HOME}/step.sh /dev/null > /dev/null 2>&1; then exit 0; fi\n" if was_there else ""
+    install = f"(\n{install_sdk_requirements(named)})\nexec {shlex.join(INSTALL_SDK)}\n"
+    return f"set -eu\numask 022\n{same}{_check(platform)}{install}"
 
 
 def install_apt(packages: tuple[str, ...], secrets: tuple[BuildSecret, ...] = ()) -> str:
@@ -137,6 +156,17 @@ def run_command(command: str, secrets: tuple[BuildSecret, ...] = ()) -> str:
     return f"{_head(secrets)}set +u\n{command}\n"
 
 
+def _check(platform: str) -> str:
+    oldest = " ".join(map(str, OLDEST_PYTHON))
+    arguments = f"{oldest} {WORK}/tools/uv {platform} {machine_number(platform)} {ELSEWHERE}"
+    return f"""if ! command -v python3 > /dev/null; then
+    echo {shlex.quote(_NO_PYTHON)} >&2
+    exit {ELSEWHERE}
+fi
+python3 -B {WORK}/tools/prepare_python.py {arguments}
+"""
+
+
 def _uv_install(requirements: str, arguments: tuple[str, ...]) -> str:
     options = (
         "--break-system-packages --compile-bytecode --link-mode copy --no-progress --color never "
@@ -145,4 +175,4 @@ def _uv_install(requirements: str, arguments: tuple[str, ...]) -> str:
     if requirements:
         options += f" --requirements {requirements}"
     command = " ".join([options, *map(shlex.quote, arguments)])
-    return f'exec {WORK}/tools/uv pip install --python "$(command -v python3)" {command}\n'
+    return f'{WORK}/tools/uv pip install --python "$(command -v python3)" {command}'

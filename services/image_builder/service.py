@@ -406,6 +406,7 @@ class ImageBuilds:
             build.steps = plan.recipe.steps
 
         def emit(output: Output) -> None:
+            build.steps = output.steps or build.steps
             build.say(output.text, output.step, self._clock.now())
 
         try:

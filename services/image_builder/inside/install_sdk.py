@@ -5,6 +5,7 @@ Without the second it says whether this Python still runs the SDK, and writes do
 """
 
 import compileall
+import hashlib
 import json
 import os
 import shlex
@@ -16,6 +17,8 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+ELSEWHERE = 79
+"""Exit code when another Python runs than the one that got the SDK."""
 _LOOK = """
 import cloudpickle, pydantic, flyte
 from pathlib import Path
@@ -24,11 +27,12 @@ print(Path(flyte.__file__).resolve().parent)
 _DPKG = "/var/lib/dpkg/status"
 _STEP = """# Runs a step of the author, and looks at what it installed. Nothing was installed: nothing to look at.
 /bin/sh "$1" || exit
+python="$(command -v python3)" || exit {elsewhere}
 changed=
 for place in {places}; do
-    if [ "$place" -nt {packages} ]; then changed=1; fi
+    if ! [ "$place" -ot {packages} ]; then changed=1; fi
 done
-if [ -z "$changed" ] && [ "$(command -v python3)" = {python} ]; then exit 0; fi
+if [ -z "$changed" ] && [ "$python" = {python} ] && [ "$python" -ef {program} ]; then exit 0; fi
 exec python3 -I -B {tool} {home}
 """
 
@@ -43,30 +47,28 @@ def main(home: str, package: str = "") -> None:
 
 def install(home: Path, package: str) -> None:
     """Copies and compiles the package, and makes this Python find it before any other of its name."""
-    target = home / "site-packages" / "flyte"
-    shutil.rmtree(target, ignore_errors=True)
-    with zipfile.ZipFile(package) as archive:
-        archive.extractall(target.parent)
-    for path in [target, *target.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    target, mark = home / "site-packages" / "flyte", home / "sdk.sha256"
+    digest = hashlib.sha256(Path(package).read_bytes()).hexdigest()
+    if not mark.exists() or mark.read_text() != digest:  # else another Python of this image has got it
+        shutil.rmtree(target, ignore_errors=True)
+        with zipfile.ZipFile(package) as archive:
+            archive.extractall(target.parent)
+        for path in [target, *target.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        mark.write_text(digest)
     if not compileall.compile_dir(target, quiet=1):
         sys.exit(f"the platform's SDK cannot be compiled by Python {sys.version}")
-    link = Path(sysconfig.get_path("purelib"), "hangar-sdk.pth")
-    link.write_text(f"import sys; sys.path.insert(0, {str(target.parent)!r})\n")
+    link().write_text(f"import sys; sys.path.insert(0, {str(target.parent)!r})\n")
     link_python()
     open_directory(Path.cwd())
     tool = home / "install_sdk.py"
     if Path(__file__) != tool:
         shutil.copyfile(__file__, tool)
-    places = {sysconfig.get_path("purelib"): 0, sysconfig.get_path("platlib"): 0, _DPKG: 0}
-    text = _STEP.format(
-        places=shlex.join(places),
-        packages=shlex.quote(str(home / "packages.json")),
-        python=shlex.quote(shutil.which("python3") or sys.executable),
-        tool=shlex.quote(str(tool)),
-        home=shlex.quote(str(home)),
-    )
-    (home / "step.sh").write_text(text)
+
+
+def link() -> Path:
+    """Returns the file by which this Python finds the SDK."""
+    return Path(sysconfig.get_path("purelib"), "hangar-sdk.pth")
 
 
 def check(home: Path) -> None:
@@ -76,15 +78,39 @@ def check(home: Path) -> None:
     looked = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False
     )
+    found = (looked.stdout.strip().splitlines() or [""])[-1]
+    is_found = looked.returncode == 0 and found == str(target.resolve())
+    if not is_found and not link().exists():
+        sys.stderr.write(f"another Python runs now, which lacks the platform's SDK: {sys.executable}\n")
+        sys.exit(ELSEWHERE)
     if looked.returncode:
         sys.exit(f"the platform's SDK cannot be imported in this image:\n{looked.stdout}")
-    found = (looked.stdout.strip().splitlines() or [""])[-1]
-    if found != str(target.resolve()):
+    if not is_found:
         sys.exit(
             f"another package flyte hides the platform's SDK: it is imported from {found} instead of {target}. "
             "Remove it"
         )
     write_packages(home / "packages.json")
+    write_step(home)
+
+
+def write_step(home: Path) -> None:
+    """Writes the script that steps of the author run below."""
+    python = shutil.which("python3") or sys.executable
+    program = os.path.realpath(python)
+    if program != os.path.realpath(sys.executable):
+        program = ""  # a script chooses which Python runs: then nothing but running it tells
+    places = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), _DPKG])
+    text = _STEP.format(
+        places=shlex.join(place for place in places if Path(place).exists()),
+        packages=shlex.quote(str(home / "packages.json")),
+        python=shlex.quote(python),
+        program=shlex.quote(program),
+        elsewhere=ELSEWHERE,
+        tool=shlex.quote(str(home / "install_sdk.py")),
+        home=shlex.quote(str(home)),
+    )
+    (home / "step.sh").write_text(text)
 
 
 def open_directory(directory: Path) -> None:

@@ -1,8 +1,8 @@
 """Checks the Python of an image and compiles its standard library, which many images leave uncompiled.
 
-Arguments: oldest version that will do (two numbers), path of the installer, platform that it has to be of and the
-number that programs of it have in their ELF header (0 when that is not known). Runs on any Python, so that an old one
-gets a message instead of a syntax error.
+Arguments: oldest version that will do (two numbers), path of the installer, platform that it has to be of, the number
+that programs of it have in their ELF header (0 when that is not known), and the exit code when it is too old. Runs on
+any Python, so that an old one gets a message instead of a syntax error.
 """
 
 import compileall
@@ -27,11 +27,11 @@ INSTALLER_FAILED = 78
 """Exit code when the installer does not run in the image."""
 
 
-def main(major: str, minor: str, installer: str, platform: str, machine: str) -> None:
+def main(major: str, minor: str, installer: str, platform: str, machine: str, too_old: str) -> None:
     """Ends the build step with a message when this image cannot be used."""
     found = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info[:2] < (int(major), int(minor)):
-        sys.exit(
+        sys.stderr.write(
             "Python "
             + found
             + " of this image ("
@@ -40,8 +40,9 @@ def main(major: str, minor: str, installer: str, platform: str, machine: str) ->
             + major
             + "."
             + minor
-            + " or newer. Use a newer base image"
+            + " or newer. Use a newer base image\n"
         )
+        sys.exit(int(too_old))
     if int(machine) and machine_of(sys.executable) not in (0, int(machine)):
         sys.exit(
             "the base image is not for "

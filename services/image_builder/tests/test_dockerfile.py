@@ -13,7 +13,8 @@ import pytest
 
 import flyte
 from services.common.errors import InvalidArgument
-from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe, read_definition
+from services.image_builder.dockerfile import Recipe, SdkContent, Step, make_recipe, read_definition
+from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons, Sightings
 
 GOLDEN = Path(__file__).with_name("golden")
 BASE = "python:{python}-slim-bookworm"
@@ -46,9 +47,15 @@ IMAGES = {
 }
 
 
-def recipe(definition: str, base: str = BASE, sdk: SdkContent = SDK, platform: str = "linux/amd64") -> Recipe:
+def recipe(
+    definition: str,
+    base: str = BASE,
+    sdk: SdkContent = SDK,
+    platform: str = "linux/amd64",
+    pythons: Pythons = AS_ASSUMED,
+) -> Recipe:
     """What is made of a definition here."""
-    return make_recipe(read_definition(definition), base, sdk, platform)
+    return make_recipe(read_definition(definition), base, sdk, platform, pythons)
 
 
 def shown(found: Recipe) -> str:
@@ -120,24 +127,70 @@ def test_layers_keep_their_order_and_their_text() -> None:
         assert {name: longer.files[name] for name in short.files} == short.files
 
 
+FIRST = ["check Python", "install what the platform's SDK needs", "install the platform's SDK"]
+AGAIN = "install the platform's SDK and what it needs"
+OTHER = flyte.Image.from_base("team/base:1")
+COMMANDS = OTHER.with_commands(["one"]).with_commands(["two"])
+PIP = COMMANDS.with_pip_packages("numpy").with_commands(["three"])
+
+
 @pytest.mark.parametrize(
-    ("image", "installed"),
+    ("image", "pythons", "steps"),
     [
-        (DEBIAN.with_commands(["true"]), 1),
-        (DEBIAN.with_env_vars({"PATH": "/mine/bin"}).with_commands(["true"]), 2),
-        (DEBIAN.with_workdir(str(PurePosixPath("/root", "mine"))), 2),
-        (flyte.Image.from_base("python:3.12").with_commands(["true"]), 1),
+        (DEBIAN.with_commands(["one"]), AS_ASSUMED, [*FIRST, 0]),
+        (COMMANDS, AS_ASSUMED, [*FIRST, 0, 1]),
+        (OTHER, AS_ASSUMED, FIRST),
+        (flyte.Image.from_dockerfile(FILES / "Dockerfile"), AS_ASSUMED, [AGAIN]),
+        (DEBIAN.with_env_vars({"PATH": "/a"}).with_commands(["one"]), AS_ASSUMED, [*FIRST, AGAIN, 1]),
+        (DEBIAN.with_workdir(str(PurePosixPath("/root", "mine"))), AS_ASSUMED, [*FIRST, 0, 0]),
+        (PIP, Pythons(absent=frozenset({0})), [0, 1, AGAIN, 2, 3]),
+        (COMMANDS, Pythons(absent=frozenset({0})), [0, 1, AGAIN]),
+        (PIP, Pythons(moved=frozenset({2})), [*FIRST, 0, 1, AGAIN, 2, 3]),
+        (PIP, Pythons(frozenset({0, 2}), frozenset({2, 4})), [0, 1, AGAIN, 2, 3, AGAIN]),
+        (COMMANDS.without_sdk(), AS_ASSUMED, [0, 1]),
+        (PIP.without_sdk(), AS_ASSUMED, [0, 1, "check Python", 2, 3]),
     ],
-    ids=["debian", "another-python", "closed-directory", "other-base"],
 )
-def test_the_author_has_the_last_layer_unless_python_is_another_then(
-    image: flyte.Image, installed: int
+def test_the_sdk_is_installed_as_early_as_there_is_a_python(
+    image: flyte.Image, pythons: Pythons, steps: list[object]
 ) -> None:
-    """On Debian bases nothing is made after the author's layers, so that changing the last one makes it alone."""
-    steps = recipe(image.definition_json).steps
-    assert sum(step.text == "install the platform's SDK" for step in steps) == installed
-    is_first = steps[3].text == "install the platform's SDK"
-    assert (steps[-1].layer is None) == (installed == 2 or not is_first)
+    """Nothing is made after the author's layers where Python is there before; the name is the same wherever it is."""
+    found = recipe(image.definition_json, pythons=pythons)
+    assert [step.text if step.layer is None else step.layer for step in found.steps[1:]] == steps
+    assert found.name == recipe(image.definition_json).name
+
+
+def test_steps_keep_the_sdk_but_for_those_that_bring_another_python() -> None:
+    """Steps of a layer behind which another Python runs are not held to the SDK; those before and behind are."""
+    lines = recipe(PIP.definition_json, pythons=Pythons(moved=frozenset({2}))).dockerfile.split("RUN ")
+    kept = [layer for layer in range(4) if any(f"=layers/{layer}" in ln and "step.sh" in ln for ln in lines)]
+    assert kept == [0, 2, 3]
+
+
+def test_a_failed_step_shows_where_python_is() -> None:
+    """Only what could make the next attempt another one counts, and it ends: a fact is learnt once."""
+    first = recipe(PIP.definition_json)
+    check, one = first.steps[1], next(step for step in first.steps if step.layer == 0)
+    assert first.shown_by(check, 1) is None
+    assert first.shown_by(None, ELSEWHERE) is None
+    assert first.shown_by(check, ELSEWHERE) == Pythons(absent=frozenset({0}))
+    assert first.shown_by(one, ELSEWHERE) == Pythons(moved=frozenset({1}))
+    known = Pythons(frozenset({0}), frozenset({1}))
+    second = recipe(PIP.definition_json, pythons=known)
+    assert second.shown_by(one, ELSEWHERE) is None
+    assert second.shown_by(Step(AGAIN, after=1), ELSEWHERE) == Pythons(frozenset({0, 1}), frozenset({1}))
+    assert second.shown_by(Step(AGAIN, after=2), ELSEWHERE) is None  # packages come next: it is needed there
+    assert recipe(COMMANDS.definition_json).shown_by(Step(AGAIN, after=2), ELSEWHERE) is None  # nothing comes
+
+
+def test_what_was_seen_counts_for_images_that_begin_alike() -> None:
+    """The same base with the same layers up to there, whatever comes behind them."""
+    seen, known = Sightings(), Pythons(frozenset({0}), frozenset({2}))
+    seen.note("a", recipe(COMMANDS.definition_json).definition.layers, known)
+    assert seen.of("a", recipe(PIP.definition_json).definition.layers) == known
+    other = recipe(OTHER.with_commands(["one"]).with_commands(["other"]).definition_json).definition.layers
+    assert seen.of("a", other) == Pythons(absent=frozenset({0}))
+    assert seen.of("b", other) == AS_ASSUMED
 
 
 def layers(*found: object) -> str:
