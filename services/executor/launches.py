@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable
 
 import structlog
@@ -141,14 +140,14 @@ class Launches:
                 definition = ImageDefinition(
                     spec.image.digest, spec.image.definition_json, spec.container.image
                 )
-                image = await self._engine.ensure_image(definition, Throttle(worker, self._on_progress))
+                image = await self._image(worker, definition)
                 await self._launch(worker, image, await self._programs.prepare(worker))
             return
         code = asyncio.create_task(self._code_dir(worker))
         try:
             if not worker.is_launched:
                 definition = ImageDefinition(spec.image.digest, spec.image.definition_json)
-                image = await self._engine.ensure_image(definition, Throttle(worker, self._on_progress))
+                image = await self._image(worker, definition)
                 worker.code_dir, worker.has_code = await code, True
                 await self._launch(worker, image)
             else:
@@ -156,6 +155,13 @@ class Launches:
         finally:
             code.cancel()
             await asyncio.wait([code])
+
+    async def _image(self, worker: Worker, definition: ImageDefinition) -> PreparedImage:
+        throttle = Throttle(lambda line: self._on_progress(worker, line))
+        try:
+            return await self._engine.ensure_image(definition, throttle)
+        finally:
+            throttle.close()
 
     async def _code_dir(self, worker: Worker) -> str:
         digest = worker.spec.code.bundle_digest
@@ -206,18 +212,38 @@ def _launch_failure(error: LaunchFailedError) -> Failure:
 
 
 class Throttle:
-    """Passes on at most some lines per second: people read them."""
+    """Passes on at most some lines per second, the latest ones: people read them.
+
+    Args:
+        pass_on: Takes lines.
+    """
 
     _INTERVAL_SECONDS = 0.2
 
-    def __init__(self, worker: Worker, on_progress: Callable[[Worker, str], None]) -> None:
-        self._worker = worker
-        self._on_progress = on_progress
+    def __init__(self, pass_on: Callable[[str], None]) -> None:
+        self._pass_on = pass_on
+        self._latest = ""
         self._next = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, line: str) -> None:
-        """Passes on a line when the last one was long enough ago."""
-        now = time.monotonic()
-        if now >= self._next and line:
-            self._next = now + self._INTERVAL_SECONDS
-            self._on_progress(self._worker, line)
+        """Takes a line, which is passed on now or soon, unless another one comes before."""
+        if not line:
+            return
+        self._latest = line
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._next:
+                self._tell()
+            else:
+                self._timer = loop.call_at(self._next, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._next = asyncio.get_running_loop().time() + self._INTERVAL_SECONDS
+        self._pass_on(self._latest)
+
+    def close(self) -> None:
+        """Passes on nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -221,7 +221,7 @@ class ImageBuilds:
         """
         build = await self.get(name)
         if not build.state.is_terminal:
-            message = f"image {name} is being built: cancel that first"
+            message = f"image {name} is being built: cancel that first (flyte abort image)"
             raise FailedPrecondition(message, reason="IMAGE_BUILD_RUNNING")
         if name in self._describing:
             await asyncio.shield(self._describing[name])  # it uses the image

@@ -15,6 +15,7 @@ DEFAULT_REASON = "Manually aborted from the CLI"
 _COMMANDS = {
     "run": ("flyte.cli._abort:run", "Abort a run."),
     "action": ("flyte.cli._abort:action", "Abort an action and everything below it."),
+    "image": ("flyte.cli._images:abort_image", "End the build of an image."),
     "either": ("flyte.cli._abort:either", ""),
 }
 
@@ -22,6 +23,7 @@ _EXAMPLES = """
 flyte abort RUN                        abort a run
 flyte abort RUN ACTION                 abort an action and everything below it
 flyte abort RUN --reason "wrong data"  say why
+flyte abort image NAME                 end the build of an image
 """
 
 
@@ -34,7 +36,7 @@ flyte abort RUN --reason "wrong data"  say why
     subcommand_metavar="RUN [ACTION]",
 )
 def abort() -> Any:
-    """Abort a run, or an action and everything below it."""
+    """Abort a run, an action and everything below it, or the build of an image."""
 
 
 def _reason_option(function: Any) -> Any:

@@ -32,6 +32,8 @@ def of_error(error: BaseException) -> int:
             return _BY_CODE[error.code]
         if error.code.endswith("NotFoundError") or isinstance(error, errors.ActionNotFoundError):
             return NOT_FOUND
+        if isinstance(error, errors.ImageBuildError):
+            return TASK_FAILED
         return (
             PLATFORM if isinstance(error, (errors.RuntimeSystemError, errors.RuntimeUnknownError)) else USAGE
         )

@@ -1,15 +1,14 @@
-"""`flyte build`, `flyte get image`, `flyte delete image`, and the images of a run on their way."""
+"""`flyte build`, `flyte get image`, `flyte abort image`, `flyte delete image`, and the images of a run on their way."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flyte.cli._groups import Command, unknown
+from flyte.cli._image_progress import ImageProgress
 from flyte.cli._settings import format_option, scope_options, settings_of
 from flyte.cli._table import write_done, write_record, write_rows
 
@@ -18,82 +17,8 @@ if TYPE_CHECKING:
     from flyte._initialize import Session
     from flyte.cli._settings import Settings
     from flyte.remote import ImageBuild
-    from hangar.image.v1 import image_build_pb2
 
 _SHORT = 12
-
-
-class ImageProgress:
-    """Shows builds as they go: lines, and on a terminal one that tells what each is doing.
-
-    Args:
-        settings: Options of the command line.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._is_quiet = settings.as_json
-        self._is_verbose = settings.verbosity > 0
-        self._steps: dict[str, str] = {}
-        self._lock = threading.Lock()
-        live = sys.stderr.isatty() and not self._is_quiet
-        self._status: Any = None
-        if live:
-            from rich.console import Console
-            from rich.status import Status
-
-            self._status = Status("", console=Console(stderr=True, highlight=False))
-
-    def see(self, names: str, build: image_build_pb2.ImageBuild, lines: list[str]) -> None:
-        """Takes a build as it is now, and new lines of its log.
-
-        Args:
-            names: The environments that it is for.
-            build: The build.
-            lines: New lines.
-        """
-        from hangar.image.v1 import image_build_pb2
-
-        if self._is_quiet:
-            return
-        with self._lock:
-            for line in lines if self._is_verbose else []:
-                self._say(f"  {line}")
-            if build.state in (
-                image_build_pb2.IMAGE_BUILD_STATE_QUEUED,
-                image_build_pb2.IMAGE_BUILD_STATE_BUILDING,
-            ):
-                self._show(names, build)
-            elif build.state == image_build_pb2.IMAGE_BUILD_STATE_SUCCEEDED:
-                self._say(f"image of {names}: {_outcome(build)}")
-
-    def _show(self, names: str, build: image_build_pb2.ImageBuild) -> None:
-        number = f"[{build.step_number}/{build.steps}] " if build.step_number else ""
-        text = f"image of {names}: {number}{build.step or 'waits for its turn'}"
-        if self._status is not None:
-            self._status.start()
-            self._status.update(text.replace("[", r"\["))
-        elif self._steps.get(build.name) != text:
-            self._say(text)
-        self._steps[build.name] = text
-
-    def _say(self, text: str) -> None:
-        if self._status is not None:
-            self._status.console.print(text, markup=False, soft_wrap=True)
-        else:
-            click.echo(text, err=True)
-
-    def close(self) -> None:
-        """Shows nothing more."""
-        if self._status is not None:
-            self._status.stop()
-
-
-def _outcome(build: image_build_pb2.ImageBuild) -> str:
-    if build.cached:
-        return "cached"
-    seconds = (build.finished_at.ToMilliseconds() - build.started_at.ToMilliseconds()) / 1000
-    size = f", {build.size_bytes / 1e6:.0f} MB" if build.size_bytes else ""
-    return f"built in {seconds:.1f} s{size}"
 
 
 def build_with_progress(
@@ -132,6 +57,9 @@ def build_with_progress(
     wanted = Wanted(force=force, is_run=is_run, watcher=progress.see)
     try:
         return LOOP.run(build_all(session, images, setting, wanted))
+    except KeyboardInterrupt:
+        progress.leave()
+        raise
     finally:
         progress.close()
 
@@ -166,7 +94,8 @@ def build(
 ) -> None:
     """Build the image of ENVIRONMENT, a variable of FILE, and those of the environments that it depends on.
 
-    Code that images ask for (with_code_bundle) is put into them.
+    Code that images ask for (with_code_bundle) is put into them. The exit code is 1 when a build failed. Ctrl-C leaves
+    the build, which goes on.
     """
     from dataclasses import replace
 
@@ -231,7 +160,9 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
             raise click.UsageError("--log, --sbom and --provenance need the NAME of an image.")
         from flyte.remote import ImageBuild
 
-        rows = [{**image_record(each), "name": each.name[:_SHORT]} for each in ImageBuild.listall(limit)]
+        rows = [image_record(each) for each in ImageBuild.listall(limit)]
+        if not settings.as_json:
+            rows = [{**row, "name": row["name"][:_SHORT]} for row in rows]
         write_rows(
             settings, ("name", "kind", "state", "base", "size", "created"), rows, "No image was built yet."
         )
@@ -256,6 +187,8 @@ def find_image(name: str) -> ImageBuild:
     from flyte.remote import ImageBuild
 
     name = name.removeprefix("hangar/")
+    if not name:
+        raise click.UsageError("the NAME of the image is empty: flyte get image lists names.")
     if len(name) < 32:
         found = [each for each in ImageBuild.listall(1000) if each.name.startswith(name)]
         if len(found) == 1:
@@ -270,6 +203,22 @@ def find_image(name: str) -> ImageBuild:
             "ImageBuildNotFoundError", f"no image has a name that begins with {name!r} (flyte get image)"
         )
     return ImageBuild.get(name)
+
+
+@click.command(name="image", cls=Command, epilog="flyte abort image 3f2a9c4e5d6b")
+@click.argument("name")
+@format_option
+@click.pass_context
+def abort_image(ctx: click.Context, name: str) -> None:
+    """End the build of the image NAME, for all who wait for it."""
+    settings = settings_of(ctx)
+    settings.open_session()
+    found = find_image(name)
+    found.cancel()
+    is_aborted = found.state == "cancelled"
+    end = "has been aborted." if is_aborted else f"had ended already: {found.state}."
+    record = {"name": found.name, "aborted": is_aborted, "state": found.state}
+    write_done(settings, f"The build of image {found.name} {end}", record)
 
 
 @click.command(name="image", cls=Command, epilog="flyte delete image 3f2a9c4e5d6b")

@@ -260,7 +260,7 @@ def run(
     """Run a task of a Python file, or a deployed one.
 
     Prints the run's name and its page, waits for its end, and prints how it ended and the outputs.
-    The exit code is 0 when it succeeded, 1 when the task failed, 2 for a wrong command line, 3 when it
+    The exit code is 0 when it succeeded, 1 when the task or its image failed, 2 for a wrong command line, 3 when it
     was aborted, 4 when it timed out, 5 when the platform failed, 6 when access was denied, 7 when
     something was not found.
     """

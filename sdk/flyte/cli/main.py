@@ -23,7 +23,7 @@ _COMMANDS = {
         "flyte.cli._rerun:rerun",
         "Run the task of an earlier run again, all of it or what did not succeed.",
     ),
-    "abort": ("flyte.cli._abort:abort", "Abort a run or an action."),
+    "abort": ("flyte.cli._abort:abort", "Abort a run, an action or the build of an image."),
     "delete": ("flyte.cli._delete:delete", "Remove an image."),
     "signal": ("flyte.cli._signal:signal", "Give a condition that a run waits for its value."),
     "create": ("flyte.cli._create:create", "Create a configuration file or a project."),

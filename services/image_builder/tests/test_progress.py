@@ -99,6 +99,14 @@ def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
     )
 
 
+def test_what_moves_the_cursor_is_left_out() -> None:
+    """Colours, bells and NULs of a tool reach nobody; of a line that was written over, the last state does."""
+    progress = Progress(STEPS)
+    list(progress.feed("#5 [2/3] RUN x"))
+    for said, shown in (("\x1b[1;31mred\x1b[0m \x00\x07end", "red end"), (" 10%\r 100%\r", " 100%")):
+        assert [output.text for output in progress.feed(f"#5 0.1 {said}")] == [shown]
+
+
 @pytest.mark.parametrize(
     ("text", "code", "is_system", "words"),
     [

@@ -230,10 +230,12 @@ class DockerImages:
             return build
         try:
             watch = image_service_pb2.WatchImageBuildRequest(name=build.name)
+            said = ""
             async for update in stub.WatchImageBuild(watch):
                 build = update.build
-                for line in update.lines:
-                    say(line.text)
+                if build.state not in _ENDED and _doing(build) != said:
+                    said = _doing(build)
+                    say(said)
         except grpc.aio.AioRpcError as rpc_error:
             error = self._explained(from_rpc_error(rpc_error))
             if isinstance(
@@ -350,6 +352,12 @@ def _is_pinned(address: str) -> bool:
 def _pinned(reference: str, digest: str) -> str:
     """The address of an image with the digest in place of its tag, as it is where there is none."""
     return f"{_split(reference)[0]}@{digest}" if digest else reference
+
+
+def _doing(build: image_build_pb2.ImageBuild) -> str:
+    """What a build is doing, for those who wait for it."""
+    number = f"[{build.step_number}/{build.steps}] " if build.step_number else ""
+    return f"building the image: {number}{build.step or 'waits for its turn'}"
 
 
 def _failure(build: image_build_pb2.ImageBuild) -> Exception:

@@ -43,7 +43,7 @@ class FakeBuilder(ImageServiceServicer):
         self.asked = 0
         self.error: Exception | None = None
         self.answers: list[states.ImageBuild] = []
-        self.lines: list[str] = []
+        self.steps: list[str] = []
         self.go = asyncio.Event()
         self.server: GrpcServer | None = None
         self.address = ""
@@ -64,14 +64,19 @@ class FakeBuilder(ImageServiceServicer):
         self.asked += 1
         if self.error is not None:
             raise self.error
-        state = states.IMAGE_BUILD_STATE_BUILDING if self.lines or not self.answers else self.answers[0].state
+        state = states.IMAGE_BUILD_STATE_BUILDING if self.steps or not self.answers else self.answers[0].state
         build = self.answers[0] if state in {SUCCEEDED, FAILED} else states.ImageBuild(name=NAME, state=state)
         return messages.BuildImageResponse(build=build)
 
     async def WatchImageBuild(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        for number, text in enumerate(self.lines):
-            line = states.ImageBuildLogLine(number=number, text=text)
-            yield messages.WatchImageBuildResponse(build=states.ImageBuild(name=NAME), lines=[line])
+        for number, step in enumerate(self.steps, 1):
+            state = states.IMAGE_BUILD_STATE_BUILDING
+            build = states.ImageBuild(
+                name=NAME, state=state, steps=len(self.steps), step_number=number, step=step
+            )
+            for text in ("a line", "of its log"):
+                line = states.ImageBuildLogLine(text=text)
+                yield messages.WatchImageBuildResponse(build=build, lines=[line])
         await self.go.wait()
         yield messages.WatchImageBuildResponse(build=self.answers.pop(0))
 
@@ -152,8 +157,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_the_builder_is_asked_once(world: World) -> None:
-    """Callers of one definition share one request and all hear the log; later ones need no request at all."""
-    world.builder.lines = ["one", "two"]
+    """Callers of one definition share one request and all hear what it does; later ones need no request at all."""
+    world.builder.steps = ["base image x", "layer 0: install y"]
+    said = ["building the image: [1/2] base image x", "building the image: [2/2] layer 0: install y"]
     world.api.held[f"hangar/{NAME}"] = {"Id": "sha256:1"}
     other: list[str] = []
     waiting = [
@@ -161,17 +167,17 @@ async def test_the_builder_is_asked_once(world: World) -> None:
         asyncio.create_task(world.images.ensure(DEFINITION, other.append)),
     ]
     async with asyncio.timeout(30):
-        while "two" not in other:  # noqa: ASYNC110 - a list has no event
+        while len(other) < len(said):  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0.01)
     world.built()
     world.builder.go.set()
     image = PreparedImage(NAME, "sha256:1", record=f"hangar/{NAME}@sha256:1")
     assert await asyncio.gather(*waiting) == [image, image]
-    assert world.lines == other == ["one", "two"]
+    assert world.lines == other == said
     assert await world.ensure() == image
     assert world.builder.asked == 1
     world.images.forget(image)
-    world.builder.lines = []
+    world.builder.steps = []
     world.built()
     await world.ensure()
     assert world.builder.asked == 2
