@@ -14,7 +14,9 @@ _STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
 _OUTPUT = re.compile(r"\d+\.\d+ ?(.*)")
 _EXIT = re.compile(r"exit code: (\d+)")
 _METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]"
+)
 """Colours, and what else moves the cursor of a terminal."""
 _NOISE = re.compile(
     r"sha256:[0-9a-f]{64}$|\.\.\.$|transferring |naming to |writing image |exporting |resolve "

@@ -18,7 +18,7 @@ _DONE = re.compile(r"done in (\S+)|(cached)")
 
 
 class ImageProgress:
-    """Shows builds: on a terminal what each is doing and for how long, below what it has done; elsewhere a line per step.
+    """Shows builds: on a terminal what each is doing and for how long, below what it has done; else a line per step.
 
     Args:
         settings: Options of the command line.

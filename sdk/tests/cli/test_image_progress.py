@@ -21,10 +21,12 @@ FIRST, SECOND = "layer 0: install [heavy] pandas", "layer 1: run make"
 
 
 def building(number: int, step: str) -> ImageBuild:
+    """A build in one of its two steps."""
     return ImageBuild(name=NAME, state=IMAGE_BUILD_STATE_BUILDING, steps=2, step_number=number, step=step)
 
 
 def follow(progress: ImageProgress) -> None:
+    """Shows a build to its end."""
     progress.see("env", building(1, FIRST), [f"[1/2] {FIRST}"])
     progress.see("env", building(1, FIRST), ["Resolved 7 packages", "done in 3.2s"])
     progress.see("env", building(2, SECOND), [f"[2/2] {SECOND}", "cached"])
@@ -35,6 +37,7 @@ def follow(progress: ImageProgress) -> None:
 
 
 def settings(verbosity: int = 0, output_format: str = "table") -> Settings:
+    """Options of the command line."""
     return Settings(None, None, None, verbosity, output_format)  # type: ignore[arg-type]
 
 
@@ -57,7 +60,11 @@ def test_a_terminal_keeps_what_was_done(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     follow(ImageProgress(settings()))
     said = capsys.readouterr().err
-    for line in (f"  [1/2] {FIRST}  3.2s", f"  [2/2] {SECOND}  cached", "image of env: built in 4.0 s, 362 MB"):
+    for line in (
+        f"  [1/2] {FIRST}  3.2s",
+        f"  [2/2] {SECOND}  cached",
+        "image of env: built in 4.0 s, 362 MB",
+    ):
         assert line in said
     assert "Resolved" not in said
 

@@ -18,5 +18,5 @@ async def test_the_latest_line_is_passed_on() -> None:
     assert heard == ["1", "3"]
     throttle("4")
     throttle.close()
-    handles = [throttle._timer]  # noqa: SLF001 - the only sign of a line that would come late
+    handles = [throttle._timer]
     assert all(handle is None or handle.cancelled() for handle in handles)
