@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from typing import Any
 
 _SAME = {
     "x86_64": "amd64",
@@ -32,6 +34,12 @@ def normalised(name: str) -> str:
     """Returns the usual name of a platform that goes by several, such as "linux/aarch64"."""
     system, _, machine = name.partition("/")
     return platform_name(system, machine)
+
+
+def image_platform(found: Mapping[str, Any]) -> str:
+    """Returns the platform of an image as an engine describes it."""
+    parts = (found.get("Architecture"), found.get("Variant"))
+    return platform_name(str(found.get("Os") or "linux"), "/".join(filter(None, parts)))
 
 
 def architecture(name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.image_definition import definition_digest
+from services.common.platforms import host_platform, normalised
 from services.executor.engines.base import ImageFailedError
 from services.executor.engines.process import ProcessEngine
 from services.image_builder import attestations
@@ -43,13 +43,13 @@ class EnvironmentMaker:
 
     async def plan(self, definition_json: str, platform: str) -> Plan:
         """See `Maker`."""
-        if platform and platform != _platform():
-            message = f"platform is {platform!r}: this host has {_platform()}; leave it out"
+        if platform and normalised(platform) != host_platform():
+            message = f"platform is {platform!r}: this host has {host_platform()}; leave it out"
             raise InvalidArgument(message, reason="PLATFORM_NOT_AVAILABLE", field="platform")
         try:
             environment, wanted = await self._environments.described(definition_json)
         except ImageFailedError as error:
-            missing = error.code == "UnsupportedLayer"
+            missing = error.code in {"UnsupportedLayer", "UnsupportedPlatform"}
             reason = "IMAGE_LAYER_NOT_AVAILABLE" if missing else "IMAGE_DEFINITION_INVALID"
             raise InvalidArgument(error.message, reason=reason, field="definition_json") from error
         image = Image(
@@ -57,7 +57,7 @@ class EnvironmentMaker:
             environment.key,
             definition_digest(definition_json),
             f"Python {wanted.python}",
-            _platform(),
+            host_platform(),
             is_environment=True,
         )
         return Plan(image, definition_json)
@@ -83,7 +83,7 @@ class EnvironmentMaker:
         except ImageFailedError as error:
             raise BuildError(error.code, error.message, is_system=error.code == "DiskFull") from error
         size = await asyncio.to_thread(_size, environment.path)
-        return Made(size, _made_at(environment.path), platform=_platform())
+        return Made(size, _made_at(environment.path), platform=host_platform())
 
     async def contents(self, image: Image) -> str:
         """See `Maker`."""
@@ -125,11 +125,6 @@ async def _packages(environment: Path) -> list[dict[str, str]]:
     output, _ = await process.communicate()
     found: list[dict[str, str]] = json.loads(output)
     return found
-
-
-def _platform() -> str:
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    return f"{platform.system().lower()}/{machine}"
 
 
 def _made_at(path: Path) -> datetime:

@@ -44,7 +44,9 @@ def _docker_engine(settings: Settings) -> Engine:
     secrets = SecretDirectory(directory, "HANGAR_EXECUTOR_REGISTRY_SECRETS")
     return DockerEngine(
         docker_options(settings),
-        lambda client: DockerImages(client, builder, token, credentials=credentials, secrets=secrets),
+        lambda client, platform: DockerImages(
+            client, builder, platform, token, credentials=credentials, secrets=secrets
+        ),
         lambda client, executor, own_image: Networks(client, options, executor, own_image=own_image),
     )
 
@@ -61,6 +63,7 @@ def docker_options(settings: Settings) -> DockerEngineOptions:
         gid=gid,
         pids_limit=settings.pids,
         tmp_bytes=settings.tmp,
+        platform=settings.platform,
     )
 
 

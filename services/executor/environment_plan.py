@@ -40,8 +40,12 @@ class EnvironmentPlan:
         return any(isinstance(layer, CopyLayer) for layer in self.layers)
 
 
-def plan(definition_json: str) -> EnvironmentPlan:
+def plan(definition_json: str, platform: str) -> EnvironmentPlan:
     """Reads a definition. An empty one stands for the default image: this Python version and nothing else.
+
+    Args:
+        definition_json: The definition.
+        platform: Platform of this host.
 
     Raises:
         ImageFailedError: It is not a definition, or needs what only an engine with containers can give.
@@ -53,6 +57,13 @@ def plan(definition_json: str) -> EnvironmentPlan:
             "InvalidImageDefinition", f"the image definition cannot be read: {error.message}"
         ) from error
     assert isinstance(definition.base, DebianBase)
+    if definition.platforms and platform not in definition.platforms:
+        raise ImageFailedError(
+            "UnsupportedPlatform",
+            f"the image is for {', '.join(definition.platforms)}, and this host is {platform}: the process engine runs "
+            "tasks in Python environments of its own host. Add that to the image (platform=), leave platform out, or "
+            "join a host of that platform",
+        )
     if not definition.has_sdk:
         raise _needs("an image without the SDK (install_flyte=False, or of a container task)")
     layers: list[InstallLayer | ProjectLayer | CopyLayer] = []

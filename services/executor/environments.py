@@ -26,6 +26,7 @@ from services.common import archives, disk, installers
 from services.common.blobs import BlobStore
 from services.common.errors import NotFound, ResourceExhausted
 from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
+from services.common.platforms import host_platform
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageFailedError, Progress
 from services.executor.environment_plan import EnvironmentPlan, plan
@@ -115,7 +116,7 @@ class Environments:
         Raises:
             ImageFailedError: It is no definition, or not one for this engine.
         """
-        wanted = plan(definition_json)
+        wanted = plan(definition_json, host_platform())
         key = await asyncio.to_thread(self._key, wanted)
         environment = Environment(key, self._directory / key, dict(wanted.env_vars))
         if wanted.copies:

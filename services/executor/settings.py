@@ -7,9 +7,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from services.common.image_definition import PLATFORM
+from services.common.platforms import normalised
 from services.common.settings import ServiceSettings
 
 _UNITS = {
@@ -40,6 +42,12 @@ def parse_names(text: object) -> object:
     if not isinstance(text, str):
         return text
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _platform(name: str) -> str:
+    if name and not PLATFORM.fullmatch(normalised(name)):
+        raise ValueError("write a platform such as 'linux/arm64'")
+    return normalised(name) if name else ""
 
 
 LOCAL_DOCKER = "unix:///var/run/docker.sock"
@@ -73,6 +81,9 @@ class Settings(ServiceSettings):
     """What runs workers: processes of this host, or its Docker engine. "fake" runs nothing and is for tests."""
     docker: str = Field(default_factory=lambda: os.environ.get("DOCKER_HOST") or LOCAL_DOCKER, min_length=1)
     """Where the Docker engine listens: DOCKER_HOST, or the local socket by default. It must run on this host."""
+    platform: Annotated[str, AfterValidator(_platform)] = ""
+    """Platform of the images that the Docker engine runs, such as "linux/arm64", where its kernel emulates that. Its
+    own by default."""
     user: Annotated[str, Field(pattern=r"^[1-9][0-9]*:[0-9]+$")] | None = None
     """User and group of workers in containers, such as "65532:65532": that by default, or the executor's own when it
     is not root."""
@@ -122,9 +133,14 @@ class Settings(ServiceSettings):
     """Longest inputs or outputs document that travels inside messages; longer ones go to the blob store."""
 
     @model_validator(mode="after")
-    def _paths_are_files(self) -> "Settings":
+    def _fit_together(self) -> "Settings":
         if self.gpus is not None and not self.gpus.is_file():
             raise ValueError(f"gpus names {self.gpus}, which is not a file")
+        if self.platform and self.engine != "docker":
+            raise ValueError(
+                f"platform is {self.platform}, and only the Docker engine runs other platforms than the host's: leave "
+                "it out, or set HANGAR_EXECUTOR_ENGINE=docker"
+            )
         return self
 
     @property

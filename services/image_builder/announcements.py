@@ -13,6 +13,7 @@ from hangar.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from services.common.auth import Token
 from services.common.channel import connect
 from services.common.image_definition import definition_digest
+from services.image_builder.dockerfile import read_definition
 
 _log = structlog.get_logger(__name__)
 _SECONDS = 20.0
@@ -39,7 +40,7 @@ class Announcements:
             task.add_done_callback(self._tasks.discard)
 
     async def _tell(self, definition_json: str) -> None:
-        image = Image(definition_json=definition_json)
+        image = Image(definition_json=definition_json, platforms=read_definition(definition_json).platforms)
         if definition_json:
             image.digest = definition_digest(definition_json)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import tarfile
 import time
 from collections.abc import Callable
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from services.common.emulation import runs_platform
 from services.common.errors import FailedPrecondition, Unavailable
-from services.common.platforms import normalised
+from services.common.platforms import image_platform, normalised
 from services.common.registry_credentials import RegistryCredentials
 from services.common.registry_secrets import RegistrySecret
-from services.image_builder import emulation
 
 _SECONDS = 60
 _REFUSED_SECONDS = 10.0
@@ -88,10 +87,9 @@ class BuilderEngine:
         """
         if platform == await self.platform() or self._runs.get(platform):
             return True
-        image = emulation.image_to_try(platform)
-        if image is None or time.monotonic() < self._refused_until.get(platform, 0.0):
+        if time.monotonic() < self._refused_until.get(platform, 0.0):
             return False
-        if await self._call(lambda client: _runs(client.api, image)):
+        if await self._call(lambda client: runs_platform(client.api, platform)):
             self._runs[platform] = True
             return True
         self._refused_until[platform] = time.monotonic() + _REFUSED_SECONDS
@@ -112,7 +110,7 @@ class BuilderEngine:
             labels=dict(found["Config"].get("Labels") or {}),
             size_bytes=int(found["Size"]),
             created_at=_time(found["Created"]),
-            platform=_platform_of(found),
+            platform=image_platform(found),
         )
 
     async def registry_digest(self, reference: str, secret: RegistrySecret | None = None) -> str:
@@ -146,7 +144,7 @@ class BuilderEngine:
             found = await self._call(lambda client: client.api.inspect_image(reference))
         except _library().errors.ImageNotFound:
             return ""
-        if _platform_of(found) != platform:
+        if image_platform(found) != platform:
             return ""
         digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
         return str(digests[0] if digests else found["Id"])
@@ -240,30 +238,6 @@ def _library() -> Any:
     import docker  # noqa: PLC0415
 
     return docker
-
-
-def _runs(api: Any, image: bytes) -> bool:
-    """Says whether a program of an image that has nothing else ends as it should."""
-    identity = str(json.loads(api.import_image_from_data(image).splitlines()[-1])["status"])
-    try:
-        host_config = api.create_host_config(network_mode="none")
-        container = api.create_container(identity, [emulation.PROGRAM], host_config=host_config)["Id"]
-        try:
-            api.start(container)
-            return bool(api.wait(container)["StatusCode"] == 0)
-        except _library().errors.APIError as error:
-            if "exec format error" in str(error):
-                return False
-            raise
-        finally:
-            api.remove_container(container, force=True)
-    finally:
-        api.remove_image(identity, force=True)
-
-
-def _platform_of(found: Any) -> str:
-    """The platform of an image as an engine describes it."""
-    return normalised("/".join(filter(None, [found["Os"], found["Architecture"], found.get("Variant")])))
 
 
 def _time(text: str) -> datetime:

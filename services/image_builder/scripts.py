@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 
+from services.common.emulation import machine_number
 from services.common.image_layers import OWN_PACKAGES, BuildSecret, InstallLayer, ProjectLayer
-from services.image_builder.emulation import machine_number
 from services.image_builder.pythons import ELSEWHERE
 
 WORK = "/run/hangar"

@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import math
 import os
-import platform
 import shutil
 import signal
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from services.common.platforms import host_platform
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import (
     AdoptedWorker,
@@ -215,12 +215,11 @@ class ProcessEngine:
         cpu_millis, memory_bytes = await asyncio.to_thread(own_limits)
         cpus = len(os.sched_getaffinity(0)) * 1000
         memory = psutil.virtual_memory().total
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         return EngineCapacity(
             cpu_millis=min(cpus, cpu_millis or cpus),
             memory_bytes=min(memory, memory_bytes or memory),
             disk_bytes=shutil.disk_usage(self._options.state).free,
-            platform=f"{platform.system().lower()}/{machine}",
+            platform=host_platform(),
         )
 
     async def ensure_image(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:

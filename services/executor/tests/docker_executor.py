@@ -18,7 +18,7 @@ from services.executor.settings import Settings
 async def _serve(settings: Settings, image: str) -> None:
     engine = DockerEngine(
         docker_options(settings),
-        lambda _client: FixedImages(image),
+        lambda _client, _platform: FixedImages(image),
         lambda _client, _identity, _own_image: NoNetworks(),
     )
     tracing = Tracing("executor", "")

@@ -59,6 +59,8 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
         ("ENGINE", "podman", "HANGAR_EXECUTOR_ENGINE"),
         ("USER", "0:0", "HANGAR_EXECUTOR_USER"),
         ("PIDS", "1", "HANGAR_EXECUTOR_PIDS"),
+        ("PLATFORM", "arm", "write a platform such as 'linux/arm64'"),
+        ("PLATFORM", "linux/aarch64", "platform is linux/arm64, and only the Docker engine"),
         ("TMP", "much", "HANGAR_EXECUTOR_TMP is 'much'"),
         ("NETWORK", "host", "HANGAR_EXECUTOR_NETWORK"),
         ("NETWORK_ALLOW", '["10.1.0.0/99"]', "HANGAR_EXECUTOR_NETWORK_ALLOW"),

@@ -128,8 +128,12 @@ async def test_credentials_of_a_registry(
         for reference in (build.reference, f"hangar/{build.name}"):
             engine.images.remove(reference, force=True)
 
+        platform = build.platform
+
         def images(path: Path) -> DockerImages:
-            return DockerImages(engine, builder.address, credentials=RegistryCredentials(path, EXECUTOR))
+            return DockerImages(
+                engine, builder.address, platform, credentials=RegistryCredentials(path, EXECUTOR)
+            )
 
         asked = ImageDefinition("d", definition)
         with pytest.raises(ImageFailedError) as refused:

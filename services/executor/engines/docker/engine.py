@@ -12,7 +12,9 @@ import docker
 import structlog
 from docker.errors import APIError
 
-from services.common.errors import HangarError
+from services.common.emulation import runs_platform
+from services.common.errors import FailedPrecondition, HangarError
+from services.common.platforms import platform_name
 from services.executor.engines.base import (
     AdoptedWorker,
     EngineCapacity,
@@ -88,7 +90,8 @@ class Networks(Protocol):
         ...
 
 
-MakeImages = Callable[[docker.DockerClient], Images]
+MakeImages = Callable[[docker.DockerClient, str], Images]
+"""Takes the engine, and the platform of the images."""
 MakeNetworks = Callable[[docker.DockerClient, str, str], Networks]
 """Takes the engine, the identity of the executor and the image of its own container."""
 
@@ -122,6 +125,7 @@ class DockerEngine:
         self._watch: Watch | None = None
         self._paths: HostPaths | None = None
         self._info: dict[str, Any] = {}
+        self._platform = ""
 
     @property
     def name(self) -> str:
@@ -144,14 +148,15 @@ class DockerEngine:
         """See `Engine`.
 
         Raises:
-            FailedPrecondition: The engine cannot be reached or is too old, or it cannot reach the state directory, or
-                the network policy cannot be enforced.
+            FailedPrecondition: The engine cannot be reached or is too old, it cannot reach the state directory or run
+                the platform that it is to run, or the network policy cannot be enforced.
         """
         options = self._options
         self._workers_directory.mkdir(parents=True, exist_ok=True)
         self._roster.identity = identity_of(options.state)
         await self._client.open()
         self._info = await self._client.insist(lambda api: api.info(), _CONNECT_SECONDS)
+        self._platform = await self._find_platform()
         own = own_container()
         self._paths = paths = await self._client.insist(
             lambda api: find_host_paths(api, options.state, options.host_state, own), _CONNECT_SECONDS
@@ -159,7 +164,7 @@ class DockerEngine:
         for found in await self._roster.containers():
             if found.state == _CREATED:
                 await self._starts.remove(self._roster.name_of(found.worker_id))
-        self._images = self._make_images(self._client.library)
+        self._images = self._make_images(self._client.library, self._platform)
         self._networks = self._make_networks(self._client.library, self._roster.identity, paths.own_image)
         await self._networks.start()
         self._watch = Watch(
@@ -178,6 +183,21 @@ class DockerEngine:
             executor=self._roster.identity,
             host_state=str(paths.host_state),
         )
+
+    async def _find_platform(self) -> str:
+        """The platform of its images: the engine's own, or another one that its kernel runs."""
+        own = platform_name(str(self._info["OSType"]), str(self._info["Architecture"]))
+        wanted = self._options.platform or own
+        if wanted != own and not await self._client.insist(
+            lambda api: runs_platform(api, wanted), _CONNECT_SECONDS
+        ):
+            message = (
+                f"HANGAR_EXECUTOR_PLATFORM is {wanted}, and the kernel of the Docker engine at {self._options.url} "
+                f"({own}) does not run its programs: install QEMU emulation there (apt-get install qemu-user-static "
+                "binfmt-support), or unset it"
+            )
+            raise FailedPrecondition(message, reason="PLATFORM_NOT_AVAILABLE")
+        return wanted
 
     async def close(self) -> None:
         """See `Engine`."""
@@ -213,13 +233,11 @@ class DockerEngine:
             self._info = await self._client.call(lambda api: api.info())
         except (EngineDownError, APIError) as error:
             log.warning("engine.inventory_is_old", error=str(error))
-        machine = str(self._info["Architecture"])
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
         return EngineCapacity(
             cpu_millis=int(self._info["NCPU"]) * 1000,
             memory_bytes=int(self._info["MemTotal"]),
             disk_bytes=shutil.disk_usage(self._options.state).free,
-            platform=f"{self._info['OSType']}/{machine}",
+            platform=self._platform,
         )
 
     async def ensure_image(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:

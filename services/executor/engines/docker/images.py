@@ -23,6 +23,7 @@ from services.common.channel import connect
 from services.common.errors import HangarError, InvalidArgument, NotFound, Unavailable, Unimplemented
 from services.common.grpc_errors import from_rpc_error
 from services.common.image_definition import definition_digest
+from services.common.platforms import image_platform
 from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
 from services.common.secret_directory import SecretDirectory
@@ -58,6 +59,7 @@ class DockerImages:
     Args:
         client: The engine.
         address: Address of the image builder.
+        platform: Platform of the images.
         token: What it wants to be shown.
         sdk: The platform's SDK; that of this installation when None.
         credentials: What registries want to be shown.
@@ -69,6 +71,7 @@ class DockerImages:
         self,
         client: docker.DockerClient,
         address: str,
+        platform: str,
         token: Token | None = None,
         sdk: SdkLayer | None = None,
         credentials: RegistryCredentials = NO_CREDENTIALS,
@@ -77,6 +80,7 @@ class DockerImages:
     ) -> None:
         self._api = client.api
         self._address = address
+        self._platform = platform
         self._token = token
         self._sdk = sdk
         self._logins = Logins(credentials, secrets)
@@ -154,13 +158,23 @@ class DockerImages:
 
     async def _take(self, reference: str, say: Progress) -> PreparedImage:
         """An image as it is: the one that the engine holds under that address, pulled when there is none."""
-        image = await self._held(reference, reference) or await self._pulled(
-            reference, reference, say, Login()
-        )
+        image = await self._held(reference, reference)
+        if image is None or not await self._is_of_platform(reference):
+            try:
+                image = await self._pulled(reference, reference, say, Login())
+            except ImageFailedError as error:
+                if image is None:
+                    raise
+                say(f"{error.message}; the one of another platform that this host has is used")
         # Its program starts where the image says.
         image = self._ready[reference] = replace(image, env_vars={})
         self._addresses[reference] = reference
         return image
+
+    async def _is_of_platform(self, reference: str) -> bool:
+        """Whether an image that the engine holds is of its platform: it holds one platform per address."""
+        found = await self._ask(lambda: self._api.inspect_image(reference))
+        return image_platform(found) == self._platform
 
     async def _still_ready(self, text: str) -> PreparedImage | None:
         """What was made ready before, as the engine holds it now: an address without a digest may have moved."""
@@ -221,7 +235,9 @@ class DockerImages:
 
     async def _follow(self, stub: Any, text: str, say: Progress) -> image_build_pb2.ImageBuild:
         try:
-            request = image_service_pb2.BuildImageRequest(definition_json=text, container=True)
+            request = image_service_pb2.BuildImageRequest(
+                definition_json=text, platform=self._platform, container=True
+            )
             answer = await stub.BuildImage(request, timeout=_ANSWER_SECONDS, wait_for_ready=True)
         except grpc.aio.AioRpcError as rpc_error:
             raise self._explained(from_rpc_error(rpc_error)) from rpc_error
@@ -274,7 +290,11 @@ class DockerImages:
         """An image of this definition with this SDK that the engine holds, empty when there is none."""
         sdk = self._sdk or SdkLayer()
         digest = await asyncio.to_thread(lambda: sdk.digest)
-        labels = [f"{image_labels.DEFINITION}={definition_digest(text)}", f"{image_labels.SDK}={digest}"]
+        labels = [
+            f"{image_labels.DEFINITION}={definition_digest(text)}",
+            f"{image_labels.PLATFORM}={self._platform}",
+            f"{image_labels.SDK}={digest}",
+        ]
         found = await self._ask(lambda: self._api.images(filters={"label": labels}))
         newest = sorted(found, key=lambda image: int(image["Created"]), reverse=True)
         names = [
@@ -292,6 +312,7 @@ class DockerImages:
         def pull() -> str:
             options = self._logins.options(self._api, reference, login)
             repository, tag = _split(reference)
+            options["platform"] = self._platform
             for event in self._api.pull(repository, tag=tag, stream=True, decode=True, **options):
                 if "error" in event:
                     return str(event["error"])

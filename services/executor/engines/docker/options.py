@@ -24,6 +24,7 @@ class DockerEngineOptions:
         gid: Group of workers.
         pids_limit: Most processes and threads of one worker.
         tmp_bytes: Most that `/tmp` of a worker holds. It counts as memory of the worker.
+        platform: Platform of the images that it runs, emulated unless it is the engine's; empty for that.
         disk_interval: Seconds between two looks at what workers with a disk limit have written.
     """
 
@@ -35,6 +36,7 @@ class DockerEngineOptions:
     gid: int = UNPRIVILEGED
     pids_limit: int = 4096
     tmp_bytes: int = 1024 * MEBIBYTE
+    platform: str = ""
     disk_interval: float = 3.0
 
 

@@ -17,7 +17,7 @@ def make_engine(state: Path, url: str, image: str, **options: Any) -> DockerEngi
     """An engine whose workers run from one image and have no network."""
     return DockerEngine(
         DockerEngineOptions(state, url, **options),
-        lambda _client: FixedImages(image),
+        lambda _client, _platform: FixedImages(image),
         lambda _client, _identity, _own_image: NoNetworks(),
     )
 

@@ -31,7 +31,8 @@ from services.common.serve import GrpcServer, Registration, build_server
 from services.executor.engines.base import ImageDefinition, ImageFailedError, PreparedImage
 from services.executor.engines.docker.images import DockerImages
 
-NAME = "0" * 32
+NAME, PLATFORM = "0" * 32, "linux/arm64"
+ARM = {"Os": "linux", "Architecture": "arm64", "Variant": "v8"}
 SUCCEEDED, FAILED = states.IMAGE_BUILD_STATE_SUCCEEDED, states.IMAGE_BUILD_STATE_FAILED
 DEFINITION = ImageDefinition("d", '{"base":{"kind":"debian","python":"3.11"},"layers":[]}')
 
@@ -62,6 +63,7 @@ class FakeBuilder(ImageServiceServicer):
 
     async def BuildImage(self, request: Any, context: Any) -> Any:
         self.asked += 1
+        assert (request.platform, request.container) == (PLATFORM, True)
         if self.error is not None:
             raise self.error
         state = states.IMAGE_BUILD_STATE_BUILDING if self.steps or not self.answers else self.answers[0].state
@@ -99,7 +101,10 @@ class FakeApi:
         wanted = set(filters["label"])
         return [image for image in self.held.values() if wanted <= set(image.get("labels", ()))]
 
-    def pull(self, reference: str, tag: str, stream: bool, decode: bool) -> Iterator[dict[str, Any]]:
+    def pull(
+        self, reference: str, tag: str, stream: bool, decode: bool, platform: str
+    ) -> Iterator[dict[str, Any]]:
+        assert platform == PLATFORM
         self.pulls += 1
         if isinstance(self.pull_error, APIError):
             raise self.pull_error
@@ -108,7 +113,8 @@ class FakeApi:
         if self.pull_error:
             yield {"error": self.pull_error}
             return
-        self.held[f"{reference}@{tag}"] = self.registry[reference]
+        separator = "@" if tag.startswith("sha256:") else ":"
+        self.held[f"{reference}{separator}{tag}"] = self.registry[reference]
 
 
 class FakeClient:
@@ -127,7 +133,7 @@ class World:
         self.api = self.client.api
         self.sdk = sdk
         self.now = 0.0
-        self.images = DockerImages(self.client, builder.address, sdk=sdk, clock=lambda: self.now)
+        self.images = DockerImages(self.client, builder.address, PLATFORM, sdk=sdk, clock=lambda: self.now)
         self.lines: list[str] = []
 
     async def ensure(self) -> PreparedImage:
@@ -199,7 +205,7 @@ async def test_an_image_without_a_registry_is_started_by_its_identity(world: Wor
     assert world.builder.asked == 2
     taken = ImageDefinition("", "", "tool:3")
     for identity in ("sha256:3", "sha256:4"):
-        world.api.held["tool:3"] = {"Id": identity, "Config": {"WorkingDir": "/app"}}
+        world.api.held["tool:3"] = {"Id": identity, "Config": {"WorkingDir": "/app"}, **ARM}
         image = await world.images.ensure(taken, print)
         assert (image.reference, image.record, image.env_vars) == (identity, f"tool:3@{identity}", {})
 
@@ -218,10 +224,25 @@ async def test_an_image_of_the_registry_is_pulled_once(world: World) -> None:
     assert "latest Pulling from hangar" in world.lines
     taken = ImageDefinition("", "", f"registry.example:5000/hangar/{NAME}:3")
     world.api.held[taken.reference] = {
-        "RepoDigests": ["x@sha256:0", f"registry.example:5000/hangar/{NAME}@{digest}"]
+        "RepoDigests": ["x@sha256:0", f"registry.example:5000/hangar/{NAME}@{digest}"],
+        **ARM,
     }
     assert (await world.images.ensure(taken, print)).record == f"registry.example:5000/hangar/{NAME}@{digest}"
     assert not any("Downloading" in line for line in world.lines)
+
+
+async def test_an_image_as_it_is_is_taken_for_the_platform_of_the_host(world: World) -> None:
+    """One that the engine holds for another platform is pulled; where the registry has no other it has to do."""
+    taken = ImageDefinition("", "", "tool:3")
+    foreign = {"Id": "sha256:1", "Os": "linux", "Architecture": "amd64"}
+    world.api.held["tool:3"], world.api.pull_error = foreign, "no matching manifest for linux/arm64"
+    assert (await world.images.ensure(taken, world.lines.append)).reference == "sha256:1"
+    assert "no matching manifest" in world.lines[-1]
+    assert world.lines[-1].endswith("the one of another platform that this host has is used")
+    world.images.forget(await world.images.ensure(taken, print))
+    world.api.pull_error = ""
+    world.api.registry["tool"] = {"Id": "sha256:2", **ARM}
+    assert (await world.images.ensure(taken, print)).reference == "sha256:2"
 
 
 async def test_a_newer_build_of_the_registry_is_noticed(
@@ -321,6 +342,13 @@ async def test_no_builder(world: World, monkeypatch: pytest.MonkeyPatch) -> None
         await world.ensure()
     digest = definition_digest(DEFINITION.definition_json)
     labels = [f"{image_labels.DEFINITION}={digest}", f"{image_labels.SDK}={world.sdk.digest}"]
+    foreign = f"{image_labels.PLATFORM}=linux/amd64"
+    world.api.held["foreign"] = {
+        "Created": 9,
+        "RepoTags": ["hangar/foreign:latest"],
+        "labels": [*labels, foreign],
+    }
+    labels.append(f"{image_labels.PLATFORM}={PLATFORM}")
     world.api.held["x"] = {"labels": labels, "Created": 1, "RepoTags": [f"hangar/{NAME}:latest"]}
     world.api.held[f"hangar/{NAME}"] = {"Id": "sha256:1"}
     assert (await world.ensure()).record == f"hangar/{NAME}@sha256:1"
@@ -333,7 +361,7 @@ async def test_another_service_at_the_address(world: World) -> None:
     port = server.bind("127.0.0.1", 0)
     await server.start()
     try:
-        images = DockerImages(world.client, f"127.0.0.1:{port}")
+        images = DockerImages(world.client, f"127.0.0.1:{port}", PLATFORM)
         with pytest.raises(
             Unavailable, match="is no image builder: name its address in HANGAR_EXECUTOR_IMAGE_BUILDER"
         ):
@@ -348,7 +376,7 @@ async def test_on_a_real_engine(world: World, docker_url: str) -> None:
     name = uuid.uuid4().hex
     try:
         client.api.import_image_from_data(empty_archive(), repository=f"hangar/{name}", tag="latest")
-        images = DockerImages(client, world.builder.address)
+        images = DockerImages(client, world.builder.address, PLATFORM)
         world.built(f"hangar/{name}")
         identity = client.images.get(f"hangar/{name}").id
         image = await images.ensure(DEFINITION, print)

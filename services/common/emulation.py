@@ -1,13 +1,15 @@
-"""Whether a kernel runs programs of another architecture: the smallest programs there are, to be tried. Pure."""
+"""Whether the kernel of an engine runs programs of another platform: the smallest program there is, tried out."""
 
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 from dataclasses import dataclass
+from typing import Any
 
-PROGRAM = "/end"
+_PROGRAM = "/end"
 """Path of the program in the image to try."""
 _BASE = 0x10000
 
@@ -40,15 +42,42 @@ def machine_number(platform: str) -> int:
     return machine.number if machine is not None else 0
 
 
-def image_to_try(platform: str) -> bytes | None:
-    """Returns an image, as a tar archive of its files, with a program that ends at once; None when there is none."""
+def runs_platform(api: Any, platform: str) -> bool:
+    """Says whether a container with a program of a platform ends as it should. Takes a second, and leaves nothing.
+
+    Args:
+        api: The engine's low-level client (`docker.APIClient`).
+        platform: The platform; one that is not known is not run.
+
+    Raises:
+        Exception: What the client raises when the engine does not answer.
+    """
     machine = _machine(platform)
     if machine is None:
-        return None
+        return False
+    image = str(json.loads(api.import_image_from_data(_image(machine)).splitlines()[-1])["status"])
+    try:
+        alone = api.create_host_config(network_mode="none")
+        container = api.create_container(image, [_PROGRAM], host_config=alone)["Id"]
+        try:
+            api.start(container)
+            return bool(api.wait(container)["StatusCode"] == 0)
+        except Exception as error:
+            if "exec format error" in str(error):
+                return False
+            raise
+        finally:
+            api.remove_container(container, force=True)
+    finally:
+        api.remove_image(image, force=True)
+
+
+def _image(machine: _Machine) -> bytes:
+    """A tar archive of an image with a program that ends at once, and nothing else."""
     content = _program(machine)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        member = tarfile.TarInfo(PROGRAM.lstrip("/"))
+        member = tarfile.TarInfo(_PROGRAM.lstrip("/"))
         member.size, member.mode = len(content), 0o755
         tar.addfile(member, io.BytesIO(content))
     return archive.getvalue()
