@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 async def build(image: Image, dry_run: bool = False, force: bool = False, wait: bool = True) -> ImageBuild:
     """Builds an image on the backend, unless it exists.
 
-    Where the backend runs tasks as processes the image is a Python environment of its host.
+    Where the backend runs tasks as processes the image is a Python environment of its host. One that names several
+    platforms is built for each: the answer is the first of them, with the others in `other_platforms`.
 
     Args:
         image: The image.
@@ -84,4 +85,8 @@ async def _build(
 
     session = require_session()
     setting = setting_of(session, session.root_dir or root, bakes_code=True)
-    return await build_all(session, images, setting, Wanted(force=force, dry_run=dry_run, wait=wait))
+    wanted = Wanted(force=force, dry_run=dry_run, wait=wait)
+    built = await build_all(session, images, setting, wanted)
+    for first, *others in built.values():
+        first.other_platforms = tuple(others)
+    return {name: first for name, (first, *_) in built.items()}

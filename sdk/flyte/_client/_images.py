@@ -117,6 +117,7 @@ async def ask(
     resolved: Resolved,
     secrets: Mapping[str, bytes],
     *,
+    platform: str = "",
     force: bool = False,
     dry_run: bool = False,
     retried: bool = False,
@@ -127,6 +128,7 @@ async def ask(
         client: The backend.
         resolved: The definition.
         secrets: Secrets that it may need, by key.
+        platform: Platform of the image; empty for the one that the backend chooses.
         force: True to build what exists.
         dry_run: True to find out only what it is called and whether it exists.
         retried: True to ask until somebody answers: it was there a moment ago.
@@ -135,7 +137,11 @@ async def ask(
         flyte.errors.BaseRuntimeError: The definition is refused, or nothing builds images.
     """
     request = image_service_pb2.BuildImageRequest(
-        definition_json=resolved.definition_json, secrets=dict(secrets), force=force, dry_run=dry_run
+        definition_json=resolved.definition_json,
+        platform=platform,
+        secrets=dict(secrets),
+        force=force,
+        dry_run=dry_run,
     )
     return (await client.call(client.images.BuildImage, request, retried=retried)).build
 
@@ -202,7 +208,9 @@ class Wanted:
         force: True to build what exists, every layer anew.
         dry_run: True to find out only what they are called and whether they exist.
         wait: True to wait for them.
-        is_run: True to leave out what hosts make by themselves.
+        is_run: True to leave out what hosts make by themselves, and platforms beside the one that the backend chooses:
+            hosts ask for theirs.
+        platforms: Platforms to build for, in place of those that images name.
         watcher: Is told what happens, with the environments that an image is for.
     """
 
@@ -210,13 +218,14 @@ class Wanted:
     dry_run: bool = False
     wait: bool = True
     is_run: bool = False
+    platforms: tuple[str, ...] = ()
     watcher: Callable[[str, image_build_pb2.ImageBuild, list[str]], None] = lambda names, build, lines: None
 
 
 async def build_all(
     session: Session, images: Mapping[str, Image], setting: Setting, wanted: Wanted
-) -> dict[str, ImageBuild]:
-    """Builds images, each once.
+) -> dict[str, list[ImageBuild]]:
+    """Builds images, each once for each of its platforms.
 
     Args:
         session: The session.
@@ -225,7 +234,7 @@ async def build_all(
         wanted: How they are built.
 
     Returns:
-        The builds by environment.
+        The builds by environment, one for each platform.
 
     Raises:
         ValueError: A definition cannot be made.
@@ -243,31 +252,52 @@ async def build_all(
     for name, each in resolved.items():
         names.setdefault(each.digest, []).append(name)
 
-    async def one(digest: str) -> ImageBuild | None:
-        definition = resolved[names[digest][0]]
+    async def one(digest: str, platform: str, shown: str) -> ImageBuild | None:
+        get = partial(ask, client, resolved[names[digest][0]], secrets, platform=platform, force=wanted.force)
 
         async def again() -> image_build_pb2.ImageBuild:
-            return await ask(client, definition, secrets, force=wanted.force, retried=True)
+            return await get(retried=True)
 
         try:
-            pb = await ask(client, definition, secrets, force=wanted.force, dry_run=wanted.dry_run)
+            pb = await get(dry_run=wanted.dry_run)
         except errors.BaseRuntimeError as error:
             if wanted.is_run and is_left_to_hosts(error):
                 return None
             raise
         client.asked_images.add(digest)
         if wanted.wait and not wanted.dry_run:
-            shown = ", ".join(names[digest])
-            see = partial(wanted.watcher, shown)
-            pb = await follow(client, pb, see, again, secrets)
+            pb = await follow(client, pb, partial(wanted.watcher, shown), again, secrets)
         built = ImageBuild(session, pb)
         if built.error is not None:
             raise built.error
         return built
 
-    builds = dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
+    asked: list[tuple[str, str, str]] = []
+    for digest, users in names.items():
+        platforms = await _platforms(client, resolved[users[0]], secrets, wanted)
+        for platform in platforms:
+            shown = ", ".join(users) + (f" ({platform})" if len(platforms) > 1 else "")
+            asked.append((digest, platform, shown))
+    builds: dict[str, list[ImageBuild]] = {}
+    for (digest, *_), build in zip(asked, await asyncio.gather(*(one(*each) for each in asked)), strict=True):
+        builds.setdefault(digest, []).extend([build] if build is not None else [])
     found = {name: builds[each.digest] for name, each in resolved.items()}
-    return {name: build for name, build in found.items() if build is not None}
+    return {name: made for name, made in found.items() if made}
+
+
+async def _platforms(
+    client: Client, resolved: Resolved, secrets: Mapping[str, bytes], wanted: Wanted
+) -> tuple[str, ...]:
+    """The platforms to ask for; an empty one is left to the backend. One that cannot be had is refused here already."""
+    platforms = wanted.platforms or (() if wanted.is_run else resolved.platforms)
+    if len(platforms) < 2:
+        return wanted.platforms or ("",)
+    first = await ask(client, resolved, secrets, dry_run=True)
+    if first.environment and not wanted.platforms:
+        return ("",)  # a Python environment of the backend's host, which has one platform
+    for platform in platforms:
+        await ask(client, resolved, secrets, platform=platform, dry_run=True)
+    return platforms
 
 
 async def prepare_images(

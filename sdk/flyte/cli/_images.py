@@ -30,8 +30,9 @@ def build_with_progress(
     is_run: bool = False,
     bakes_code: bool = False,
     force: bool = False,
-) -> dict[str, ImageBuild]:
-    """Builds the images of environments, each once, and shows that.
+    platforms: tuple[str, ...] = (),
+) -> dict[str, list[ImageBuild]]:
+    """Builds the images of environments, each once for each of its platforms, and shows that.
 
     Args:
         environments: The environments.
@@ -41,9 +42,10 @@ def build_with_progress(
         is_run: True to leave out what hosts make by themselves.
         bakes_code: True to put the code into images that ask for it.
         force: True to build what exists.
+        platforms: Platforms to build for, in place of those that images name.
 
     Returns:
-        The builds by environment.
+        The builds by environment, one for each platform.
 
     Raises:
         flyte.errors.BaseRuntimeError: As `flyte.build`.
@@ -54,7 +56,7 @@ def build_with_progress(
     progress = ImageProgress(settings)
     setting = setting_of(session, session.root_dir or root, bakes_code=bakes_code)
     images = {each.name: image_of(each, session) for each in environments}
-    wanted = Wanted(force=force, is_run=is_run, watcher=progress.see)
+    wanted = Wanted(force=force, is_run=is_run, platforms=platforms, watcher=progress.see)
     try:
         return LOOP.run(build_all(session, images, setting, wanted))
     except KeyboardInterrupt:
@@ -70,9 +72,17 @@ def build_with_progress(
     epilog="""
 flyte build train.py env                 build the image of env, and those of what it depends on
 flyte build --force train.py env         build it anew, every layer
+flyte build --platform linux/arm64 train.py env
 """,
 )
 @click.option("--force", is_flag=True, help="Build what exists, every layer anew.")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="PLATFORM",
+    help="Platform to build for, such as linux/arm64; may be repeated.  [default: those that the image names]",
+)
 @click.option("--root-dir", metavar="DIR", help="Directory that holds the code.  [default: the file's]")
 @click.option("--image", "images", multiple=True, metavar="[NAME=]ADDRESS", help="Address of a named image.")
 @scope_options
@@ -84,6 +94,7 @@ flyte build --force train.py env         build it anew, every layer
 def build(
     ctx: click.Context,
     force: bool,
+    platforms: tuple[str, ...],
     root_dir: str | None,
     images: tuple[str, ...],
     project: str | None,
@@ -101,8 +112,13 @@ def build(
 
     from flyte._environment import TaskEnvironment, walk
     from flyte._initialize import checked_images
+    from flyte._platforms import platform_names
     from flyte.cli._load import load_module_file
 
+    try:
+        platforms = platform_names("--platform", platforms) if platforms else ()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     module, root = load_module_file(file, root_dir)
     found = {name: value for name, value in vars(module).items() if isinstance(value, TaskEnvironment)}
     chosen = found.get(environment) or next((e for e in found.values() if e.name == environment), None)
@@ -113,9 +129,12 @@ def build(
     session = settings.open_session(project, domain, starts_backend=True)
     session.root_dir = root
     session.own_images = checked_images(images)
-    built = build_with_progress(walk([chosen]), session, root, settings, bakes_code=True, force=force)
-    rows = [{"environment": name, **image_record(each)} for name, each in built.items()]
-    write_rows(settings, ("environment", "image", "state", "seconds"), rows, "There is nothing to build.")
+    built = build_with_progress(
+        walk([chosen]), session, root, settings, bakes_code=True, force=force, platforms=platforms
+    )
+    rows = [{"environment": name, **image_record(each)} for name, builds in built.items() for each in builds]
+    shown = ("environment", "platform", "image", "state", "seconds")
+    write_rows(settings, shown, rows, "There is nothing to build.")
 
 
 def image_record(build: ImageBuild) -> dict[str, Any]:
@@ -126,6 +145,7 @@ def image_record(build: ImageBuild) -> dict[str, Any]:
         "digest": build.digest,
         "state": "cached" if build.cached else build.state,
         "kind": "environment" if build.is_environment else "container",
+        "platform": build.platform,
         "base": build.pb.base_image,
         "size": build.size_bytes,
         "created": build.created_at,
@@ -164,7 +184,10 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
         if not settings.as_json:
             rows = [{**row, "name": row["name"][:_SHORT]} for row in rows]
         write_rows(
-            settings, ("name", "kind", "state", "base", "size", "created"), rows, "No image was built yet."
+            settings,
+            ("name", "kind", "platform", "state", "base", "size", "created"),
+            rows,
+            "No image was built yet.",
         )
         return
     found = find_image(name)

@@ -20,11 +20,18 @@ class ImageBuild:
 
     Attributes:
         pb: The message as the backend sent it.
+        other_platforms: What was built of the same definition for further platforms (`flyte.build`).
     """
 
     def __init__(self, session: Session, pb: image_build_pb2.ImageBuild) -> None:
         self._session = session
         self.pb = pb
+        self.other_platforms: tuple[ImageBuild, ...] = ()
+
+    @property
+    def platform(self) -> str:
+        """Operating system and architecture that it is for, such as "linux/arm64"."""
+        return self.pb.platform
 
     @property
     def name(self) -> str:
