@@ -29,6 +29,7 @@ from hangar.admin.v1 import (
     task_service_pb2_grpc,
 )
 from hangar.core.v1 import failure_pb2, identifiers_pb2, payload_pb2, phase_pb2
+from hangar.image.v1 import image_service_pb2_grpc
 
 TERMINAL = (6, 7, 8, 9)
 
@@ -90,6 +91,7 @@ class FakeAdmin:
         failures: Method name → how often it answers UNAVAILABLE before it works.
         token: What calls have to show; empty for nothing.
         tls: Private key and certificate in PEM form, to serve with TLS. Set before it starts.
+        images: A servicer of the image service, None for none. Set before it starts.
     """
 
     def __init__(self, on_create: Callable[[FakeAdmin, FakeRun], None] | None = None) -> None:
@@ -98,6 +100,7 @@ class FakeAdmin:
         self.listed: list[run_service_pb2.ListRunsRequest] = []
         self.token = ""
         self.tls: tuple[bytes, bytes] | None = None
+        self.images: Any = None
         self.runs: dict[str, FakeRun] = {}
         self.deployed: list[task_service_pb2.Task] = []
         self.projects = {
@@ -152,6 +155,8 @@ class FakeAdmin:
         task_service_pb2_grpc.add_TaskServiceServicer_to_server(_Tasks(self), self._server)
         log_service_pb2_grpc.add_LogServiceServicer_to_server(_Logs(self), self._server)
         data_service_pb2_grpc.add_DataServiceServicer_to_server(_Data(self), self._server)
+        if self.images is not None:
+            image_service_pb2_grpc.add_ImageServiceServicer_to_server(self.images, self._server)
         health = grpc.unary_unary_rpc_method_handler(_healthy)
         handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health})
         self._server.add_generic_rpc_handlers((handler,))

@@ -25,6 +25,7 @@ from integration_tests.components.process import ServerProcess
 from integration_tests.polling import until
 from integration_tests.ports import free_ports
 from services.common.channel import connect
+from services.common.platforms import host_platform
 from services.common.serve import build_server
 from services.common.tests.small_disk import SmallDisk, small_disk
 from services.executor.engines.base import ImageDefinition
@@ -73,7 +74,7 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
     request = messages.BuildImageRequest(definition_json=json.dumps(definition))
     (tmp_path / "secretive.py").write_text(SECRET.format(wait=waits[1], token=markers[0]))
     asking = ["--insecure", "--endpoint", address, "build", "-v", str(tmp_path / "secretive.py"), "env"]
-    images = DockerImages(engine, address)
+    images = DockerImages(engine, address, host_platform())
     said: list[str] = []
     server = ServerProcess(command, tmp_path / "first.log", environ=environ)
     try:

@@ -203,7 +203,7 @@ async def test_an_author_brings_credentials_of_his_registry(
             engine.images.remove(reference, force=True)
 
         places = SecretDirectory(tmp_path / "host", "HANGAR_EXECUTOR_REGISTRY_SECRETS")
-        images = DockerImages(engine, builder.address, secrets=places)
+        images = DockerImages(engine, builder.address, built.platform, secrets=places)
         asked = ImageDefinition("d", image.definition_json)
         pulled: list[str] = []
         (tmp_path / "host").mkdir()
