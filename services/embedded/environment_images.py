@@ -90,6 +90,10 @@ class EnvironmentMaker:
         path = self._environments.find(image.name)
         return "" if path is None else attestations.sbom(image.reference, await _packages(path))
 
+    async def current_bases(self, image: Image, bases: Mapping[str, str]) -> Mapping[str, str]:
+        """See `Maker`. There are none."""
+        return {}
+
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
         if not await self._engine.remove_environment(image.name):

@@ -146,12 +146,15 @@ class BuildKit:
         message = f"image builds need BuildKit: {'; '.join(problems)}: {_INSTALL}"
         raise FailedPrecondition(message, reason="BUILDKIT_MISSING")
 
-    async def build(self, job: Job, emit: Callable[[Output], None]) -> None:
+    async def build(self, job: Job, emit: Callable[[Output], None]) -> dict[str, str]:
         """Builds an image. Cancelled, it ends the builder and waits for its end.
 
         Args:
             job: What to build.
             emit: Called with lines for people.
+
+        Returns:
+            Digests of the bases that came from registries, by their addresses in full.
 
         Raises:
             FailedPrecondition: There is no builder.
@@ -179,6 +182,7 @@ class BuildKit:
         code = await self._run(command, read, job.process, job.context.parent, job.config)
         if code:
             raise _failure(progress, code, job.platform)
+        return progress.bases
 
     async def config_with(self, secret: RegistrySecret, place: Path) -> Path:
         """Makes a directory that Docker's command line takes for its own, with an author's credentials.

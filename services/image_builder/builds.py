@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -90,6 +90,7 @@ class Build:
     cached: bool = False
     image_digest: str = ""
     image_id: str = ""
+    bases: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int = 0
     step: Step | None = None
     error: BuildError | None = None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,11 +15,12 @@ import structlog
 from services.common import image_labels
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.image_definition import definition_digest
-from services.common.image_layers import BuildSecret, DockerfileBase, ImageBase
+from services.common.image_layers import BuildSecret
 from services.common.platforms import normalised
 from services.common.registry_secrets import RegistrySecret, read_registry_secret, registry_of
 from services.common.secret_directory import SecretDirectory
 from services.image_builder import attestations
+from services.image_builder.bases import check_bases, current_digest, digests_of_bases, refresh_bases
 from services.image_builder.buildkit import BuildError, Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
@@ -39,13 +38,6 @@ from services.image_builder.sites import Site, Sites
 
 _log = structlog.get_logger(__name__)
 _NO_BASE = frozenset({"BaseImageUnavailable", "BaseImagePlatform"})
-
-_FROM = re.compile(
-    r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?", re.IGNORECASE | re.MULTILINE
-)
-_COPY_FROM = re.compile(
-    r"^\s*(?:COPY|ADD|RUN)\s[^\n]*?(?:--from=|\bfrom=)(?P<image>[^\s,]+)", re.IGNORECASE | re.MULTILINE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +145,11 @@ class ContainerMaker:
         try:
             with self._contexts.private() as private:
                 config = await site.buildkit.config_with(login, private / "docker") if login else None
-                recipe = await self._build(plan, recipe, _Given(host, given, config), say, fresh=fresh)
+                if fresh:
+                    await refresh_bases(site.engine, recipe, plan.image.platform, login, say)
+                recipe, printed = await self._build(
+                    plan, recipe, _Given(host, given, config), say, fresh=fresh
+                )
                 digest = ""
                 if plan.image.reference != tag:
                     await site.engine.tag(tag, plan.image.reference)
@@ -161,9 +157,9 @@ class ContainerMaker:
         except BuildError as error:
             error.message = host.redact(error.message)
             raise
-        stored, base_digest = await asyncio.gather(
+        stored, bases = await asyncio.gather(
             site.engine.image(tag),
-            site.engine.content_digest(recipe.base_image, plan.image.platform),
+            digests_of_bases(site.engine, recipe, printed, plan.image.platform),
         )
         if stored is None:
             message = f"the builder said that it made {tag}, and the engine does not hold it"
@@ -174,10 +170,16 @@ class ContainerMaker:
                 "out of the FROM line of the Dockerfile's last stage"
             )
             raise BuildError("ImagePlatform", message)
-        return replace(_made(stored, digest), materials=_materials(recipe, base_digest))
+        return replace(_made(stored, digest), materials=_materials(recipe, bases), bases=bases)
 
-    async def _build(self, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool) -> Recipe:
-        """Builds, again when a step has shown something of the base or the layers. Returns what it was made by."""
+    async def _build(
+        self, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool
+    ) -> tuple[Recipe, Mapping[str, str]]:
+        """Builds, again when a step has shown something of the base or the layers.
+
+        Returns:
+            What it was made by, and digests of bases that the builder took from registries.
+        """
         assert self._sdk is not None  # a recipe was made with it
         site, layers = self._sites.of(plan.image.platform), recipe.definition.layers
         base = f"{recipe.base_image} {plan.image.platform}"
@@ -192,10 +194,8 @@ class ContainerMaker:
             installer = await self._installer(plan, recipe, site)
             try:
                 async with self._contexts.make(recipe, given.host, given.secrets, installer) as context:
-                    await self._build_in(
-                        replace(context, config=given.config), plan, recipe, say, fresh=fresh
-                    )
-                return recipe
+                    context = replace(context, config=given.config)  # noqa: PLW2901 - with credentials
+                    return recipe, await self._build_in(context, plan, recipe, say, fresh=fresh)
             except BuildError as error:
                 shown = recipe.shown_by(error.step, error.exit_code)
                 if shown is not None:
@@ -224,9 +224,10 @@ class ContainerMaker:
 
     async def _build_in(
         self, context: Context, plan: Plan, recipe: Recipe, say: Emit, *, fresh: bool
-    ) -> None:
+    ) -> Mapping[str, str]:
         platform = plan.image.platform
         site = self._sites.of(platform)
+        printed: Mapping[str, str] = {}
         try:
             if recipe.base is not None:
                 assert context.base is not None
@@ -243,7 +244,7 @@ class ContainerMaker:
                     process=context.process,
                     config=context.config,
                 )
-                await site.buildkit.build(base, say)
+                printed = await site.buildkit.build(base, say)
             job = Job(
                 context.path,
                 context.secrets,
@@ -255,7 +256,7 @@ class ContainerMaker:
                 process=context.process,
                 config=context.config,
             )
-            await site.buildkit.build(job, say)
+            return {**printed, **await site.buildkit.build(job, say)}
         except BuildError as error:
             held = await site.engine.image(recipe.base_image) if error.code in _NO_BASE else None
             if held is not None and held.platform != platform:
@@ -267,6 +268,12 @@ class ContainerMaker:
         site = self._sites.of(image.platform)
         packages = await site.engine.read_file(_tag(image.name), PACKAGES)
         return attestations.sbom(image.reference, json.loads(packages)) if packages else ""
+
+    async def current_bases(self, image: Image, bases: Mapping[str, str]) -> dict[str, str]:
+        """See `Maker`."""
+        engine = self._sites.of(image.platform).engine
+        found = await asyncio.gather(*(current_digest(engine, *each) for each in bases.items()))
+        return dict(zip(bases, found, strict=True))
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
@@ -341,48 +348,6 @@ class ContainerMaker:
         }
 
 
-def check_bases(recipe: Recipe, allowed: tuple[str, ...]) -> None:
-    """Refuses base images that are not on the operator's list.
-
-    Args:
-        recipe: What is to be made.
-        allowed: Patterns of addresses, such as ``python:*``; empty for all.
-
-    Raises:
-        InvalidArgument: A base is not on it (reason ``BASE_IMAGE_NOT_ALLOWED``).
-    """
-    base = recipe.definition.base
-    wanted: list[str] = []
-    if isinstance(base, ImageBase):
-        wanted = [base.uri]
-    elif isinstance(base, DockerfileBase):
-        wanted = _bases_of(base.text)
-    for image in wanted if allowed else ():
-        if not any(fnmatch.fnmatchcase(image, pattern) for pattern in allowed):
-            raise InvalidArgument(
-                f"base image {image!r} is not allowed here: use one of {', '.join(allowed)}, or ask the operator to "
-                "add it to HANGAR_IMAGE_BUILDER_ALLOWED_BASES",
-                reason="BASE_IMAGE_NOT_ALLOWED",
-                field="definition_json.base",
-            )
-
-
-def _bases_of(dockerfile: str) -> list[str]:
-    """Images that a Dockerfile takes anything from, as it writes them; stages of its own are left out."""
-    text = re.sub(r"\\\r?\n", " ", dockerfile)
-    stages: set[str] = set()
-    found: list[str] = []
-    for match in _FROM.finditer(text):
-        if match["image"].lower() not in stages and match["image"] != "scratch":
-            found.append(match["image"])
-        if match["stage"]:
-            stages.add(match["stage"].lower())
-    for match in _COPY_FROM.finditer(text):
-        if match["image"].lower() not in stages and not match["image"].isdigit():
-            found.append(match["image"])
-    return found
-
-
 async def _labelled(site: Site) -> list[StoredImage]:
     """The images that were built at a site."""
     try:
@@ -396,13 +361,12 @@ def _tag(name: str) -> str:
     return f"hangar/{name}"
 
 
-def _materials(recipe: Recipe, base_digest: str) -> dict[str, str]:
+def _materials(recipe: Recipe, bases: Mapping[str, str]) -> dict[str, str]:
     """Digests of what an image is made of."""
     archives = [*recipe.archives.values()]
     if recipe.base is not None and recipe.base.context is not None:
         archives.append(recipe.base.context)
-    found = {f"blob:{archive.key}": f"sha256:{archive.sha256}" for archive in archives}
-    return {**found, recipe.base_image: base_digest}
+    return {f"blob:{archive.key}": f"sha256:{archive.sha256}" for archive in archives} | dict(bases)
 
 
 def _made(stored: StoredImage | None, digest: str) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,8 +20,18 @@ _STATES = {
 }
 
 
-def image_build(build: Build) -> messages.ImageBuild:
-    """Returns the message of a build as it is now."""
+def image_build(build: Build, current_bases: Mapping[str, str] | None = None) -> messages.ImageBuild:
+    """Returns the message of a build as it is now.
+
+    Args:
+        build: The build.
+        current_bases: Digests of what is behind the addresses of its bases now.
+    """
+    current = current_bases or {}
+    bases = [
+        messages.BaseImage(address=address, digest=digest, current_digest=current.get(address, ""))
+        for address, digest in build.bases.items()
+    ]
     found = messages.ImageBuild(
         name=build.image.name,
         state=_STATES[build.state],
@@ -39,6 +50,7 @@ def image_build(build: Build) -> messages.ImageBuild:
         step_number=build.step_number,
         environment=build.image.is_environment,
         missing_secrets=build.missing_secrets,
+        bases=bases,
     )
     if build.started_at is not None:
         found.started_at.CopyFrom(_timestamp(build.started_at))

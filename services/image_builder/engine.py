@@ -36,6 +36,7 @@ class StoredImage:
         size_bytes: Its size.
         created_at: When it was made.
         platform: Operating system and architecture.
+        repo_digests: Its digests in registries, each behind the name of a repository.
     """
 
     identity: str
@@ -43,6 +44,7 @@ class StoredImage:
     size_bytes: int
     created_at: datetime
     platform: str
+    repo_digests: tuple[str, ...] = ()
 
 
 class BuilderEngine:
@@ -111,6 +113,7 @@ class BuilderEngine:
             size_bytes=int(found["Size"]),
             created_at=_time(found["Created"]),
             platform=image_platform(found),
+            repo_digests=tuple(found.get("RepoDigests") or ()),
         )
 
     async def registry_digest(self, reference: str, secret: RegistrySecret | None = None) -> str:
@@ -134,20 +137,35 @@ class BuilderEngine:
             return ""
         return str(found["Descriptor"]["digest"])
 
-    async def content_digest(self, reference: str, platform: str) -> str:
-        """Returns the digest of an image, that of its registry where it came from one; empty when it is not here.
+    async def pull(self, reference: str, platform: str, secret: RegistrySecret | None = None) -> None:
+        """Pulls an image.
 
-        An engine may hold an image under one address for one platform only, while a build takes another one from the
-        registry: only one of the platform counts.
+        Args:
+            reference: The image.
+            platform: The one of several platforms.
+            secret: Credentials of an author, which go before the builder's.
+
+        Raises:
+            Unavailable: It cannot be had now (reason ``BASE_IMAGE_NOT_PULLED``).
         """
+        login = secret.login_for(reference) if secret is not None else None
+
+        def pull(client: Any) -> None:
+            options = {"auth_config": login} if login is not None else {}
+            if login is None:
+                self._credentials.load_into(client.api)
+            repository, tag = _library().utils.parse_repository_tag(reference)
+            for event in client.api.pull(
+                repository, tag or "latest", stream=True, decode=True, platform=platform, **options
+            ):
+                if "error" in event:
+                    raise _library().errors.APIError(str(event["error"]))
+
         try:
-            found = await self._call(lambda client: client.api.inspect_image(reference))
-        except _library().errors.ImageNotFound:
-            return ""
-        if image_platform(found) != platform:
-            return ""
-        digests = [each.partition("@")[2] for each in found.get("RepoDigests") or []]
-        return str(digests[0] if digests else found["Id"])
+            await self._call(pull)
+        except _library().errors.APIError as error:
+            message = f"image {reference} cannot be pulled: {error.explanation or error}"
+            raise Unavailable(message, reason="BASE_IMAGE_NOT_PULLED") from error
 
     async def labelled(self, label: str) -> list[StoredImage]:
         """Returns the images that have a label."""

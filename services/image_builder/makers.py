@@ -41,7 +41,8 @@ class Made:
         image_id: The engine's identity of it, empty when it has none or is not in the engine.
         definition_digest: Identity of the definition that it was made of, empty when it is not known.
         platform: Its platform, empty when it is not known.
-        materials: Digests of what it was made of, by what it is: base image, archives.
+        materials: Digests of what it was made of, by what it is: base images, archives.
+        bases: Digests of its base images by their addresses, empty texts where they are not known.
     """
 
     size_bytes: int
@@ -51,6 +52,7 @@ class Made:
     definition_digest: str = ""
     platform: str = ""
     materials: Mapping[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
 
 
 class Maker(Protocol):
@@ -105,6 +107,14 @@ class Maker(Protocol):
 
         Raises:
             Unavailable: What has to be asked for that does not answer.
+        """
+
+    async def current_bases(self, image: Image, bases: Mapping[str, str]) -> Mapping[str, str]:
+        """Returns which images are behind the addresses of bases now, empty texts where that cannot be found out.
+
+        Args:
+            image: The image that was made of them.
+            bases: Digests of what was behind them.
         """
 
     async def remove(self, image: Image) -> None:

@@ -13,6 +13,7 @@ _LINE = re.compile(r"#(\d+) (.*)")
 _STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
 _OUTPUT = re.compile(r"\d+\.\d+ ?(.*)")
 _EXIT = re.compile(r"exit code: (\d+)")
+_BASE = re.compile(r"(?:\[[^\]]*\] )?FROM (\S+)@(sha256:[0-9a-f]{64})$")
 _METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]"
@@ -59,6 +60,8 @@ class Progress:
         self._vertices: dict[str, _Vertex] = {}
         self._failed: tuple[_Vertex, str] | None = None
         self._last = ""
+        self.bases: dict[str, str] = {}
+        """Digests of images of registries that it began with, by their addresses."""
 
     @property
     def base_text(self) -> str:
@@ -107,6 +110,9 @@ class Progress:
             return
         vertex = self._vertices.setdefault(match[1], _Vertex())
         text = match[2]
+        base = _BASE.match(text)
+        if base:
+            self.bases[base[1]] = base[2]
         if text.startswith("["):
             yield from self._started(vertex, text)
         elif text.startswith("ERROR"):

@@ -179,6 +179,10 @@ class ImageBuilds:
             )
         return build
 
+    async def current_bases(self, build: Build) -> Mapping[str, str]:
+        """Returns which images are behind the addresses of an image's bases now; registries are asked."""
+        return await self._maker_of(build.image).current_bases(build.image, build.bases)
+
     async def newest(self, before: int | None, limit: int) -> list[Build]:
         """Returns builds, newest first, or those before a number."""
         found = await asyncio.to_thread(self._store.newest, before, limit)
@@ -433,10 +437,11 @@ class ImageBuilds:
         done = replace(
             build, state=State.SUCCEEDED, finished_at=self._clock.now(), step=None, size_bytes=made.size_bytes
         )
-        done.image_digest, done.image_id = made.image_digest, made.image_id
+        done.image_digest, done.image_id, done.bases = made.image_digest, made.image_id, made.bases
         sdk = await asyncio.to_thread(lambda: self._sdk.digest)
         provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
         await asyncio.to_thread(self._store.end, done, provenance)
+        build.bases = made.bases
         build.succeed(
             made.size_bytes, made.image_digest, made.image_id, done.finished_at or self._clock.now()
         )

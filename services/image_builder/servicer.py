@@ -32,7 +32,9 @@ class ImageServicer(ImageServiceServicer):
 
     async def GetImageBuild(self, request: messages.GetImageBuildRequest, context: Any) -> Any:
         """Returns a build."""
-        return messages.GetImageBuildResponse(build=image_build(await self._builds.get(request.name)))
+        build = await self._builds.get(request.name)
+        current = await self._builds.current_bases(build) if request.check_bases else None
+        return messages.GetImageBuildResponse(build=image_build(build, current))
 
     async def ListImageBuilds(self, request: messages.ListImageBuildsRequest, context: Any) -> Any:
         """Lists builds."""

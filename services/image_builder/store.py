@@ -61,6 +61,7 @@ class ImageBuildRow(BuilderModel, table=True):
     asked_at: int = Field(sa_type=BigInteger)
     image_digest: str = Field(default="", sa_type=Text)
     image_id: str = Field(default="", sa_type=Text)
+    bases: dict[str, Any] = Field(default_factory=dict, sa_type=JSON, nullable=False)
     size_bytes: int = Field(default=0, sa_type=BigInteger)
     failure: dict[str, Any] | None = Field(default=None, sa_type=JSON, nullable=True)
     log: list[Any] = Field(default_factory=list, sa_type=JSON, nullable=False)
@@ -122,6 +123,7 @@ class Store:
                 "asked_at": _micros(build.created_at),
                 "image_digest": "",
                 "image_id": "",
+                "bases": {},
                 "size_bytes": 0,
                 "log": [],
                 "sbom": "",
@@ -149,6 +151,7 @@ class Store:
             "finished_at": _micros(build.finished_at) if build.finished_at else None,
             "image_digest": build.image_digest,
             "image_id": build.image_id,
+            "bases": dict(build.bases),
             "size_bytes": build.size_bytes,
             "failure": failure,
             "log": [[line.number, line.text, line.step, _micros(line.captured_at)] for line in lines],
@@ -228,7 +231,7 @@ class Store:
         build.started_at = _moment(row["started_at"]) if row["started_at"] is not None else None
         build.finished_at = _moment(row["finished_at"]) if row["finished_at"] is not None else None
         build.image_digest, build.image_id = row["image_digest"], row["image_id"]
-        build.size_bytes = row["size_bytes"]
+        build.bases, build.size_bytes = row["bases"], row["size_bytes"]
         failure = row["failure"]
         if failure:
             step = Step(*failure["step"]) if failure["step"] else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flyte._initialize import Session
     from flyte.cli._settings import Settings
     from flyte.remote import ImageBuild
+    from flyte.remote._image_build import BaseImage
 
 _SHORT = 12
 
@@ -197,7 +198,21 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
     elif sbom or provenance:
         click.echo(found.attestation()[0 if sbom else 1])
     else:
-        write_record(settings, image_record(found))
+        record = image_record(found)
+        record["bases"] = [
+            _base_record(each) if settings.as_json else _base_line(each) for each in found.bases()
+        ]
+        write_record(settings, record)
+
+
+def _base_record(base: BaseImage) -> dict[str, Any]:
+    current = base.current_digest or None
+    return {"address": base.address, "digest": base.digest, "current": current, "moved": base.has_moved}
+
+
+def _base_line(base: BaseImage) -> str:
+    told = f"{base.address} ({base.digest or 'digest not known'})"
+    return f"{told} has moved since: flyte build --force takes the newest" if base.has_moved else told
 
 
 def find_image(name: str) -> ImageBuild:
@@ -249,9 +264,18 @@ def abort_image(ctx: click.Context, name: str) -> None:
 @format_option
 @click.pass_context
 def delete_image(ctx: click.Context, name: str) -> None:
-    """Remove the image NAME where it was built. It is built again when it is needed."""
+    """Remove the image NAME where it was built. What a registry holds stays there.
+
+    Without a registry it is built again when it is needed.
+    """
     settings = settings_of(ctx)
     settings.open_session()
     found = find_image(name)
     found.delete()
-    write_done(settings, f"Successfully deleted image {found.name}.", {"name": found.name})
+    left = found.uri if found.pb.image_digest else None
+    told = f"Successfully deleted image {found.name}."
+    write_done(
+        settings,
+        f"{told} Its registry still has {left}." if left else told,
+        {"name": found.name, "in_registry": left},
+    )

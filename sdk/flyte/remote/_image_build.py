@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,31 @@ from flyte.remote._convert import time_of
 from flyte.remote._pages import check_limit, listed
 from hangar.core.v1 import failure_pb2
 from hangar.image.v1 import image_build_pb2, image_service_pb2
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """A base of an image.
+
+    Attributes:
+        address: Its address, such as "python:3.12-slim-bookworm".
+        digest: Which image was behind it when the image was built; empty when that is not known.
+        current_digest: Which image is behind it now; empty when that is not known.
+    """
+
+    address: str
+    digest: str
+    current_digest: str = ""
+
+    @property
+    def has_moved(self) -> bool | None:
+        """True when another image is behind the address by now, None when that is not known.
+
+        `flyte build --force` takes that one.
+        """
+        if not self.digest or not self.current_digest:
+            return None
+        return self.digest != self.current_digest
 
 
 class ImageBuild:
@@ -134,6 +160,20 @@ class ImageBuild:
         async for pb in listed(page, "builds", limit):
             yield ImageBuild(session, pb)
 
+    @twin_method
+    async def bases(self) -> list[BaseImage]:
+        """The base images that it was made from, and which images are behind their addresses now.
+
+        Registries are asked for that, which may take seconds; one that does not answer is no error.
+
+        Raises:
+            flyte.errors.RuntimeUserError: There is no such image any more.
+        """
+        client = await self._session.client()
+        request = image_service_pb2.GetImageBuildRequest(name=self.name, check_bases=True)
+        build = (await client.call(client.images.GetImageBuild, request)).build
+        return [BaseImage(each.address, each.digest, each.current_digest) for each in build.bases]
+
     @twin_iterator_method
     async def log(self) -> AsyncGenerator[str, None]:
         """Lines of the build's log, until it has ended."""
@@ -158,7 +198,7 @@ class ImageBuild:
 
     @twin_method
     async def delete(self) -> None:
-        """Removes the image where it was built.
+        """Removes the image where it was built. What a registry holds stays there.
 
         Raises:
             flyte.errors.RuntimeUserError: It is being built, or in use.

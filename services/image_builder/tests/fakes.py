@@ -102,10 +102,6 @@ class FakeEngine(BuilderEngine):
         """Its own platform, and one more."""
         return platform in {"linux/amd64", "linux/386"}
 
-    async def content_digest(self, reference: str, platform: str) -> str:
-        """It knows no base images."""
-        return ""
-
     async def labelled(self, label: str) -> list[StoredImage]:
         """All images."""
         names = sorted(path.name for path in (self._docker.root / "images").iterdir())

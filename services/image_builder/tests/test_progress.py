@@ -149,3 +149,18 @@ def test_failures_are_told_apart(text: str, code: str, is_system: bool, words: s
     error = _failure(progress, 1, "linux/amd64")
     assert (error.code, error.is_system) == (code, is_system)
     assert words in error.message
+
+
+def test_digests_of_bases_are_noted() -> None:
+    """Of images that came from a registry, whether a stage begins with them or copies from them."""
+    digest = f"sha256:{'1' * 64}"
+    progress = Progress(None)
+    for line in (
+        f"#4 [stage-0 1/3] FROM docker.io/library/debian:12@{digest}",
+        "#5 [build 1/2] FROM docker.io/library/local:latest",
+        f"#6 FROM 127.0.0.1:5000/tools:3@{digest}",
+        f"#4 resolve docker.io/library/other:1@{digest} done",
+        f"#7 [2/2] RUN echo FROM evil@{digest}",
+    ):
+        list(progress.feed(line))
+    assert progress.bases == {"docker.io/library/debian:12": digest, "127.0.0.1:5000/tools:3": digest}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,56 @@ async def test_credentials_of_a_registry(
         assert len(scheduler[0].images) == 1
         assert again.image_digest == build.image_digest
         assert str(right) not in json.dumps(await asyncio.to_thread(engine.images.get(pinned).history))
+
+
+async def test_a_base_that_moves(
+    tmp_path: Path, docker_url: str, engine: docker.DockerClient, repository: str, registry: Registry
+) -> None:
+    """Its digest is on record; that it has moved is told when asked, and a forced build takes the newest one."""
+    base = f"{registry.address}/base-{uuid.uuid4().hex[:8]}"
+    image = flyte.Image.from_base(f"{base}:1").without_sdk().with_commands(["cp /version /was"])
+
+    def publish(version: str) -> str:
+        tag = f"{base}:1"
+        text = f"FROM busybox:latest\nRUN echo {version} > /version\n"
+        engine.images.build(fileobj=io.BytesIO(text.encode()), tag=tag, rm=True)
+        digest = [line for line in engine.images.push(base, "1", stream=True, decode=True) if "aux" in line]
+        engine.images.remove(tag, force=True)
+        return str(digest[0]["aux"]["Digest"])
+
+    async with building(tmp_path, docker_url, engine, repository) as builder:
+
+        async def known(build: Any) -> list[tuple[str, str]]:
+            request = messages.GetImageBuildRequest(name=build.name, check_bases=True)
+            found = (await builder.stub.GetImageBuild(request)).build.bases
+            assert [each.address for each in found] == [f"{base}:1"]
+            return [(each.digest, each.current_digest) for each in found]
+
+        async def version(build: Any) -> str:
+            return await builder.run(build.image_id, "cat", "/was")
+
+        first = await asyncio.to_thread(publish, "one")
+        built, lines = await builder.build_image(image)
+        assert built.state == SUCCEEDED, lines
+        assert await known(built) == [(first, first)]
+        request = messages.GetImageAttestationRequest(name=built.name)
+        made_of = json.loads((await builder.stub.GetImageAttestation(request)).provenance_json)
+        material = {"uri": f"{base}:1", "digest": {"sha256": first.removeprefix("sha256:")}}
+        assert material in made_of["predicate"]["buildDefinition"]["resolvedDependencies"]
+        second = await asyncio.to_thread(publish, "two")
+        assert await known(built) == [(first, second)]
+        same, _ = await builder.build_image(image)
+        assert (same.image_id, await version(same)) == (built.image_id, "one\n")
+        old = await asyncio.to_thread(engine.images.pull, f"{base}@{first}")
+        old.tag(base, "1")
+        forced, lines = await builder.build_image(image, force=True)
+        assert forced.state == SUCCEEDED, lines
+        assert f"base image {base}:1 has moved in its registry: the newest one is pulled" in lines
+        assert (await version(forced), await known(forced)) == ("two\n", [(second, second)])
+        builder.built |= {built.image_id, f"{base}:1", f"{base}@{first}"}
+        local = flyte.Image.from_base("busybox:latest").without_sdk().with_commands(["true"])
+        again, lines = await builder.build_image(local, force=True)  # no registry has that base
+        assert again.state == SUCCEEDED, lines
 
 
 async def test_an_author_brings_credentials_of_his_registry(

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.Column("image_digest", sa.Text(), nullable=False),
         sa.Column("image_id", sa.Text(), nullable=False),
+        sa.Column("bases", sa.JSON(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("failure", sa.JSON(), nullable=True),
         sa.Column("log", sa.JSON(), nullable=False),

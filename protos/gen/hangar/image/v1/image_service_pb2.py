@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from hangar.image.v1 import image_build_pb2 as hangar_dot_image_dot_v1_dot_image__build__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hangar/image/v1/image_service.proto\x12\x0fhangar.image.v1\x1a!hangar/image/v1/image_build.proto\"\xe3\x01\n\x11\x42uildImageRequest\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12@\n\x07secrets\x18\x05 \x03(\x0b\x32/.hangar.image.v1.BuildImageRequest.SecretsEntry\x12\x11\n\tcontainer\x18\x06 \x01(\x08\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"@\n\x12\x42uildImageResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"$\n\x14GetImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"?\n\x16ListImageBuildsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListImageBuildsResponse\x12+\n\x06\x62uilds\x18\x01 \x03(\x0b\x32\x1b.hangar.image.v1.ImageBuild\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x16WatchImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfrom_line\x18\x02 \x01(\x03\"\x8b\x01\n\x17WatchImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\x12\x31\n\x05lines\x18\x02 \x03(\x0b\x32\".hangar.image.v1.ImageBuildLogLine\x12\x11\n\tnext_line\x18\x03 \x01(\x03\"\'\n\x17\x43\x61ncelImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x18\x43\x61ncelImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"\'\n\x17\x44\x65leteImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteImageBuildResponse\"B\n\x12PruneImagesRequest\x12\x17\n\x0fmax_age_seconds\x18\x01 \x01(\x03\x12\x13\n\x0b\x62uild_cache\x18\x02 \x01(\x08\"9\n\x13PruneImagesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x02 \x01(\x03\"*\n\x1aGetImageAttestationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x1bGetImageAttestationResponse\x12\x11\n\tsbom_json\x18\x01 \x01(\t\x12\x17\n\x0fprovenance_json\x18\x02 \x01(\t2\xb1\x06\n\x0cImageService\x12U\n\nBuildImage\x12\".hangar.image.v1.BuildImageRequest\x1a#.hangar.image.v1.BuildImageResponse\x12^\n\rGetImageBuild\x12%.hangar.image.v1.GetImageBuildRequest\x1a&.hangar.image.v1.GetImageBuildResponse\x12\x64\n\x0fListImageBuilds\x12\'.hangar.image.v1.ListImageBuildsRequest\x1a(.hangar.image.v1.ListImageBuildsResponse\x12\x66\n\x0fWatchImageBuild\x12\'.hangar.image.v1.WatchImageBuildRequest\x1a(.hangar.image.v1.WatchImageBuildResponse0\x01\x12g\n\x10\x43\x61ncelImageBuild\x12(.hangar.image.v1.CancelImageBuildRequest\x1a).hangar.image.v1.CancelImageBuildResponse\x12g\n\x10\x44\x65leteImageBuild\x12(.hangar.image.v1.DeleteImageBuildRequest\x1a).hangar.image.v1.DeleteImageBuildResponse\x12X\n\x0bPruneImages\x12#.hangar.image.v1.PruneImagesRequest\x1a$.hangar.image.v1.PruneImagesResponse\x12p\n\x13GetImageAttestation\x12+.hangar.image.v1.GetImageAttestationRequest\x1a,.hangar.image.v1.GetImageAttestationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hangar/image/v1/image_service.proto\x12\x0fhangar.image.v1\x1a!hangar/image/v1/image_build.proto\"\xe3\x01\n\x11\x42uildImageRequest\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x01 \x01(\t\x12\x10\n\x08platform\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12@\n\x07secrets\x18\x05 \x03(\x0b\x32/.hangar.image.v1.BuildImageRequest.SecretsEntry\x12\x11\n\tcontainer\x18\x06 \x01(\x08\x1a.\n\x0cSecretsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"@\n\x12\x42uildImageResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"9\n\x14GetImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63heck_bases\x18\x02 \x01(\x08\"C\n\x15GetImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"?\n\x16ListImageBuildsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListImageBuildsResponse\x12+\n\x06\x62uilds\x18\x01 \x03(\x0b\x32\x1b.hangar.image.v1.ImageBuild\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x16WatchImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfrom_line\x18\x02 \x01(\x03\"\x8b\x01\n\x17WatchImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\x12\x31\n\x05lines\x18\x02 \x03(\x0b\x32\".hangar.image.v1.ImageBuildLogLine\x12\x11\n\tnext_line\x18\x03 \x01(\x03\"\'\n\x17\x43\x61ncelImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x18\x43\x61ncelImageBuildResponse\x12*\n\x05\x62uild\x18\x01 \x01(\x0b\x32\x1b.hangar.image.v1.ImageBuild\"\'\n\x17\x44\x65leteImageBuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteImageBuildResponse\"B\n\x12PruneImagesRequest\x12\x17\n\x0fmax_age_seconds\x18\x01 \x01(\x03\x12\x13\n\x0b\x62uild_cache\x18\x02 \x01(\x08\"9\n\x13PruneImagesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x02 \x01(\x03\"*\n\x1aGetImageAttestationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x1bGetImageAttestationResponse\x12\x11\n\tsbom_json\x18\x01 \x01(\t\x12\x17\n\x0fprovenance_json\x18\x02 \x01(\t2\xb1\x06\n\x0cImageService\x12U\n\nBuildImage\x12\".hangar.image.v1.BuildImageRequest\x1a#.hangar.image.v1.BuildImageResponse\x12^\n\rGetImageBuild\x12%.hangar.image.v1.GetImageBuildRequest\x1a&.hangar.image.v1.GetImageBuildResponse\x12\x64\n\x0fListImageBuilds\x12\'.hangar.image.v1.ListImageBuildsRequest\x1a(.hangar.image.v1.ListImageBuildsResponse\x12\x66\n\x0fWatchImageBuild\x12\'.hangar.image.v1.WatchImageBuildRequest\x1a(.hangar.image.v1.WatchImageBuildResponse0\x01\x12g\n\x10\x43\x61ncelImageBuild\x12(.hangar.image.v1.CancelImageBuildRequest\x1a).hangar.image.v1.CancelImageBuildResponse\x12g\n\x10\x44\x65leteImageBuild\x12(.hangar.image.v1.DeleteImageBuildRequest\x1a).hangar.image.v1.DeleteImageBuildResponse\x12X\n\x0bPruneImages\x12#.hangar.image.v1.PruneImagesRequest\x1a$.hangar.image.v1.PruneImagesResponse\x12p\n\x13GetImageAttestation\x12+.hangar.image.v1.GetImageAttestationRequest\x1a,.hangar.image.v1.GetImageAttestationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,33 +41,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUILDIMAGERESPONSE']._serialized_start=321
   _globals['_BUILDIMAGERESPONSE']._serialized_end=385
   _globals['_GETIMAGEBUILDREQUEST']._serialized_start=387
-  _globals['_GETIMAGEBUILDREQUEST']._serialized_end=423
-  _globals['_GETIMAGEBUILDRESPONSE']._serialized_start=425
-  _globals['_GETIMAGEBUILDRESPONSE']._serialized_end=492
-  _globals['_LISTIMAGEBUILDSREQUEST']._serialized_start=494
-  _globals['_LISTIMAGEBUILDSREQUEST']._serialized_end=557
-  _globals['_LISTIMAGEBUILDSRESPONSE']._serialized_start=559
-  _globals['_LISTIMAGEBUILDSRESPONSE']._serialized_end=654
-  _globals['_WATCHIMAGEBUILDREQUEST']._serialized_start=656
-  _globals['_WATCHIMAGEBUILDREQUEST']._serialized_end=713
-  _globals['_WATCHIMAGEBUILDRESPONSE']._serialized_start=716
-  _globals['_WATCHIMAGEBUILDRESPONSE']._serialized_end=855
-  _globals['_CANCELIMAGEBUILDREQUEST']._serialized_start=857
-  _globals['_CANCELIMAGEBUILDREQUEST']._serialized_end=896
-  _globals['_CANCELIMAGEBUILDRESPONSE']._serialized_start=898
-  _globals['_CANCELIMAGEBUILDRESPONSE']._serialized_end=968
-  _globals['_DELETEIMAGEBUILDREQUEST']._serialized_start=970
-  _globals['_DELETEIMAGEBUILDREQUEST']._serialized_end=1009
-  _globals['_DELETEIMAGEBUILDRESPONSE']._serialized_start=1011
-  _globals['_DELETEIMAGEBUILDRESPONSE']._serialized_end=1037
-  _globals['_PRUNEIMAGESREQUEST']._serialized_start=1039
-  _globals['_PRUNEIMAGESREQUEST']._serialized_end=1105
-  _globals['_PRUNEIMAGESRESPONSE']._serialized_start=1107
-  _globals['_PRUNEIMAGESRESPONSE']._serialized_end=1164
-  _globals['_GETIMAGEATTESTATIONREQUEST']._serialized_start=1166
-  _globals['_GETIMAGEATTESTATIONREQUEST']._serialized_end=1208
-  _globals['_GETIMAGEATTESTATIONRESPONSE']._serialized_start=1210
-  _globals['_GETIMAGEATTESTATIONRESPONSE']._serialized_end=1283
-  _globals['_IMAGESERVICE']._serialized_start=1286
-  _globals['_IMAGESERVICE']._serialized_end=2103
+  _globals['_GETIMAGEBUILDREQUEST']._serialized_end=444
+  _globals['_GETIMAGEBUILDRESPONSE']._serialized_start=446
+  _globals['_GETIMAGEBUILDRESPONSE']._serialized_end=513
+  _globals['_LISTIMAGEBUILDSREQUEST']._serialized_start=515
+  _globals['_LISTIMAGEBUILDSREQUEST']._serialized_end=578
+  _globals['_LISTIMAGEBUILDSRESPONSE']._serialized_start=580
+  _globals['_LISTIMAGEBUILDSRESPONSE']._serialized_end=675
+  _globals['_WATCHIMAGEBUILDREQUEST']._serialized_start=677
+  _globals['_WATCHIMAGEBUILDREQUEST']._serialized_end=734
+  _globals['_WATCHIMAGEBUILDRESPONSE']._serialized_start=737
+  _globals['_WATCHIMAGEBUILDRESPONSE']._serialized_end=876
+  _globals['_CANCELIMAGEBUILDREQUEST']._serialized_start=878
+  _globals['_CANCELIMAGEBUILDREQUEST']._serialized_end=917
+  _globals['_CANCELIMAGEBUILDRESPONSE']._serialized_start=919
+  _globals['_CANCELIMAGEBUILDRESPONSE']._serialized_end=989
+  _globals['_DELETEIMAGEBUILDREQUEST']._serialized_start=991
+  _globals['_DELETEIMAGEBUILDREQUEST']._serialized_end=1030
+  _globals['_DELETEIMAGEBUILDRESPONSE']._serialized_start=1032
+  _globals['_DELETEIMAGEBUILDRESPONSE']._serialized_end=1058
+  _globals['_PRUNEIMAGESREQUEST']._serialized_start=1060
+  _globals['_PRUNEIMAGESREQUEST']._serialized_end=1126
+  _globals['_PRUNEIMAGESRESPONSE']._serialized_start=1128
+  _globals['_PRUNEIMAGESRESPONSE']._serialized_end=1185
+  _globals['_GETIMAGEATTESTATIONREQUEST']._serialized_start=1187
+  _globals['_GETIMAGEATTESTATIONREQUEST']._serialized_end=1229
+  _globals['_GETIMAGEATTESTATIONRESPONSE']._serialized_start=1231
+  _globals['_GETIMAGEATTESTATIONRESPONSE']._serialized_end=1304
+  _globals['_IMAGESERVICE']._serialized_start=1307
+  _globals['_IMAGESERVICE']._serialized_end=2124
 # @@protoc_insertion_point(module_scope)

@@ -37,10 +37,12 @@ class BuildImageResponse(_message.Message):
     def __init__(self, build: _Optional[_Union[_image_build_pb2.ImageBuild, _Mapping]] = ...) -> None: ...
 
 class GetImageBuildRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "check_bases")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    CHECK_BASES_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    check_bases: bool
+    def __init__(self, name: _Optional[str] = ..., check_bases: _Optional[bool] = ...) -> None: ...
 
 class GetImageBuildResponse(_message.Message):
     __slots__ = ("build",)

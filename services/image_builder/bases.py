@@ -1,0 +1,175 @@
+"""Base images: which ones a definition takes, whether they are allowed, and which image is behind each."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import re
+from collections.abc import Mapping
+
+from services.common.errors import HangarError, InvalidArgument
+from services.common.image_layers import DockerfileBase, ImageBase
+from services.common.registry_secrets import RegistrySecret
+from services.image_builder.dockerfile import Recipe
+from services.image_builder.engine import BuilderEngine, StoredImage
+from services.image_builder.makers import Emit
+from services.image_builder.progress import Output
+
+_FROM = re.compile(
+    r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?", re.IGNORECASE | re.MULTILINE
+)
+_COPY_FROM = re.compile(
+    r"^\s*(?:COPY|ADD|RUN)\s[^\n]*?(?:--from=|\bfrom=)(?P<image>[^\s,]+)", re.IGNORECASE | re.MULTILINE
+)
+_REGISTRY_SECONDS = 20.0
+
+
+def bases_of(recipe: Recipe) -> tuple[str, ...]:
+    """Returns the addresses of the base images of a recipe, as they are written; those with variables are left out."""
+    if recipe.base is None:
+        return (recipe.base_image,)
+    return tuple(dict.fromkeys(image for image in _bases_of(recipe.base.text) if "$" not in image))
+
+
+def check_bases(recipe: Recipe, allowed: tuple[str, ...]) -> None:
+    """Refuses base images that are not on the operator's list.
+
+    Args:
+        recipe: What is to be made.
+        allowed: Patterns of addresses, such as ``python:*``; empty for all.
+
+    Raises:
+        InvalidArgument: A base is not on it (reason ``BASE_IMAGE_NOT_ALLOWED``).
+    """
+    base = recipe.definition.base
+    wanted: list[str] = []
+    if isinstance(base, ImageBase):
+        wanted = [base.uri]
+    elif isinstance(base, DockerfileBase):
+        wanted = _bases_of(base.text)
+    for image in wanted if allowed else ():
+        if not any(fnmatch.fnmatchcase(image, pattern) for pattern in allowed):
+            raise InvalidArgument(
+                f"base image {image!r} is not allowed here: use one of {', '.join(allowed)}, or ask the operator to "
+                "add it to HANGAR_IMAGE_BUILDER_ALLOWED_BASES",
+                reason="BASE_IMAGE_NOT_ALLOWED",
+                field="definition_json.base",
+            )
+
+
+async def digests_of_bases(
+    engine: BuilderEngine, recipe: Recipe, printed: Mapping[str, str], platform: str
+) -> dict[str, str]:
+    """Returns which image was behind each base of a build, empty texts where that is not known.
+
+    Args:
+        engine: The engine that built.
+        recipe: What was built.
+        printed: Digests that the builder took from registries, by address.
+        platform: Platform of the image.
+    """
+    found = {}
+    for address in bases_of(recipe):
+        digest = printed.get(_full(address), "") or address.partition("@")[2]
+        if not digest:
+            held = await engine.image(address)
+            digest = _digest_of(held, address) if held is not None and held.platform == platform else ""
+        found[address] = digest
+    return found
+
+
+async def refresh_bases(
+    engine: BuilderEngine, recipe: Recipe, platform: str, secret: RegistrySecret | None, say: Emit
+) -> None:
+    """Has the engine take the bases that its registry has newer ones of; others the builder looks up by itself.
+
+    A base that was made at the engine stays, and so does one whose registry does not answer.
+
+    Raises:
+        HangarError: The engine does not answer, or a newer one cannot be pulled.
+    """
+    for address in bases_of(recipe):
+        held = await engine.image(address)
+        if held is None or held.platform != platform or not _from_registry(held, address):
+            continue
+        newest = await _in_registry(engine, address, secret)
+        if not newest:
+            say(
+                Output(
+                    f"the registry of base image {address} does not say what it has: the engine's own is used"
+                )
+            )
+        elif newest != _digest_of(held, address):
+            say(Output(f"base image {address} has moved in its registry: the newest one is pulled"))
+            await engine.pull(address, platform, secret)
+
+
+async def current_digest(engine: BuilderEngine, address: str, digest: str) -> str:
+    """Returns which image is behind the address of a base now, empty when that is not known.
+
+    Args:
+        engine: The engine that builds.
+        address: The base.
+        digest: What was behind it.
+    """
+    if "@" in address:
+        return digest
+    try:
+        held = await engine.image(address)
+        if held is not None and not _from_registry(held, address):
+            return held.identity
+        return await _in_registry(engine, address, None)
+    except HangarError:
+        return ""
+
+
+async def _in_registry(engine: BuilderEngine, address: str, secret: RegistrySecret | None) -> str:
+    try:
+        async with asyncio.timeout(_REGISTRY_SECONDS):
+            return await engine.registry_digest(address, secret)
+    except TimeoutError:
+        return ""
+
+
+def _bases_of(dockerfile: str) -> list[str]:
+    """Images that a Dockerfile takes anything from, as it writes them; stages of its own are left out."""
+    text = re.sub(r"\\\r?\n", " ", dockerfile)
+    stages: set[str] = set()
+    found: list[str] = []
+    for match in _FROM.finditer(text):
+        if match["image"].lower() not in stages and match["image"] != "scratch":
+            found.append(match["image"])
+        if match["stage"]:
+            stages.add(match["stage"].lower())
+    for match in _COPY_FROM.finditer(text):
+        if match["image"].lower() not in stages and not match["image"].isdigit():
+            found.append(match["image"])
+    return found
+
+
+def _from_registry(held: StoredImage, address: str) -> bool:
+    return _digest_of(held, address) != held.identity
+
+
+def _digest_of(held: StoredImage, address: str) -> str:
+    """Digest that the registry of an address gave an image, else the engine's identity of it."""
+    repository = _repository(address)
+    digests = (each.partition("@") for each in held.repo_digests)
+    return next((digest for name, _, digest in digests if _repository(name) == repository), held.identity)
+
+
+def _repository(address: str) -> str:
+    return _full(address).partition("@")[0].rpartition(":")[0]
+
+
+def _full(address: str) -> str:
+    """An address with all that may be left out of it, as the builder prints it."""
+    name, at, digest = address.partition("@")
+    first, slash, rest = name.partition("/")
+    if not slash or not re.search(r"[.:]|^localhost$", first):
+        name = f"docker.io/{name if slash else f'library/{name}'}"
+    elif first == "docker.io" and "/" not in rest:
+        name = f"docker.io/library/{rest}"
+    if ":" not in name.rpartition("/")[2]:
+        name += ":latest"
+    return f"{name}{at}{digest}"
