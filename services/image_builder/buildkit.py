@@ -6,13 +6,12 @@ import asyncio
 import os
 import re
 import shutil
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import installers
+from services.common.commands import run_command
 from services.common.errors import FailedPrecondition
 from services.common.registry_credentials import RegistryCredentials, is_refusal
 from services.common.registry_secrets import RegistrySecret
@@ -24,8 +23,6 @@ _INSTALL = (
     "install Docker's command line with BuildKit (Debian and Ubuntu: package docker.io, or docker-ce-cli with "
     "docker-buildx-plugin), or name it in HANGAR_IMAGE_BUILDER_DOCKER"
 )
-_KILL_SECONDS = 5.0
-_LONGEST_LINE = 64 * 1024
 _UNREACHABLE = re.compile(
     r"cannot connect to the docker daemon|error during connect|failed to dial|connection (refused|reset)"
     r"|error reading from server|code = unavailable|no active session|transport is closing|context canceled",
@@ -275,45 +272,7 @@ class BuildKit:
             environ["DOCKER_CONFIG"] = str(config)
         if self._engine:
             environ["DOCKER_HOST"] = self._engine
-        starting = asyncio.create_task(
-            asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=environ,
-                cwd=works_in,
-                start_new_session=True,
-            )
-        )
-        try:
-            process = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await _end(await starting)
-            raise
-        try:
-            if note is not None:
-                note.write_text(str(process.pid))
-            assert process.stdout is not None
-            async for line in _lines(process.stdout):
-                on_line(line)
-            return await process.wait()
-        finally:
-            await _end(process)
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Iterates over the lines of a stream; what is too long for one comes in pieces."""
-    rest = b""
-    while chunk := await stream.read(65536):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace").rstrip()
-        if len(rest) > _LONGEST_LINE:
-            yield rest.decode(errors="replace")
-            rest = b""
-    if rest:
-        yield rest.decode(errors="replace").rstrip()
+        return await run_command(command, on_line, environ, works_in=works_in, note=note)
 
 
 def _own_config() -> Path:
@@ -326,19 +285,6 @@ def _candidates(docker: str) -> list[str]:
         return [docker] if shutil.which(docker) else []
     found = (shutil.which(docker, path=directory) for directory in os.get_exec_path())
     return list(dict.fromkeys(path for path in found if path))
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ends a process group that still lives, and waits for its end."""
-    if process.returncode is not None:
-        return
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_KILL_SECONDS):
-                await process.wait()  # until all of them have let go of the output
-                return
 
 
 def _bytes(match: re.Match[str]) -> int:

@@ -133,10 +133,10 @@ class ContainerMaker:
             asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url),
         )
         hidden = [*given.values(), *(login.passwords if login is not None else ())]
-        host = host.hiding("\n".join(recipe.files.values())).hiding_secrets(hidden)
+        redaction = host.redaction.hiding(hidden).hiding_addresses("\n".join(recipe.files.values()))
 
         def say(output: Output) -> None:
-            emit(replace(output, text=host.redact(output.text)))
+            emit(replace(output, text=redaction.redact(output.text)))
 
         for note in host.notes:
             say(Output(note))
@@ -155,7 +155,7 @@ class ContainerMaker:
                     await site.engine.tag(tag, plan.image.reference)
                     digest = await site.buildkit.push(plan.image.reference, say, login, config)
         except BuildError as error:
-            error.message = host.redact(error.message)
+            error.message = redaction.redact(error.message)
             raise
         stored, bases = await asyncio.gather(
             site.engine.image(tag),

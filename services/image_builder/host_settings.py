@@ -12,12 +12,12 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from services.common.errors import FailedPrecondition
+from services.common.redaction import Redaction
 from services.image_builder.scripts import WORK
 
 _LARGEST = 500 * 1024
@@ -40,7 +40,6 @@ _PIP = (
     "retries",
 )
 _PLACES = ("INDEX_URL", "DEFAULT_INDEX", "UV_INDEX", "FIND_LINKS")
-_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _PASSWORD = re.compile(r"\bpassword\s+(\S+)")
 
 
@@ -51,27 +50,12 @@ class HostSettings:
     Attributes:
         files: Contents by name, of those of `dockerfile.HOST_FILES` that there are.
         notes: What was left out, for people.
-        passwords: What must not be shown in logs.
+        redaction: What of it must not be shown.
     """
 
     files: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
-    passwords: frozenset[str] = frozenset()
-
-    def hiding(self, text: str) -> HostSettings:
-        """Returns these settings with the passwords of addresses in a text beside their own."""
-        return replace(self, passwords=self.passwords | frozenset(_passwords_of_addresses(text)))
-
-    def hiding_secrets(self, secrets: Iterable[bytes]) -> HostSettings:
-        """Returns these settings with further secrets beside their own passwords."""
-        texts = {content.decode(errors="replace").strip() for content in secrets}
-        return replace(self, passwords=self.passwords | {text for text in texts if text})
-
-    def redact(self, text: str) -> str:
-        """Returns a text without the passwords."""
-        for password in self.passwords:
-            text = text.replace(password, "****")
-        return text
+    redaction: Redaction = Redaction()
 
 
 def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostSettings:
@@ -103,8 +87,9 @@ def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostS
     if variables:
         exports = (f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
         files["environ"] = "".join(exports).encode()
+    redaction = Redaction().hiding(_passwords(variables, files.get("netrc", b"")))
     return HostSettings(
-        files, tuple(dict.fromkeys(notes)), frozenset(_passwords(variables, files.get("netrc", b"")))
+        files, tuple(dict.fromkeys(notes)), redaction.hiding_addresses("\n".join(variables.values()))
     )
 
 
@@ -238,11 +223,4 @@ def _passwords(variables: Mapping[str, str], netrc: bytes) -> Iterator[str]:
     for name, value in variables.items():
         if name.endswith("_PASSWORD"):
             yield value
-        yield from _passwords_of_addresses(value)
     yield from _PASSWORD.findall(netrc.decode(errors="replace"))
-
-
-def _passwords_of_addresses(text: str) -> Iterator[str]:
-    for password in _IN_ADDRESS.findall(text):
-        yield password
-        yield unquote(password)

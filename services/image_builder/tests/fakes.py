@@ -13,6 +13,7 @@ if [ "$2" = --help ]; then echo "{help}"; exit {help_code}; fi
 for word in "$@"; do
     if [ "$before" = --tag ]; then tag="$word"; fi
     if [ "$before" = --platform ]; then platform="$word"; fi
+    if [ "$before" = --secret ]; then secrets="$secrets ${{word#*src=}}"; fi
     before="$word"
 done
 if [ ! -f "$word/Dockerfile" ]; then echo "no context at $word"; exit 1; fi
@@ -26,6 +27,7 @@ while [ ! -e {root}/go ]; do sleep 0.02; done
 kill "$child"
 echo "#2 [2/4] RUN check"
 echo "#2 0.1 hello from $name"
+if [ -e {root}/tell ]; then for file in $secrets; do sed "s/^/#2 0.1 /" "$file"; echo; done; fi
 if [ -e {root}/fail ]; then
     echo "#2 0.2 it broke"
     echo "#2 ERROR: executor failed running [x]: exit code: 3"
@@ -58,6 +60,10 @@ class FakeDocker:
     def go(self) -> None:
         """Lets builds end."""
         (self.root / "go").touch()
+
+    def tell(self) -> None:
+        """Makes builds print the secrets that they are given."""
+        (self.root / "tell").touch()
 
     def fail(self) -> None:
         """Makes builds fail."""

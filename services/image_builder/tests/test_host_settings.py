@@ -91,9 +91,9 @@ def test_passwords_are_hidden(home: Path) -> None:
     """Passwords of addresses, of variables, of netrc and of the definition do not show in texts."""
     (home / ".netrc").write_text("machine h login me password netrcsecret\n")
     _, settings = read(home, PIP_INDEX_URL="https://me:p%40ss@h.example", UV_INDEX_CORP_PASSWORD="corpsecret")
-    settings = settings.hiding("uv --index https://you:defsecret@x.example/simple")
+    redaction = settings.redaction.hiding_addresses("uv --index https://you:defsecret@x.example/simple")
     text = "https://me:p%40ss@h p@ss corpsecret netrcsecret defsecret"
-    assert settings.redact(text) == "https://me:****@h **** **** **** ****"
+    assert redaction.redact(text) == "https://me:****@h **** **** **** ****"
 
 
 def test_files_that_cannot_be_used_are_named(home: Path) -> None:

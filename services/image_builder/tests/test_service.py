@@ -439,6 +439,24 @@ async def test_secrets_come_from_the_caller_or_from_the_host(tmp_path: Path) -> 
     assert (await outcome("caller", caller=b"2")).error is None
 
 
+async def test_no_line_of_a_secret_is_shown_or_kept(world: World) -> None:
+    """What a step prints of a secret with several lines is in no line of the log, no message and not on record."""
+    world.docker.tell()
+    world.docker.fail()
+    world.docker.go()
+    layer = {"kind": "commands", "commands": ["true"], "secret_mounts": [{"key": "key", "env": "KEY"}]}
+    text = json.dumps({"base": {"kind": "debian", "python": "3.11"}, "layers": [layer]})
+    secret = b"-----BEGIN KEY-----\nMIISECRETLINE1\n  MIISECRETLINE2\n-----END KEY-----\n"
+    name = (await world.builds.build(text, secrets={"key": secret})).image.name
+    _, lines, build = await world.watch(name)
+    assert "****" in lines
+    assert "****" in build.failure.message
+    kept = b"".join(path.read_bytes() for path in world.settings.data_dir.glob("builds.db*"))
+    assert name.encode() in kept
+    for shown in ("\n".join(lines), build.failure.message, kept.decode(errors="replace")):
+        assert "SECRETLINE" not in shown
+
+
 async def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     """After `timeout` the builder and what it started are killed; the message names the setting."""
     docker = FakeDocker(tmp_path / "docker")
