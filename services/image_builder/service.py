@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 
 import structlog
@@ -70,6 +72,8 @@ class ImageBuilds:
         self._describing: dict[str, asyncio.Task[None]] = {}
         self._wanted: dict[str, asyncio.Future[Mapping[str, bytes]]] = {}
         self._touched: dict[str, float] = {}
+        self._failed_with: dict[str, bytes] = {}
+        self._digest_key = os.urandom(16)
         self._upkeep: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -141,9 +145,9 @@ class ImageBuilds:
         await maker.check()
         if not force:
             build, found = await self._look(plan, secrets)
-            if build is not None and not secrets and self._answers_again(build):
-                return build
-            if found is not None:
+            if found is None and build is not None and self._answers_again(build, secrets):
+                return self._earlier(build)
+            if found is not None:  # also when a forced build failed since: the image is as it was
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
                     return replace(
@@ -232,6 +236,7 @@ class ImageBuilds:
         await self._maker_of(build.image).remove(build.image)
         await asyncio.to_thread(self._store.delete, name)
         self._builds.forget(name)
+        self._failed_with.pop(name, None)
 
     async def prune(self, max_age_seconds: float, *, build_cache: bool) -> tuple[list[str], int]:
         """Removes images that nobody asked for lately, and what the builder keeps. What is in use stays.
@@ -333,15 +338,38 @@ class ImageBuilds:
         _, found = await self._look(plan, secrets)
         return self._ended(image, found) if found else Build(image, 0, self._clock.now())
 
-    def _answers_again(self, build: Build) -> bool:
+    def _answers_again(self, build: Build, secrets: Mapping[str, bytes]) -> bool:
         """True for a failure that would come out the same: it is answered again instead of tried again.
 
-        To whoever brings secrets it is not: they may be others than before.
+        To whoever brings secrets it is not, unless it failed with the same ones: others may do.
         """
         if build.state is not State.FAILED or build.finished_at is None or build.error is None:
             return False
-        age = (self._clock.now() - build.finished_at).total_seconds()
-        return not build.error.is_system and age < self._settings.failure_ttl
+        if secrets and self._failed_with.get(build.image.name) != self._digest(secrets):
+            return False
+        return not build.error.is_system and self._clock.now() < self._again_at(build.finished_at)
+
+    def _again_at(self, failed_at: datetime) -> datetime:
+        return failed_at + timedelta(seconds=self._settings.failure_ttl)
+
+    def _earlier(self, build: Build) -> Build:
+        """A failure that is answered again, and says so."""
+        error, failed_at = build.error, build.finished_at
+        assert error is not None  # it failed
+        assert failed_at is not None
+        note = (
+            f"This is the answer of {failed_at:%H:%M:%S} UTC: the image is tried again from "
+            f"{self._again_at(failed_at):%H:%M:%S} UTC on, at once with other secrets, or by force (flyte build --force)."
+        )
+        said = BuildError(
+            error.code, f"{error.message}\n{note}", step=error.step, exit_code=error.exit_code
+        )
+        return replace(build, error=said)
+
+    def _digest(self, secrets: Mapping[str, bytes]) -> bytes:
+        """Identity of secrets, in this process only."""
+        content = repr(sorted(secrets.items())).encode()
+        return hashlib.blake2b(content, key=self._digest_key, digest_size=16).digest()
 
     async def _touch(self, name: str) -> None:
         now = self._clock.now()
@@ -413,6 +441,7 @@ class ImageBuilds:
             build.steps = output.steps or build.steps
             build.say(output.text, output.step, self._clock.now())
 
+        self._failed_with.pop(build.image.name, None)
         try:
             if secrets is None:
                 secrets = await self._given_again(build, plan)
@@ -430,6 +459,7 @@ class ImageBuilds:
             build.fail(BuildError("BuildStopped", message, is_system=True), self._clock.now())
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait have to hear of it
+            self._failed_with[build.image.name] = self._digest(secrets or {})
             await self._fail(build, self._explained(error))
 
     async def _succeed(self, build: Build, plan: Plan, made: Made) -> None:

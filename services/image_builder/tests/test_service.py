@@ -207,7 +207,12 @@ async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
     world.docker.go()
     name = (await world.ask()).name
     await world.watch(name)
-    assert (await world.ask()).state == FAILED
+    again = await world.ask()
+    assert again.state == FAILED
+    said = (await world.get(name)).failure.message
+    assert again.failure.message.startswith(f"{said}\nThis is the answer of 00:00:00 UTC: ")
+    assert "tried again from 00:00:30 UTC on" in again.failure.message
+    assert "flyte build --force" in again.failure.message
     assert len(world.docker.started) == 1
     assert (await world.ask(force=True)).state != FAILED
     await world.watch(name)
@@ -215,6 +220,33 @@ async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
     assert (await world.ask()).state != FAILED
     await world.watch(name)
     assert len(world.docker.started) == 3
+
+
+async def test_a_failure_is_of_the_secrets_that_were_given(world: World) -> None:
+    """Other ones are tried at once; the same, or none, get the old answer while it counts."""
+    world.docker.fail()
+    world.docker.go()
+
+    async def started(**secrets: bytes) -> int:
+        name = (await world.ask(secrets=secrets)).name
+        await world.watch(name)
+        return len(world.docker.started)
+
+    assert [await started(), await started(key=b"wrong"), await started(key=b"wrong")] == [1, 2, 2]
+    assert [await started(), await started(key=b"right"), await started(other=b"right")] == [2, 3, 4]
+
+
+async def test_an_image_outlives_a_failed_attempt_to_force_it(world: World) -> None:
+    """The record says that the forced build failed, and who asks for the image gets the one that is there."""
+    world.docker.go()
+    name = (await world.ask()).name
+    await world.watch(name)
+    world.docker.fail()
+    await world.ask(force=True)
+    assert (await world.watch(name))[2].state == FAILED
+    again = await world.ask()
+    assert (again.state, again.cached) == (SUCCEEDED, True)
+    assert len(world.docker.started) == 2
 
 
 async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
@@ -310,7 +342,7 @@ async def test_a_failure_is_on_record(world: World) -> None:
     build = await later.build(definition())
     assert build.error is not None
     assert (build.error.exit_code, build.error.step) == (3, Step("check Python"))
-    assert build.error.message.endswith("it broke")
+    assert "it broke\nThis is the answer of " in build.error.message
     assert world.docker.started == [name]
     with pytest.raises(NotFound, match="flyte build --force"):
         await later.attestation(name)
