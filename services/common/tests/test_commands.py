@@ -11,7 +11,7 @@ import pytest
 
 from services.common.commands import run_command
 
-_CHILD = 'sh -c \'trap "" TERM; while :; do sleep 0.1; done\' > /dev/null 2>&1 & echo $!'
+_CHILD = "sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' > /dev/null 2>&1 & echo $!"
 """Starts a process that is deaf to SIGTERM and has let go of the output, and prints its number."""
 
 

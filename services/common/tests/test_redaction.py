@@ -12,7 +12,13 @@ KEY = 'first "line"\nsecond línea\nno\n'
 def test_each_line_of_a_secret_is_hidden() -> None:
     """The whole, each line that is long enough to be one, and what JSON and addresses make of them."""
     redaction = Redaction().hiding([KEY.encode(), b" p@ss\n", b""])
-    shown = [KEY, "a second línea b", json.dumps({"key": KEY.strip()}), "https://u:p%40ss@h", "none is no secret"]
+    shown = [
+        KEY,
+        "a second línea b",
+        json.dumps({"key": KEY.strip()}),
+        "https://u:p%40ss@h",
+        "none is no secret",
+    ]
     assert [redaction.redact(text) for text in shown] == [
         "****\n",
         "a **** b",
