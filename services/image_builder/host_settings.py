@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.common.errors import FailedPrecondition
@@ -55,7 +55,7 @@ class HostSettings:
 
     files: Mapping[str, bytes]
     notes: tuple[str, ...] = ()
-    redaction: Redaction = Redaction()
+    redaction: Redaction = field(default_factory=Redaction)
 
 
 def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostSettings:

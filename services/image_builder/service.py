@@ -359,7 +359,7 @@ class ImageBuilds:
         assert failed_at is not None
         note = (
             f"This is the answer of {failed_at:%H:%M:%S} UTC: the image is tried again from "
-            f"{self._again_at(failed_at):%H:%M:%S} UTC on, at once with other secrets, or by force (flyte build --force)."
+            f"{self._again_at(failed_at):%H:%M:%S} UTC on; at once with other secrets, or by force: flyte build --force"
         )
         said = BuildError(error.code, f"{error.message}\n{note}", step=error.step, exit_code=error.exit_code)
         return replace(build, error=said)
