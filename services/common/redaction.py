@@ -24,7 +24,7 @@ class Redaction:
     hidden: frozenset[str] = frozenset()
 
     def hiding(self, secrets: Iterable[bytes | str]) -> Redaction:
-        """Returns one that hides these secrets too: each whole and line by line, and as JSON and addresses have them."""
+        """Returns one that hides these secrets too: whole and line by line, and as JSON and addresses have them."""
         return Redaction(self.hidden.union(*map(_forms, secrets)))
 
     def hiding_addresses(self, text: str) -> Redaction:
