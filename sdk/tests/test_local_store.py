@@ -180,8 +180,8 @@ def test_the_configuration_switches_it_on(store, tmp_path, monkeypatch):
         by_init = local.run(double, 1)
     finally:
         uninstall()
-    kept = [(run.name, run.labels) for run in StoredRun.listall()]
-    assert kept == [(run.name, {"a": "b"}) for run in (by_init, by_variable, by_file)]
+    kept = {run.name: run.labels for run in StoredRun.listall()}
+    assert kept == {run.name: {"a": "b"} for run in (by_file, by_variable, by_init)}
     assert (tmp_path / "data" / "local" / "runs.db").is_file()
 
 

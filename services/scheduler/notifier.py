@@ -22,6 +22,7 @@ import structlog
 from hangar.core.v1.phase_pb2 import Phase
 from hangar.core.v1.task_spec_pb2 import Notification
 from services.ledger.queries.notifications import NotificationRecord, due_notifications
+from services.scheduler.background import Background
 from services.scheduler.destinations import Destinations
 from services.scheduler.shell import Shell
 from services.scheduler.store import Store
@@ -34,7 +35,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1_000_000, 300_000_000
 _GIVEN_UP_AFTER = 24 * 3600 * 1_000_000
 
 
-class Notifier:
+class Notifier(Background):
     """Sends notifications in the background.
 
     Args:
@@ -45,24 +46,13 @@ class Notifier:
     """
 
     def __init__(self, store: Store, shell: Shell, destinations: Destinations, key: bytes) -> None:
+        super().__init__("notifier", "notifications are no longer sent; they stay in the ledger")
         self._store = store
         self._shell = shell
         self._destinations = destinations
         self._key = key
-        self._task: asyncio.Task[None] | None = None
         self._tried: dict[tuple[int, int], int] = {}
         """Tries of those whose outcome may not be committed yet."""
-
-    def start(self) -> None:
-        """Begins to send. Call it in the event loop."""
-        self._task = asyncio.create_task(self._run(), name="notifier")
-        self._task.add_done_callback(_report)
-
-    async def stop(self) -> None:
-        """Stops. What has not been answered is sent again after the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -172,8 +162,3 @@ def _due(store: Store, now: int) -> Sequence[NotificationRecord]:
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("notifications are no longer sent; they stay in the ledger", exc_info=error)

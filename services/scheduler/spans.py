@@ -23,6 +23,7 @@ from sqlalchemy import Connection, select
 from hangar.core.v1.action_kind_pb2 import ActionKind
 from hangar.core.v1.phase_pb2 import Phase
 from services.ledger.tables import ACTION, ATTEMPT, EVENT, GENERATION, RUN
+from services.scheduler.background import Background
 from services.scheduler.convert import FINAL_PHASES
 from services.scheduler.shell import Shell
 from services.scheduler.store import Store
@@ -95,7 +96,7 @@ _UNLEASED = (
 """What ended without a lease, by the event of its end."""
 
 
-class SpanExporter:
+class SpanExporter(Background):
     """Exports spans in the background.
 
     Args:
@@ -105,21 +106,10 @@ class SpanExporter:
     """
 
     def __init__(self, endpoint: str, store: Store, shell: Shell) -> None:
+        super().__init__("span-exporter", "spans are no longer exported; they stay in the ledger")
         self._endpoint = endpoint
         self._store = store
         self._shell = shell
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begins to export. Call it in the event loop."""
-        self._task = asyncio.create_task(self._run(), name="span-exporter")
-        self._task.add_done_callback(_report)
-
-    async def stop(self) -> None:
-        """Stops; what was not exported is exported after the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         cursor = await self._shell.read(self._store.span_cursor)
@@ -144,11 +134,6 @@ class SpanExporter:
                 cursor = upto
                 self._shell.recorder.record_span_export(cursor)
                 self._shell.step_soon()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("spans are no longer exported; they stay in the ledger", exc_info=error)
 
 
 def finished_spans(store: Store, after: int) -> tuple[list[Span], int]:

@@ -13,6 +13,7 @@ With `local.persistence` runs are recorded in an SQLite file (`_store`) while th
 """
 
 from flyte._local._action import LocalAction
-from flyte._local._run import LocalRun, LocalUpdate, run_local, start_local_run
+from flyte._local._run import LocalRun, LocalUpdate
+from flyte._local._start import run_local, start_local_run
 
 __all__ = ["LocalAction", "LocalRun", "LocalUpdate", "run_local", "start_local_run"]

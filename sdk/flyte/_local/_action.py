@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._twins import twin_iterator_method, twin_method
-from flyte._details import ActionDetails, AttemptDetails, LogLine
+from flyte._details import ActionDetails, LogLine
 from flyte._link import filled, link_specs
+from flyte._local._attempt import LocalAttempt, TimedOut, error_from, platform_failure
 from flyte._local._logs import stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._outcome import ActionInputs, ActionOutputs
@@ -32,65 +33,6 @@ if TYPE_CHECKING:
     from flyte._types import Interface
 
 _RETRIED = frozenset({"USER", "OOM", "GPU_OOM", "TIMEOUT"})
-
-
-class TimedOut(Exception):
-    """An attempt exceeded its time limit."""
-
-
-@dataclass(eq=False)
-class LocalAttempt:
-    """One attempt of a local action.
-
-    Attributes:
-        number: From 0.
-        output_path: Directory that it may write to; its report is there.
-        phase: Where it stands.
-        start_time: When user code started.
-        end_time: When it ended, None while it runs.
-        failure: What failed, as on the wire; None unless it failed.
-        progress: How far it said that it is, None when it did not.
-    """
-
-    number: int
-    output_path: Path
-    phase: ActionPhase = ActionPhase.RUNNING
-    start_time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    end_time: datetime | None = None
-    failure: failures.Failure | None = None
-    progress: Progress | None = None
-
-    def end(self, phase: ActionPhase, failure: failures.Failure | None = None) -> None:
-        """It has ended, unless that was known."""
-        if self.end_time is None:
-            self.phase, self.failure = phase, failure
-            self.end_time = datetime.now(timezone.utc)
-
-    @property
-    def details(self) -> AttemptDetails:
-        """What is shown of it."""
-        return AttemptDetails(
-            number=self.number,
-            phase=self.phase,
-            node="",
-            assigned_at=self.start_time,
-            start_time=self.start_time,
-            end_time=self.end_time,
-            error_info=error_from(self.failure, self.phase) if self.failure else None,
-            peak_memory_bytes=0,
-        )
-
-
-def error_from(failure: failures.Failure, phase: ActionPhase, retries: int = 0) -> errors.BaseRuntimeError:
-    """The exception that stands for a failure, of an action that ended after this many `retries`."""
-    return errors.from_failure(
-        failure["kind"],
-        failure["code"],
-        failure["message"],
-        phase=phase.value,
-        retries=0 if failure["non_recoverable"] else max(retries, 0),
-        user_traceback=failure["traceback"],
-    )
 
 
 @dataclass(eq=False)
@@ -347,7 +289,7 @@ class LocalAction(Shown):
             self.succeed(b"{}")
         else:
             message = f"nobody signalled {self.task_name!r} within its time limit"
-            self._fail(_failure("TIMEOUT", "ConditionTimeout", message), ActionPhase.TIMED_OUT)
+            self._fail(platform_failure("TIMEOUT", "ConditionTimeout", message), ActionPhase.TIMED_OUT)
 
     def succeed(self, document: bytes) -> None:
         """The last attempt gave an outputs document, or the cache did."""
@@ -357,7 +299,9 @@ class LocalAction(Shown):
     def abort(self, why: str = "nobody waits for it any more") -> errors.BaseRuntimeError:
         """It was stopped on request, or by whoever called it."""
         reason = self.state.abort_reason or why
-        self.failure = _failure("USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}")
+        self.failure = platform_failure(
+            "USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}"
+        )
         self._end(ActionPhase.ABORTED)
         return self.raised()
 
@@ -376,7 +320,7 @@ class LocalAction(Shown):
         """It exceeded the time that it may wait for its start."""
         limit = self.task.timeout.queued_seconds
         message = f"{self.task_name} waited longer than its limit of {limit:g} s"
-        return self._fail(_failure("TIMEOUT", "QueueTimeout", message), ActionPhase.TIMED_OUT)
+        return self._fail(platform_failure("TIMEOUT", "QueueTimeout", message), ActionPhase.TIMED_OUT)
 
     def attempt_seconds(self) -> float | None:
         """Longest time that an attempt may take from now on, None for no limit."""
@@ -407,7 +351,7 @@ class LocalAction(Shown):
         message = f"{self.task_name} did not end within its deadline of {limit:g} s"
         if last is not None:
             message = f"{message}; its last attempt failed with {last['code']}: {last['message']}"
-        return {**_failure("TIMEOUT", "DeadlineExceeded", message), "non_recoverable": True}
+        return {**platform_failure("TIMEOUT", "DeadlineExceeded", message), "non_recoverable": True}
 
     def _seconds_to_deadline(self) -> float | None:
         limit = self.task.timeout.deadline_seconds
@@ -425,7 +369,7 @@ class LocalAction(Shown):
         elif isinstance(cause, TimedOut):
             limit = self.task.timeout.runtime_seconds
             message = f"{self.task_name} ran longer than its time limit of {limit:g} s"
-            failure = _failure("TIMEOUT", "TaskTimeout", message)
+            failure = platform_failure("TIMEOUT", "TaskTimeout", message)
         else:
             failure = failures.from_exception(cause)
         phase = ActionPhase.TIMED_OUT if failure["kind"] == "TIMEOUT" else ActionPhase.FAILED
@@ -457,7 +401,7 @@ class LocalAction(Shown):
         """Its run is over. It has ended by now, unless local mode itself is broken."""
         if not self.done():
             message = f"{self.task_name} did not end: see the log"
-            self._fail(_failure("SYSTEM", "LocalModeError", message), ActionPhase.FAILED)
+            self._fail(platform_failure("SYSTEM", "LocalModeError", message), ActionPhase.FAILED)
 
     def record(self) -> dict[str, Any]:
         """What is kept of it on disk."""
@@ -522,7 +466,3 @@ class LocalAction(Shown):
 
     def __repr__(self) -> str:
         return f"LocalAction(name={self.name!r}, task_name={self.task_name!r}, phase={self.phase.value!r})"
-
-
-def _failure(kind: str, code: str, message: str) -> failures.Failure:
-    return {"kind": kind, "code": code, "message": message, "traceback": "", "non_recoverable": False}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flyte import errors
 from flyte._context import ActionID, TaskContext, current_group, get_custom_context, running
-from flyte._local._action import LocalAction, TimedOut
+from flyte._local._action import LocalAction
+from flyte._local._attempt import TimedOut
 from flyte._local._cache import Turn, turn_of
 from flyte._local._logs import captured
 from flyte._local._reports import attempt_report, keep_report

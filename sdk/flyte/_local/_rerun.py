@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from flyte import errors
 from flyte._availability import refuse
 from flyte._local._persistence import configured_store
-from flyte._local._run import LocalRun, start_local_run
+from flyte._local._run import LocalRun
+from flyte._local._start import start_local_run
 from flyte._local._store import default_store
 from flyte.models import ActionPhase
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from flyte import errors
 
 if TYPE_CHECKING:
-    from flyte._local._action import LocalAction, LocalAttempt
+    from flyte._local._action import LocalAction
+    from flyte._local._attempt import LocalAttempt
 
 _VERSION = 1
 _BUSY_SECONDS = 10.0

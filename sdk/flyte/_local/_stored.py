@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flyte import errors
 from flyte._client._twins import twin, twin_iterator, twin_iterator_method, twin_method
 from flyte._details import ActionDetails, AttemptDetails, LogLine, duration_of
-from flyte._local._action import error_from
+from flyte._local._attempt import error_from
 from flyte._local._logs import stored_lines
 from flyte._local._reports import read_report, report_file
 from flyte._local._run import LocalRunDetails
