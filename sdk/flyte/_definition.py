@@ -95,8 +95,8 @@ def task_settings(
         FeatureNotAvailableError: The feature of a parameter is not built yet.
     """
     from flyte._availability import _PARAMETERS
-    from flyte._task import check_entrypoint, check_resources, check_reusable, inline_limit
-    from flyte._task import check_short_name as checked_name
+    from flyte._task_checks import check_flag, check_resources, check_reusable, inline_limit
+    from flyte._task_checks import check_short_name as checked_name
     from flyte._texts import check_env_vars
 
     refuse_parameters(where, **{name: value for name, value in others.items() if name in _PARAMETERS})
@@ -128,7 +128,7 @@ def task_settings(
     if links:
         settings["links"] = link_specs(check_links(links), get_custom_context())
     if entrypoint is not None:
-        settings["entrypoint"] = check_entrypoint(entrypoint)
+        settings["entrypoint"] = check_flag("entrypoint", entrypoint)
     return settings
 
 

@@ -16,12 +16,10 @@ from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._reuse import ReusePolicy
-from flyte._task import (
+from flyte._task import TaskSettings, TaskTemplate
+from flyte._task_checks import (
     MAX_INLINE_IO_BYTES,
-    TaskSettings,
-    TaskTemplate,
-    check_entrypoint,
-    check_report,
+    check_flag,
     check_resources,
     check_short_name,
     inline_limit,
@@ -257,11 +255,11 @@ class TaskEnvironment:
             max_inline_io_bytes=inline_limit(max_inline_io_bytes, max_inline_io),
             docs=_check_docs(docs),
             cache=None if cache is None else cache_of(cache, f"{self.name}.task"),
-            report=check_report(report),
+            report=check_flag("report", report),
             queue=check_queue(queue),
             interruptible=check_interruptible(interruptible),
             links=check_links(links),
-            entrypoint=check_entrypoint(entrypoint),
+            entrypoint=check_flag("entrypoint", entrypoint),
         )
 
         def decorate(function: Callable[..., Any]) -> TaskTemplate[Any, Any]:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from flyte._task_checks import MAX_INLINE_IO_BYTES
+
 if TYPE_CHECKING:
     from flyte._types import Interface
 
 StepKind = Literal["trace", "condition", "sleep"]
-MAX_INLINE_IO_BYTES = 10 * 1024 * 1024
 
 _inside: ContextVar[str] = ContextVar("flyte_trace", default="")
 

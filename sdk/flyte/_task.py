@@ -13,11 +13,21 @@ from flyte._availability import refuse_parameters
 from flyte._cache import Cache, CacheBehavior, cache_of
 from flyte._context import current_controller
 from flyte._docs import Documentation
+from flyte._function_flags import COROUTINE
 from flyte._link import Link, check_links
 from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
 from flyte._reuse import ReusePolicy
+from flyte._task_checks import (
+    MAX_INLINE_IO_BYTES,
+    check_flag,
+    check_function,
+    check_resources,
+    check_reusable,
+    check_short_name,
+    inline_limit,
+)
 from flyte._texts import check_env_vars
 from flyte._timeout import Timeout, timeout_of
 
@@ -30,18 +40,8 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
-MAX_INLINE_IO_BYTES = 10 * 1024 * 1024
 _NO_RETRIES = RetryStrategy()
 _NO_TIMEOUT = Timeout()
-
-# Flags of code objects (see `inspect`, whose import is spared here).
-_CO_VARARGS, _CO_VARKEYWORDS, _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = (
-    0x04,
-    0x08,
-    0x20,
-    0x80,
-    0x200,
-)
 
 _NOT_OVERRIDABLE = ("name", "image", "docs", "interface")
 _NEEDS_REUSABLE_OFF = ("resources", "env_vars", "secrets")
@@ -94,10 +94,10 @@ class TaskTemplate(Generic[P, R_co]):
             TypeError: `func` is not a plain or coroutine function.
             ValueError: It has *args or **kwargs, or is a sync function in an environment with concurrency.
         """
-        flags = _check_function(func)
+        flags = check_function(func)
         functools.update_wrapper(self, func)
         self.func = func
-        self.is_async = bool(flags & _CO_COROUTINE)
+        self.is_async = bool(flags & COROUTINE)
         self.environment = environment
         self.settings = settings
         self.origin: TaskTemplate[P, R_co] = self
@@ -348,7 +348,9 @@ class TaskTemplate(Generic[P, R_co]):
                 if interruptible is None
                 else check_interruptible(interruptible),
                 links=settings.links if links is None else check_links(links),
-                entrypoint=settings.entrypoint if entrypoint is None else check_entrypoint(entrypoint),
+                entrypoint=settings.entrypoint
+                if entrypoint is None
+                else check_flag("entrypoint", entrypoint),
             )
         )
 
@@ -431,83 +433,6 @@ class TaskTemplate(Generic[P, R_co]):
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
-
-
-def check_short_name(short_name: object) -> str | None:
-    """A name or None, or a `TypeError`."""
-    if short_name is not None and not isinstance(short_name, str):
-        raise TypeError(f"short_name must be a string, not {short_name!r}")
-    return short_name
-
-
-def check_report(report: object) -> bool:
-    """True or False, or a `TypeError`."""
-    if not isinstance(report, bool):
-        raise TypeError(f"report must be True or False, not {report!r}")
-    return report
-
-
-def check_entrypoint(entrypoint: object) -> bool:
-    """True or False, or a `TypeError`."""
-    if not isinstance(entrypoint, bool):
-        raise TypeError(f"entrypoint must be True or False, not {entrypoint!r}")
-    return entrypoint
-
-
-def check_resources(resources: object) -> Resources:
-    """Resources, or a `TypeError` that says how to write them."""
-    if not isinstance(resources, Resources):
-        raise TypeError(f'resources must be flyte.Resources(cpu=…, memory="…"), not {resources!r}')
-    return resources
-
-
-def check_reusable(reusable: object) -> ReusePolicy | Literal["off"]:
-    """A policy or "off", or a `TypeError`."""
-    if reusable == "off":
-        return "off"
-    if not isinstance(reusable, ReusePolicy):
-        raise TypeError(f'reusable must be flyte.ReusePolicy(…) or, in override, "off", not {reusable!r}')
-    return reusable
-
-
-def inline_limit(size: object, other: object, unset: object = MAX_INLINE_IO_BYTES) -> int:
-    """The size that `max_inline_io_bytes=` and its other spelling `max_inline_io=` mean.
-
-    Raises:
-        TypeError: It is no int.
-        ValueError: It is less than 1, or the two differ.
-    """
-    if other is not None and size not in (unset, other):
-        raise ValueError("max_inline_io_bytes= and max_inline_io= are the same setting: give one of them")
-    return check_max_inline_io_bytes(size if other is None else other)
-
-
-def check_max_inline_io_bytes(size: object) -> int:
-    """A size in bytes, or a `TypeError` or `ValueError`."""
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise TypeError(f"max_inline_io_bytes must be an int, not {size!r}")
-    if size < 1:
-        raise ValueError(f"max_inline_io_bytes must be at least 1, not {size}")
-    return size
-
-
-def _check_function(func: object) -> int:
-    """Flags of a function's code, or an error that says why it cannot be a task."""
-    code = getattr(func, "__code__", None)
-    if code is None or isinstance(func, TaskTemplate):
-        raise TypeError(f"@env.task decorates a function, not {func!r}")
-    name = getattr(func, "__name__", "")
-    if not name.isidentifier():
-        raise TypeError("@env.task decorates a named function, not a lambda: write `def`")
-    flags: int = code.co_flags
-    if flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
-        raise TypeError(f"{name} is a generator: a task returns its value; return a list instead")
-    wrapped: Any = func
-    while hasattr(wrapped, "__wrapped__"):  # a decorated function has the inputs of the one that it wraps
-        wrapped = wrapped.__wrapped__
-    if getattr(wrapped, "__code__", code).co_flags & (_CO_VARARGS | _CO_VARKEYWORDS):
-        raise ValueError(f"{name} has *args or **kwargs: name every input of a task, or take a list or dict")
-    return flags
 
 
 def _load(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from flyte._context import current_controller
+from flyte._function_flags import ASYNC_GENERATOR, COROUTINE, GENERATOR, VARARGS, VARKEYWORDS
 from flyte._step import Step, inside
 
 if TYPE_CHECKING:
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# Flags of code objects (see `inspect`, whose import is spared here).
-_CO_VARARGS, _CO_VARKEYWORDS, _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = (
-    0x04,
-    0x08,
-    0x20,
-    0x80,
-    0x200,
-)
 
 
 def trace(func: Callable[P, R]) -> Callable[P, R]:
@@ -58,11 +50,11 @@ def trace(func: Callable[P, R]) -> Callable[P, R]:
         raise TypeError(
             f"@flyte.trace decorates a function, not {func!r}; put it below @env.task, on another function"
         )
-    if code.co_flags & (_CO_VARARGS | _CO_VARKEYWORDS):
+    if code.co_flags & (VARARGS | VARKEYWORDS):
         raise ValueError(
             f"{func.__qualname__} has *args or **kwargs: name every input of a trace, or take a list or dict"
         )
-    is_stream = bool(code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR))
+    is_stream = bool(code.co_flags & (GENERATOR | ASYNC_GENERATOR))
 
     def interface() -> Interface:
         from flyte._types import Interface, StreamInterface
@@ -78,11 +70,11 @@ def traced(step: Step, func: Callable[P, R]) -> Callable[P, R]:
     """Record the calls of a function as those of a step."""
     flags = getattr(getattr(func, "__code__", None), "co_flags", 0)
     wrapper: Any
-    if flags & _CO_COROUTINE:
+    if flags & COROUTINE:
         wrapper = _coroutine(step, func)
-    elif flags & _CO_ASYNC_GENERATOR:
+    elif flags & ASYNC_GENERATOR:
         wrapper = _async_stream(step, func)
-    elif flags & _CO_GENERATOR:
+    elif flags & GENERATOR:
         wrapper = _stream(step, func)
     else:
         wrapper = _function(step, func)

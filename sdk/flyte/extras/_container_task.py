@@ -22,10 +22,9 @@ from flyte._image import Image
 from flyte._placement import check_interruptible, check_queue
 from flyte._resources import Resources
 from flyte._retry import RetryStrategy, retry_strategy
-from flyte._task import (
+from flyte._task import TaskSettings, TaskTemplate
+from flyte._task_checks import (
     MAX_INLINE_IO_BYTES,
-    TaskSettings,
-    TaskTemplate,
     check_resources,
     check_short_name,
     inline_limit,

@@ -40,9 +40,9 @@ from services.executor.engines.base import (
     WorkerStats,
 )
 from services.executor.engines.cgroups import ControlGroups, WorkerGroup, find_control_groups, own_limits
-from services.executor.engines.process_environ import WORKER_DIRECTORY, host_environ, worker_environ
+from services.executor.engines.host_processes import end_strays, is_stopped, is_zygote, readable, send, tree
+from services.executor.engines.process_environ import host_environ, worker_environ
 from services.executor.engines.worker_process import (
-    EXIT,
     PROCESS,
     RECORD,
     SUPERVISOR,
@@ -50,7 +50,6 @@ from services.executor.engines.worker_process import (
     exit_of,
     open_process,
     read_record,
-    start_time,
     write_record,
 )
 from services.executor.engines.zygotes import Zygotes
@@ -175,9 +174,9 @@ class ProcessEngine:
                 self._zygotes.forget(pid)
                 continue
             try:
-                if _is_zygote(pid) and not await _readable(descriptor, 5.0):
+                if is_zygote(pid) and not await readable(descriptor, 5.0):
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                    await _readable(descriptor, 5.0)
+                    await readable(descriptor, 5.0)
             finally:
                 os.close(descriptor)
             self._zygotes.forget(pid)
@@ -325,7 +324,7 @@ class ProcessEngine:
 
     async def _clean_up(self, worker_id: int, directory: Path) -> None:
         if self._groups is None:
-            await asyncio.to_thread(_end_strays, directory)
+            await asyncio.to_thread(end_strays, directory)
         elif not await asyncio.to_thread(self._groups.remove, worker_id):
             log.warning("engine.group_left", worker=worker_id)
 
@@ -358,13 +357,13 @@ class ProcessEngine:
         worker.kill_reason = worker.kill_reason or reason or "stopped by the executor"
         if worker.frozen:
             await self.thaw(worker_id)
-        _send(worker.pidfd, signal.SIGTERM)
+        send(worker.pidfd, signal.SIGTERM)
         try:
             return await asyncio.wait_for(asyncio.shield(worker.ended), _KILL_SECONDS)
         except TimeoutError:
             log.warning("engine.supervisor_stuck", worker=worker_id)
         if not worker.ended.done():
-            _send(worker.pidfd, signal.SIGKILL)
+            send(worker.pidfd, signal.SIGKILL)
         return await asyncio.shield(worker.ended)
 
     async def signal(self, worker_id: int, number: int) -> None:
@@ -374,7 +373,7 @@ class ProcessEngine:
         if opened is None:
             raise UnknownWorkerError(f"worker {worker_id} has ended, or not started yet")
         try:
-            _send(opened[1], number)
+            send(opened[1], number)
         finally:
             os.close(opened[1])
 
@@ -394,13 +393,13 @@ class ProcessEngine:
         if self._groups is not None and "freezer" in self._groups.controllers:
             self._groups.set_frozen(worker.worker_id, frozen)
             return
-        processes = _tree(worker.supervisor)
+        processes = tree(worker.supervisor)
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
         deadline = time.monotonic() + _FREEZE_SECONDS
         while (
-            frozen and not all(_is_stopped(process) for process in processes) and time.monotonic() < deadline
+            frozen and not all(is_stopped(process) for process in processes) and time.monotonic() < deadline
         ):
             time.sleep(0.001)
 
@@ -411,7 +410,7 @@ class ProcessEngine:
 
     def _measure(self, worker: WorkerProcess) -> WorkerStats:
         memory = cpu = count = 0.0
-        for process in _tree(worker.supervisor):
+        for process in tree(worker.supervisor):
             try:
                 with process.oneshot():
                     usage, times = process.memory_info(), process.cpu_times()
@@ -441,84 +440,3 @@ class ProcessEngine:
             return self._workers[worker_id]
         except KeyError:
             raise UnknownWorkerError(f"this host has no worker {worker_id} that lives") from None
-
-
-def _send(pidfd: int, number: int) -> None:
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        return
-
-
-async def _readable(descriptor: int, seconds: float) -> bool:
-    """Waits until a process descriptor says that its process has ended."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await asyncio.wait_for(ended.wait(), seconds)
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(descriptor)
-    return True
-
-
-def _is_zygote(pid: int) -> bool:
-    try:
-        return b"flyte._runtime.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def _tree(supervisor: int) -> list[psutil.Process]:
-    """Everything below a supervisor."""
-    try:
-        return psutil.Process(supervisor).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    try:
-        return process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _end_strays(directory: Path) -> None:
-    """Kills what is left of a worker whose supervisor was killed, where no control group tells.
-
-    That is: processes that have its directory in their environment, as working directory, or open.
-    """
-    if (directory / EXIT).exists():
-        return
-    found = True
-    while found:
-        found = False
-        for entry in os.scandir("/proc"):
-            if entry.name.isdecimal() and _uses(int(entry.name), str(directory)):
-                found = True
-                try:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-
-
-def _uses(pid: int, directory: str) -> bool:
-    place = Path(f"/proc/{pid}")
-    if pid == os.getpid() or start_time(pid) is None:
-        return False
-    try:
-        if f"{WORKER_DIRECTORY}={directory}".encode() in (place / "environ").read_bytes().split(b"\0"):
-            return True
-        links = [place / "cwd", *(place / "fd").iterdir()]
-    except OSError:
-        return False
-    for link in links:
-        try:
-            if str(link.readlink()).startswith(f"{directory}/"):
-                return True
-        except OSError:
-            continue
-    return False
