@@ -34,6 +34,7 @@ from services.common.image_layers import (
     WorkdirLayer,
     requirement_name,
 )
+from services.common.local_places import place_of_requirement
 from services.common.platforms import normalised
 
 _VERSION = re.compile(r"3\.\d{1,2}(\.\d+)?")
@@ -244,7 +245,16 @@ def _dockerfile(fields: _Fields) -> DockerfileBase:
 
 
 def _install(fields: _Fields) -> InstallLayer:
-    lines = fields.texts("packages" if fields.kind == "pip" else "lines")
+    name = "packages" if fields.kind == "pip" else "lines"
+    lines = fields.texts(name)
+    for number, line in enumerate(lines):
+        place = place_of_requirement(line)
+        if place:
+            fix = (
+                f"{place!r} is a place on a disk, and no part of the image: name a package of an index or an address, "
+                "or copy it (with_source_folder) and install it there (with_commands)"
+            )
+            _invalid(f"{fields.where}.{name}[{number}]", f"is {line!r}", fix)
     wanted = tuple(line for line in lines if line.strip() and requirement_name(line) not in OWN_PACKAGES)
     return _installer(fields, wanted, fields.words("extra_args"))
 

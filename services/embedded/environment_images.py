@@ -13,17 +13,20 @@ from services.common.image_definition import definition_digest
 from services.common.platforms import host_platform, normalised
 from services.executor.engines.base import ImageFailedError
 from services.executor.engines.process import ProcessEngine
+from services.executor.environments import in_use
 from services.image_builder import attestations
 from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Image
+from services.image_builder.dockerfile import Step
 from services.image_builder.makers import Emit, Made, Plan
 from services.image_builder.progress import Output
 
 _LOOK = """
 import json
 from importlib import metadata
-found = {(each.metadata["Name"], each.version) for each in metadata.distributions()}
-print(json.dumps([{"type": "pypi", "name": name, "version": version} for name, version in sorted(found)]))
+found = {(each.metadata["Name"], each.metadata["Version"]) for each in metadata.distributions()}
+named = sorted(each for each in found if all(each))
+print(json.dumps([{"type": "pypi", "name": name, "version": version} for name, version in named]))
 """
 
 
@@ -35,7 +38,6 @@ class EnvironmentMaker:
     """
 
     def __init__(self, engine: ProcessEngine) -> None:
-        self._engine = engine
         self._environments = engine.environments
 
     async def check(self) -> None:
@@ -71,17 +73,26 @@ class EnvironmentMaker:
         """See `Maker`. They are variables of this process."""
         return ()
 
+    async def check_replaceable(self, image: Image) -> None:
+        """See `Maker`."""
+        users = await self._environments.users(image.name)
+        if users:
+            raise FailedPrecondition(in_use(image.name, users), reason="IMAGE_IN_USE")
+
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
-        """See `Maker`. Secrets are variables of this process."""
-        if fresh and not await self._engine.remove_environment(plan.image.name):
-            message = f"environment {plan.image.name} is in use: build it again when no worker runs in it"
-            raise BuildError("ImageInUse", message)
+        """See `Maker`. Secrets that the caller has not given are variables of this process."""
         try:
             environment = await self._environments.ensure(
-                plan.definition_json, lambda line: emit(Output(line))
+                plan.definition_json, lambda line: emit(Output(line)), secrets, fresh=fresh
             )
         except ImageFailedError as error:
-            raise BuildError(error.code, error.message, is_system=error.code == "DiskFull") from error
+            raise BuildError(
+                error.code,
+                error.message,
+                is_system=error.is_system,
+                step=None if error.layer is None else Step(f"layer {error.layer}", error.layer),
+                exit_code=error.exit_code,
+            ) from error
         size = await asyncio.to_thread(_size, environment.path)
         return Made(size, _made_at(environment.path), platform=host_platform())
 
@@ -96,9 +107,9 @@ class EnvironmentMaker:
 
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
-        if not await self._engine.remove_environment(image.name):
-            message = f"environment {image.name} is in use: a worker runs in it"
-            raise FailedPrecondition(message, reason="IMAGE_IN_USE")
+        if not await self._environments.remove(image.name):
+            users = await self._environments.users(image.name)
+            raise FailedPrecondition(in_use(image.name, users), reason="IMAGE_IN_USE")
 
     async def list_made(self) -> list[tuple[str, Made]]:
         """See `Maker`."""

@@ -15,6 +15,7 @@ from services.common.image_layers import (
     ProjectLayer,
     secrets_of,
 )
+from services.common.local_places import places_of_arguments
 from services.executor.engines.base import ImageFailedError
 
 _KINDS = KINDS - {"image", "dockerfile", "apt", "commands", "workdir"}
@@ -27,11 +28,13 @@ class EnvironmentPlan:
     Attributes:
         python: Version, such as "3.12".
         layers: What to install and to copy, in the order of the layers.
+        numbers: Indexes of these layers in the definition.
         env_vars: Environment variables of processes that run in it.
     """
 
     python: str
     layers: tuple[InstallLayer | ProjectLayer | CopyLayer, ...] = ()
+    numbers: tuple[int, ...] = ()
     env_vars: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -66,7 +69,9 @@ def plan(definition_json: str, platform: str) -> EnvironmentPlan:
         )
     if not definition.has_sdk:
         raise _needs("an image without the SDK (install_flyte=False, or of a container task)")
-    layers: list[InstallLayer | ProjectLayer | CopyLayer] = []
+    if definition.registry or definition.registry_secret:
+        raise _needs(f"registry={definition.registry!r}" if definition.registry else "registry_secret=")
+    layers: dict[int, InstallLayer | ProjectLayer | CopyLayer] = {}
     env_vars: dict[str, str] = {}
     for number, layer in enumerate(definition.layers):
         if isinstance(layer, EnvLayer):
@@ -74,11 +79,25 @@ def plan(definition_json: str, platform: str) -> EnvironmentPlan:
         elif isinstance(layer, CopyLayer) and not _is_inside(layer.destination):
             raise _needs(f"layers[{number}], which copies {layer.what} to {layer.destination!r},")
         elif isinstance(layer, InstallLayer | ProjectLayer | CopyLayer):
-            layers.append(layer)
+            layers[number] = layer
+            _check_arguments(number, layer)
     for secret in secrets_of(definition.layers):
         if not secret.variable:
             raise _needs(f"the secret {secret.key!r} as a file")
-    return EnvironmentPlan(definition.base.python, tuple(layers), env_vars)
+    return EnvironmentPlan(definition.base.python, tuple(layers.values()), tuple(layers), env_vars)
+
+
+def _check_arguments(number: int, layer: InstallLayer | ProjectLayer | CopyLayer) -> None:
+    """Refuses files of this host: no definition has them, so equal ones would be made of different files."""
+    if isinstance(layer, CopyLayer):
+        return
+    arguments = layer.export_args if isinstance(layer, ProjectLayer) else layer.extra_args
+    for place in places_of_arguments(arguments):
+        message = (
+            f"layers[{number}].extra_args names {place!r}, a file of the host: it is no part of the image. Write what "
+            "it says into the layer (with_requirements takes a file of yours along)"
+        )
+        raise ImageFailedError("InvalidImageDefinition", message)
 
 
 def _is_inside(destination: str) -> bool:

@@ -14,19 +14,24 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import uv
 
 from services.common import archives, disk, installers
 from services.common.blobs import BlobStore
+from services.common.commands import run_command
 from services.common.errors import NotFound, ResourceExhausted
 from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
+from services.common.package_settings import host_environ
 from services.common.platforms import host_platform
+from services.common.redaction import Redaction
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageFailedError, Progress
 from services.executor.environment_plan import EnvironmentPlan, plan
@@ -38,8 +43,12 @@ _SHOWN_LINES = 15
 _NOISE = ("Activate with", "Creating virtual environment", "Using ")
 """Lines of `uv` that name a place that will not exist for long."""
 _BUILDING = ".building-"
+_EMPTY = ".empty"
+"""Directory that `uv` works in: of the one in which this process runs, nothing counts."""
 _IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
 """Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_SECRETS: Mapping[str, bytes] = MappingProxyType({})
 _OVERRIDES = "flyte; sys_platform == 'never'\nhangar-sdk; sys_platform == 'never'\n"
 """A requirement of these names, of the author or of a package, installs nothing: the SDK is there already."""
 
@@ -69,6 +78,10 @@ class Environment:
         return self.path / "files"
 
 
+async def _keep(environment: Path) -> None:
+    """Where nothing waits in environments there is nothing to let go."""
+
+
 class Environments:
     """Makes and keeps environments below one directory.
 
@@ -76,39 +89,70 @@ class Environments:
         directory: Where they are.
         sdk: The SDK that goes into each; that of this installation when not given.
         blobs_url: URL of the blob store, which has files of authors; empty where there are none.
+        release: Ends what only waits for work in the environment of a directory.
     """
 
-    def __init__(self, directory: Path, sdk: SdkLayer | None = None, blobs_url: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        sdk: SdkLayer | None = None,
+        blobs_url: str = "",
+        release: Callable[[Path], Awaitable[None]] = _keep,
+    ) -> None:
         self._directory = directory
         self._sdk = sdk or SdkLayer()
         self._blobs_url = blobs_url
+        self._release = release
         self._builds: dict[str, _Build] = {}
 
-    async def ensure(self, definition_json: str, progress: Progress) -> Environment:
+    async def ensure(
+        self,
+        definition_json: str,
+        progress: Progress,
+        secrets: Mapping[str, bytes] = _NO_SECRETS,
+        *,
+        fresh: bool = False,
+    ) -> Environment:
         """Returns the environment of a definition, made now if it does not exist.
+
+        Who is cancelled while he waits for it as the only one ends its making.
 
         Args:
             definition_json: Canonical JSON of the definition; empty for the default image.
             progress: Called with lines for people while it is made.
+            secrets: Secrets that the caller has given, by key; the others are variables of this process.
+            fresh: True to make it anew. The one that is there is lost when the new one is complete.
 
         Raises:
-            ImageFailedError: It cannot be made. Nothing is left, and a later call tries again.
+            ImageFailedError: It cannot be made. Nothing is left of it, and a later call tries again.
+            HangarError: Settings of this host cannot be used.
         """
         environment, wanted = await self.described(definition_json)
         key = environment.key
-        if environment.python.exists():
+        if environment.python.exists() and not fresh:
             await asyncio.to_thread(_touch, environment.path)
             return environment
         build = self._builds.get(key)
         if build is None:
-            build = self._builds[key] = _Build()
+            build = self._builds[key] = _Build(wanted, secrets, fresh=fresh)
             build.task = asyncio.create_task(
                 self._make(environment, wanted, build), name=f"environment-{key}"
             )
-            build.task.add_done_callback(lambda _: self._builds.pop(key, None))
+            build.task.add_done_callback(partial(self._forget, key, build))
         build.listeners.append(progress)
-        await asyncio.shield(build.task)
+        try:
+            await asyncio.shield(build.task)
+        finally:
+            build.listeners.remove(progress)
+            if not build.listeners and not build.task.done():
+                self._forget(key, build)  # who comes now has it made anew
+                build.task.cancel()
+                await asyncio.wait([build.task])
         return environment
+
+    def _forget(self, key: str, build: _Build, _task: object = None) -> None:
+        if self._builds.get(key) is build:
+            del self._builds[key]
 
     async def described(self, definition_json: str) -> tuple[Environment, EnvironmentPlan]:
         """Returns what the environment of a definition is or would be, and how it is made.
@@ -132,13 +176,19 @@ class Environments:
         """Returns the keys of the environments that are ready."""
         return [path.name for path in self._directory.glob("*") if self.find(path.name)]
 
+    async def users(self, key: str) -> list[int]:
+        """Returns the processes that run in an environment. What only waits for work in it is ended first."""
+        path = self._directory / key
+        await self._release(path)
+        return await asyncio.to_thread(_users, path)
+
     async def remove(self, key: str) -> bool:
         """Removes an environment. Returns False, and leaves it, while a process runs in it."""
         async with file_lock(self._lock_path(key)):
             path = self._directory / key
             if not path.exists():
                 return True
-            if path in await asyncio.to_thread(_in_use, self._directory):
+            if await self.users(key):
                 return False
             doomed = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{key}-", dir=self._directory))
             path.replace(doomed / "environment")
@@ -152,9 +202,10 @@ class Environments:
 
     async def close(self) -> None:
         """Stops what is being made; nothing of it is left."""
-        for build in list(self._builds.values()):
-            build.task.cancel()
-        await asyncio.gather(*(build.task for build in self._builds.values()), return_exceptions=True)
+        tasks = [build.task for build in self._builds.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def clear_leftovers(self) -> None:
         """Removes what processes that died while they built have left behind."""
@@ -181,82 +232,92 @@ class Environments:
 
     async def _make(self, environment: Environment, wanted: EnvironmentPlan, build: _Build) -> None:
         async with file_lock(self._lock_path(environment.key)):
-            if environment.python.exists():
+            if environment.python.exists() and not build.fresh:
                 return
-            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / _EMPTY).mkdir(parents=True, exist_ok=True)
             for left in self._directory.glob(f"{_BUILDING}{environment.key}-*"):  # whoever made it has died
                 await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
             draft = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}{environment.key}-", dir=self._directory))
             try:
-                await self._fill(draft / "environment", wanted, build.say)
-                shutil.rmtree(environment.path, ignore_errors=True)
-                (draft / "environment").replace(environment.path)
+                await self._fill(draft / "environment", wanted, build)
+                await self._put(draft / "environment", environment)
             except OSError as error:
                 message = f"the environment cannot be written below {self._directory}: {error}"
                 if disk.is_full(error):
-                    raise ImageFailedError("DiskFull", self._full()) from error
-                raise ImageFailedError("ImageBuildError", message) from error
+                    raise ImageFailedError("DiskFull", self._full(), is_system=True) from error
+                raise ImageFailedError("ImageBuildError", message, is_system=True) from error
             except ImageFailedError as error:
+                error.message = build.redaction.redact(error.message)
                 if disk.is_full(error):  # as the output of uv says
-                    raise ImageFailedError("DiskFull", f"{self._full()}\n{error.message}") from error
+                    error.code, error.message = "DiskFull", f"{self._full()}\n{error.message}"
+                    error.is_system = True
                 raise
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
+    async def _put(self, made: Path, environment: Environment) -> None:
+        """Moves an environment to its place. One that is there until now is lost now, unless something runs in it."""
+        if environment.path.exists():
+            users = await self.users(environment.key)
+            if users:
+                raise ImageFailedError("ImageInUse", in_use(environment.key, users), is_system=True)
+            environment.path.replace(made.with_name("replaced"))
+        made.replace(environment.path)
+
     def _full(self) -> str:
         return disk.full_message(self._directory, 0, "the environment")
 
-    async def _fill(self, path: Path, wanted: EnvironmentPlan, progress: Progress) -> None:
-        progress(f"making a Python {wanted.python} environment")
+    async def _fill(self, path: Path, wanted: EnvironmentPlan, build: _Build) -> None:
+        build.say(f"making a Python {wanted.python} environment")
         python = _interpreter(wanted.python)
-        created = await _run_uv(
-            ["venv", "--no-project", "--relocatable", "--python", python, str(path)], progress
+        created = await self._run_uv(
+            ["venv", "--no-project", "--relocatable", "--python", python, str(path)], build.say
         )
         if created.code:
-            raise await _no_python(wanted.python, created)
-        overrides = path / "overrides.txt"
-        overrides.write_text(_OVERRIDES)
-        layers = wanted.layers
-        if all(isinstance(layer, CopyLayer) for layer in layers):
-            layers = (InstallLayer(()), *layers)  # what the SDK needs
+            raise await self._no_python(wanted.python, created)
+        (path / "overrides.txt").write_text(_OVERRIDES)
+        if all(isinstance(layer, CopyLayer) for layer in wanted.layers):
+            await self._install(path, InstallLayer(()), build)  # what the SDK needs
         # Bytecode is made by those who import first, of what they import: to compile everything takes longer than to
         # install it, and workers of this engine are the user that owns the environment.
-        for layer in layers:
-            if isinstance(layer, CopyLayer):
-                progress(f"copying {layer.what} to {layer.destination}")
-                await self._unpack(layer.archive, path / "files" / layer.destination)
-            elif isinstance(layer, ProjectLayer):
-                await self._install_project(path, layer, overrides, progress)
-            else:
-                await self._install(path, layer, overrides, progress)
+        for number, layer in zip(wanted.numbers, wanted.layers, strict=True):
+            try:
+                await self._add(path, layer, build)
+            except ImageFailedError as error:
+                error.layer = number
+                raise
         site_packages = next(path.glob("lib/python3*/site-packages"))
-        await asyncio.to_thread(self._sdk.copy_into, site_packages)
+        await _in_thread(self._sdk.copy_into, site_packages)
+
+    async def _add(self, path: Path, layer: InstallLayer | ProjectLayer | CopyLayer, build: _Build) -> None:
+        if isinstance(layer, CopyLayer):
+            build.say(f"copying {layer.what} to {layer.destination}")
+            await self._unpack(layer.archive, path / "files" / layer.destination)
+        elif isinstance(layer, ProjectLayer):
+            await self._install_project(path, layer, build)
+        else:
+            await self._install(path, layer, build)
 
     async def _install(
-        self,
-        path: Path,
-        layer: InstallLayer,
-        overrides: Path,
-        progress: Progress,
-        more: Sequence[str] = (),
-        what: str = "",
+        self, path: Path, layer: InstallLayer, build: _Build, more: Sequence[str] = (), what: str = ""
     ) -> None:
         requirements = path / "requirements.txt"
         requirements.write_text("\n".join((*layer.requirements, *self._sdk.requirements)) + "\n")
         command = ["pip", "install", "--python", str(path / "bin" / "python")]
-        files = ["--requirements", str(requirements), "--overrides", str(overrides)]
-        environ = _secrets(layer)
-        done = await _run_uv([*command, *files, *layer.arguments, *more], progress, environ)
+        files = ["--requirements", str(requirements), "--overrides", str(path / "overrides.txt")]
+        done = await self._run_uv(
+            [*command, *files, *layer.arguments, *more], build.say, build.environ(layer)
+        )
         if done.code:
             names = what or ", ".join(layer.requirements) or "the SDK's own requirements"
             raise ImageFailedError(
                 installers.failure_code(done.shown),
                 f"the packages of the image cannot be installed ({names}, exit code {done.code}):\n{done.shown}",
+                is_system=installers.is_outage(done.shown),
+                exit_code=done.code,
             )
 
-    async def _install_project(
-        self, path: Path, layer: ProjectLayer, overrides: Path, progress: Progress
-    ) -> None:
+    async def _install_project(self, path: Path, layer: ProjectLayer, build: _Build) -> None:
         """Installs what a lock file names, and the project itself when it is asked for."""
         directory = path / "project"
         if layer.source is not None:
@@ -265,46 +326,103 @@ class Environments:
         (directory / "pyproject.toml").write_text(layer.pyproject)
         (directory / layer.lock_name).write_text(layer.lock)
         output, python = path / "locked.txt", str(path / "bin" / "python")
-        environ = {"UV_PROJECT_ENVIRONMENT": str(path / "none")} | _secrets(layer.install)
+        environ = {"UV_PROJECT_ENVIRONMENT": str(path / "none")} | build.environ(layer.install)
         command = layer.export("uv", str(directory), str(output), python)
-        exported = await _run_uv(command[1:], progress, environ)
+        exported = await self._run_uv(command[1:], build.say, environ)
         if exported.code:
             raise ImageFailedError(
                 "ImageBuildError",
                 f"what {layer.lock_name} locks cannot be read (exit code {exported.code}):\n{exported.shown}",
+                is_system=installers.is_outage(exported.shown),
+                exit_code=exported.code,
             )
-        locked = ("--requirements", str(output))
-        await self._install(path, layer.install, overrides, progress, locked, layer.lock_name)
+        await self._install(path, layer.install, build, ("--requirements", str(output)), layer.lock_name)
         if layer.source is not None:
-            arguments = ("--no-deps", str(directory))
-            await self._install(path, layer.install, overrides, progress, arguments, "the project")
-        await asyncio.to_thread(shutil.rmtree, directory)
+            await self._install(path, layer.install, build, ("--no-deps", str(directory)), "the project")
+        await _in_thread(shutil.rmtree, directory)
 
     async def _unpack(self, archive: Archive, place: Path) -> None:
         file = place.parent / f"{archive.sha256}.tar"
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             await BlobStore(self._blobs_url).get_file(archive.key, file, sha256=archive.sha256)
-            await asyncio.to_thread(archives.unpack, file, place)
+            await _in_thread(archives.unpack, file, place)
         except NotFound as error:
             message = f"files of the image ({archive.key}) were not uploaded: run it again with this version of flyte"
             raise ImageFailedError("FilesMissing", message) from error
         except ResourceExhausted as error:
-            raise ImageFailedError("DiskFull", error.message) from error
+            raise ImageFailedError("DiskFull", error.message, is_system=True) from error
         finally:
             file.unlink(missing_ok=True)
+
+    async def _run_uv(
+        self, arguments: Sequence[str], progress: Progress, more: Mapping[str, str] = _NOTHING
+    ) -> _Finished:
+        lines: list[str] = []
+
+        def read(line: str) -> None:
+            if line and not line.startswith(_NOISE):
+                lines.append(line)
+                progress(line.strip())
+
+        environ = {**await asyncio.to_thread(host_environ, os.environ), **more}
+        command = [uv.find_uv_bin(), *arguments]
+        code = await run_command(command, read, environ, works_in=self._directory / _EMPTY)
+        return _Finished(code, lines)
+
+    async def _no_python(self, version: str, failed: _Finished) -> ImageFailedError:
+        command = ["python", "list", "--only-installed", "--output-format", "json"]
+        listed = await self._run_uv(command, lambda line: None)
+        try:
+            # Warnings may come before it.
+            document = next(line for line in listed.lines if line.startswith("["))
+            found = sorted({str(entry["version"]) for entry in json.loads(document)}, reverse=True)
+        except (StopIteration, ValueError, KeyError, TypeError):
+            found = []
+        have = f"found here: {', '.join(found)}" if found else "no Python was found here"
+        return ImageFailedError(
+            "PythonNotFound",
+            f"Python {version} is not available on this host and could not be downloaded ({have}). Install it, "
+            f"or ask for another one: flyte.Image.from_debian_base(python_version=…)\n{failed.shown}",
+            exit_code=failed.code,
+        )
 
 
 class _Build:
     """An environment that is being made, and who wants to hear of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: EnvironmentPlan, secrets: Mapping[str, bytes], *, fresh: bool) -> None:
+        self.fresh = fresh
         self.listeners: list[Progress] = []
         self.task: asyncio.Task[None]
+        installers = [
+            layer.install if isinstance(layer, ProjectLayer) else layer
+            for layer in wanted.layers
+            if not isinstance(layer, CopyLayer)
+        ]
+        self._secrets = {
+            each: secrets[each.key].decode() if each.key in secrets else os.environ.get(each.variable, "")
+            for layer in installers
+            for each in layer.secrets
+        }
+        self.redaction = Redaction().hiding(self._secrets.values()).hiding_addresses(repr(wanted.layers))
 
     def say(self, line: str) -> None:
+        """Tells everybody."""
+        shown = self.redaction.redact(line)
         for listener in self.listeners:
-            listener(line)
+            listener(shown)
+
+    def environ(self, layer: InstallLayer) -> dict[str, str]:
+        """The secrets that an installer sees: variables, under the name that the layer gives them."""
+        missing = next((each for each in layer.secrets if not self._secrets[each]), None)
+        if missing is not None:
+            raise ImageFailedError(
+                "SecretMissing",
+                f"the image needs the secret {missing.key!r} while it is made: set the environment variable "
+                f"{missing.variable} where you call flyte, or where the backend runs",
+            )
+        return {secret.variable: self._secrets[secret] for secret in layer.secrets}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,77 +443,40 @@ def _interpreter(version: str) -> str:
     return executable if version == own and executable else version
 
 
-def _secrets(layer: InstallLayer) -> dict[str, str]:
-    """The secrets that an installer sees: variables of this process, under the name that the layer gives them."""
-    missing = next((each for each in layer.secrets if not os.environ.get(each.variable)), None)
-    if missing is not None:
-        raise ImageFailedError(
-            "SecretMissing",
-            f"the image needs the secret {missing.key!r} while it is made: set the environment variable "
-            f"{missing.variable} where the backend runs, and start it again",
-        )
-    return {secret.variable: os.environ[secret.variable] for secret in layer.secrets}
-
-
 def _touch(path: Path) -> None:
     """Notes that an environment is used."""
     with suppress(OSError):
         os.utime(path)
 
 
-def _in_use(directory: Path) -> set[Path]:
-    """The environments below a directory that processes run in."""
-    found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        for word in process.info["cmdline"] or ():
-            path = Path(word)
-            if path.is_relative_to(directory):
-                found.add(directory / path.relative_to(directory).parts[0])
-    return found
+def _users(environment: Path) -> list[int]:
+    """The processes that run in the environment of a directory."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(Path(word).is_relative_to(environment) for word in process.info["cmdline"] or ())
+    ]
 
 
-async def _run_uv(
-    arguments: Sequence[str], progress: Progress, more: Mapping[str, str] | None = None
-) -> _Finished:
-    environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    environ.update(more or {})
-    environ["NO_COLOR"] = "1"
-    process = await asyncio.create_subprocess_exec(
-        uv.find_uv_bin(),
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environ,
+def in_use(key: str, users: Sequence[int]) -> str:
+    """Returns the message for an environment that cannot be removed or replaced.
+
+    Args:
+        key: The environment.
+        users: The processes that run in it.
+    """
+    who = (
+        f"workers of tasks run in it (processes {', '.join(map(str, users))})"
+        if users
+        else "something runs in it"
     )
-    lines: list[str] = []
+    return f"environment {key} is in use: {who}. Try it again when nothing does"
+
+
+async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
+    """Runs something that blocks to its end, even when nobody wants it any more: what it writes is removed then."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
     try:
-        assert process.stdout is not None
-        async for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            if line and not line.startswith(_NOISE):
-                lines.append(line)
-                progress(line.strip())
-        return _Finished(await process.wait(), lines)
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-
-
-async def _no_python(version: str, failed: _Finished) -> ImageFailedError:
-    listed = await _run_uv(
-        ["python", "list", "--only-installed", "--output-format", "json"], lambda line: None
-    )
-    try:
-        # Warnings may come before it.
-        document = next(line for line in listed.lines if line.startswith("["))
-        found = sorted({str(entry["version"]) for entry in json.loads(document)}, reverse=True)
-    except (StopIteration, ValueError, KeyError, TypeError):
-        found = []
-    have = f"found here: {', '.join(found)}" if found else "no Python was found here"
-    return ImageFailedError(
-        "PythonNotFound",
-        f"Python {version} is not available on this host and could not be downloaded ({have}). Install it, "
-        f"or ask for another one: flyte.Image.from_debian_base(python_version=…)\n{failed.shown}",
-    )
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])

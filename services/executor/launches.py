@@ -98,8 +98,7 @@ class Launches:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await worker.connected.wait()
         except ImageFailedError as error:
-            failure = Failure(kind=failure_pb2.FAILURE_KIND_IMAGE, code=error.code, message=error.message)
-            self._failed(worker, failure)
+            self._failed(worker, _image_failure(error))
         except ProgramError as error:
             failure = Failure(kind=failure_pb2.FAILURE_KIND_USER, code=error.code, message=error.message)
             self._failed(worker, failure)
@@ -202,6 +201,12 @@ class Launches:
                 program=program,
             )
         )
+
+
+def _image_failure(error: ImageFailedError) -> Failure:
+    if error.is_system:
+        return failures.system(error.code, error.message)
+    return Failure(kind=failure_pb2.FAILURE_KIND_IMAGE, code=error.code, message=error.message)
 
 
 def _launch_failure(error: LaunchFailedError) -> Failure:

@@ -28,6 +28,14 @@ _UNREACHABLE = re.compile(
     r"|error reading from server|code = unavailable|no active session|transport is closing|context canceled",
     re.IGNORECASE,
 )
+_OUTAGE = re.compile(
+    r"i/o timeout|deadline exceeded|connection (refused|reset)|unexpected EOF|network is unreachable|no route to host"
+    r"|server misbehaving|temporary failure in name resolution|lookup (registry-1|auth)\.docker\.io\b.*no such host"
+    r"|tls: |x509: |TLS handshake|too ?many ?requests|status:? 50[0-4]|50[0-4] (internal|bad|service|gateway)",
+    re.IGNORECASE,
+)
+"""A registry that cannot be reached. A host that there is not may be a mistake of the author, but for Docker Hub's."""
+_NOT_STARTED = re.compile(r"runc run failed|runc did not terminate|OCI runtime|unable to apply cgroup")
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _NO_PLATFORM = re.compile(r"no match for platform|does not match the specified platform", re.IGNORECASE)
 _NO_SHELL = re.compile(r'exec: "/bin/sh": .*no such file')
@@ -305,7 +313,8 @@ def _failure(progress: Progress, code: int, platform: str) -> BuildError:
         return BuildError("BaseImagePlatform", text, step=step, exit_code=exit_code)
     if progress.is_base_missing:
         text = f"{progress.base_text} cannot be had: {message}"
-        return BuildError("BaseImageUnavailable", text, step=step, exit_code=exit_code)
+        is_outage = bool(_OUTAGE.search(message))
+        return BuildError("BaseImageUnavailable", text, is_system=is_outage, step=step, exit_code=exit_code)
     if exit_code is None and _UNREACHABLE.search(message):
         text = f"the Docker engine that builds images is not reachable or ended the build: {message}"
         return BuildError("EngineUnavailable", text, is_system=True, step=step)
@@ -315,10 +324,17 @@ def _failure(progress: Progress, code: int, platform: str) -> BuildError:
             f"base image:\n{message}"
         )
         return BuildError("ImageBuildError", text, step=step, exit_code=exit_code)
+    if _NOT_STARTED.search(message) and 'exec: "' not in message:
+        what = step.text if step is not None else "a step"
+        text = f"the Docker engine could not run {what}: {message}"
+        return BuildError("StepNotStarted", text, is_system=True, step=step, exit_code=exit_code)
     if step is None:
         return BuildError(
             "ImageBuildError", f"the image cannot be built: {message}", exit_code=exit_code or code
         )
     ended = f" (exit code {exit_code})" if exit_code is not None else ""
     text = f"{step.text} failed{ended}:\n{message}"
-    return BuildError(installers.failure_code(message), text, step=step, exit_code=exit_code)
+    is_outage = installers.is_outage(message)
+    return BuildError(
+        installers.failure_code(message), text, is_system=is_outage, step=step, exit_code=exit_code
+    )

@@ -123,6 +123,9 @@ class ContainerMaker:
             lambda: tuple(key for key in sorted(keys) if self._own_secrets.get(key) is None)
         )
 
+    async def check_replaceable(self, image: Image) -> None:
+        """See `Maker`. Containers keep theirs."""
+
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """See `Maker`."""
         recipe = plan.recipe

@@ -13,9 +13,10 @@ from pathlib import Path
 import structlog
 import uv
 
+from services.common.commands import run_command
+from services.common.package_settings import host_environ
 from services.common.platforms import architecture, host_platform
 from services.image_builder.buildkit import BuildError
-from services.image_builder.host_settings import host_environ
 
 _log = structlog.get_logger(__name__)
 _TARGETS = {
@@ -102,22 +103,13 @@ class Installers:
         command = [uv.find_uv_bin(), "pip", "install", "--python", sys.executable, "--target", str(draft)]
         command += ["--no-deps", "--only-binary", ":all:", "--python-platform", target, "--no-progress"]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                f"uv=={version('uv')}",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**host_environ(os.environ, self._index_url), "NO_COLOR": "1"},
+            lines: list[str] = []
+            environ = await asyncio.to_thread(host_environ, os.environ, self._index_url)
+            code = await run_command(
+                [*command, f"uv=={version('uv')}"], lines.append, environ, works_in=draft
             )
-            try:
-                output, _ = await process.communicate()
-            except asyncio.CancelledError:
-                process.kill()
-                await process.wait()
-                raise
-            if process.returncode:
-                said = "\n".join(output.decode(errors="replace").splitlines()[-_SHOWN_LINES:])
+            if code:
+                said = "\n".join(lines[-_SHOWN_LINES:])
                 raise _unavailable(engine, f"uv {version('uv')} for {target} cannot be fetched:\n{said}")
             (draft / "bin" / "uv").replace(path)
             _log.info("static installer fetched", path=str(path))

@@ -88,6 +88,13 @@ class Maker(Protocol):
     async def missing_secrets(self, plan: Plan) -> tuple[str, ...]:
         """Returns the keys of secrets that the making of an image needs and that only a caller can give."""
 
+    async def check_replaceable(self, image: Image) -> None:
+        """Finds out whether an image that is there may be made anew.
+
+        Raises:
+            FailedPrecondition: It is in use, and cannot be replaced then.
+        """
+
     async def make(self, plan: Plan, secrets: Mapping[str, bytes], emit: Emit, *, fresh: bool) -> Made:
         """Makes an image.
 

@@ -143,7 +143,10 @@ class ImageBuilds:
             self._give(build, secrets)
             return build
         await maker.check()
-        if not force:
+        if force:
+            await self._let_look(name)
+            await maker.check_replaceable(plan.image)
+        else:
             build, found = await self._look(plan, secrets)
             if found is None and build is not None and self._answers_again(build, secrets):
                 return self._earlier(build)
@@ -231,8 +234,7 @@ class ImageBuilds:
         if not build.state.is_terminal:
             message = f"image {name} is being built: cancel that first (flyte abort image)"
             raise FailedPrecondition(message, reason="IMAGE_BUILD_RUNNING")
-        if name in self._describing:
-            await asyncio.shield(self._describing[name])  # it uses the image
+        await self._let_look(name)
         await self._maker_of(build.image).remove(build.image)
         await asyncio.to_thread(self._store.delete, name)
         self._builds.forget(name)
@@ -475,6 +477,11 @@ class ImageBuilds:
         )
         self._describe(build)
         _log.info("image built", image=build.image.name, reference=build.image.reference)
+
+    async def _let_look(self, name: str) -> None:
+        """Waits until nobody looks any more at what is in an image, who uses it for that."""
+        if name in self._describing:
+            await asyncio.shield(self._describing[name])
 
     def _describe(self, build: Build) -> asyncio.Task[None]:
         """Begins to put on record what is in an image; nobody who waits for the image waits for that."""

@@ -17,17 +17,26 @@ Progress = Callable[[str], None]
 
 
 class ImageFailedError(Exception):
-    """An image definition cannot be made into something to run in. A failure of kind IMAGE.
+    """An image definition cannot be made into something to run in. A failure of kind IMAGE, unless the platform failed.
 
     Attributes:
         code: Short machine-readable code, such as "ImageBuildError" or "UnsupportedLayer".
         message: What was wrong and what to do, for people.
+        layer: Index of the definition's layer that failed, None when none did.
+        is_system: True when the platform is to blame, not the definition: a failure of kind SYSTEM.
+        layer: Index of the definition's layer that failed, None when none did.
+        exit_code: Exit code of the tool that failed, None when there is none.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(
+        self, code: str, message: str, *, is_system: bool = False, exit_code: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.is_system = is_system
+        self.layer: int | None = None
+        self.exit_code = exit_code
 
 
 class LaunchFailedError(Exception):

@@ -101,9 +101,11 @@ class ProcessEngine:
         self._options = options
         self._workers_directory = options.state / "workers"
         self._host_environ = host_environ()
-        self._environments = Environments(options.state / "environments", options.sdk, options.blobs_url)
-        self._upkeep: asyncio.Task[None] | None = None
         self._zygotes = Zygotes(options.state / "zygotes", self._host_environ)
+        self._environments = Environments(
+            options.state / "environments", options.sdk, options.blobs_url, self._zygotes.release
+        )
+        self._upkeep: asyncio.Task[None] | None = None
         self._groups: ControlGroups | None = None
         self._workers: dict[int, WorkerProcess] = {}
         self._launching: dict[int, asyncio.Task[None]] = {}
@@ -121,11 +123,6 @@ class ProcessEngine:
     def environments(self) -> Environments:
         """The environments of this host."""
         return self._environments
-
-    async def remove_environment(self, key: str) -> bool:
-        """Removes an environment. Returns False, and leaves it, while a worker runs in it."""
-        await self._zygotes.release(self._options.state / "environments" / key)
-        return await self._environments.remove(key)
 
     @property
     def control_groups(self) -> ControlGroups | None:
@@ -158,7 +155,7 @@ class ProcessEngine:
         while True:
             try:
                 unused = await asyncio.to_thread(self._environments.unused, self._options.keep_environments)
-                removed = [key for key in unused if await self.remove_environment(key)]
+                removed = [key for key in unused if await self._environments.remove(key)]
                 if removed:
                     log.info("environments.removed", environments=removed)
             except OSError as error:

@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import uv
 
@@ -19,7 +20,7 @@ from services.common.sdk_layer import SdkLayer
 from services.common.tests.small_disk import small_disk
 from services.executor.engines.base import ImageFailedError
 from services.executor.environments import Environment, Environments
-from services.executor.tests.wheels import write_wheel
+from services.executor.tests.wheels import write_source, write_wheel
 
 PEBBLE = {"kind": "requirements", "lines": ["pebble>=0"]}
 
@@ -72,7 +73,8 @@ class Workshop:
         return await self.environments.ensure(self.definition(*packages, **more), self.lines.append)
 
     def leftovers(self) -> list[str]:
-        return [path.name for path in (self.root / "environments").iterdir() if path.name != "locks"]
+        usual = {"locks", ".empty"}
+        return [path.name for path in (self.root / "environments").iterdir() if path.name not in usual]
 
 
 @pytest.fixture
@@ -293,6 +295,127 @@ async def test_a_cancelled_build_leaves_nothing(workshop: Workshop) -> None:
     assert workshop.leftovers() == []
 
 
+async def test_the_last_who_waits_ends_the_making(workshop: Workshop, tmp_path: Path) -> None:
+    """One of two who is cancelled ends nothing; with the other one the installer ends, and what it has started."""
+    note = tmp_path / "note"
+    script = f"import os, time\nopen({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(1000)"
+    write_source(workshop.wheels, "boulder", script)
+    first, last = (asyncio.create_task(workshop.make("boulder")) for _ in range(2))
+    async with asyncio.timeout(30):
+        while not (note.exists() and note.read_text()):  # noqa: ASYNC110 - written by another process
+            await asyncio.sleep(0.01)
+    builds = psutil.Process(int(note.read_text()))
+    first.cancel()
+    await asyncio.wait([first])
+    assert builds.is_running()
+    last.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await last
+    assert not builds.is_running() or builds.status() == psutil.STATUS_ZOMBIE
+    assert workshop.leftovers() == []
+    write_wheel(workshop.wheels, "boulder", "2.0")
+    assert run(await workshop.make("boulder"), "import boulder; print(boulder.VERSION)") == "2.0"
+
+
+async def test_a_failure_has_layer_and_exit_code_and_no_secret(workshop: Workshop) -> None:
+    """Of a tool that prints a line of any length, and a secret of several lines that the caller gives."""
+    script = "import os\nprint('x' * 200000, flush=True)\nprint(os.environ['KEY'], flush=True)\nraise SystemExit(3)"
+    write_source(workshop.wheels, "boulder", script)
+    secret = {"secret_mounts": [{"key": "key", "env": "KEY"}]}
+    layer = {**json.loads(workshop.definition("boulder"))["layers"][0], **secret}
+    given = {"key": b"-----BEGIN-----\nMIISECRETLINE\n"}
+    definition = workshop.definition("pebble", layers=[layer])
+    with pytest.raises(ImageFailedError, match="cannot be installed") as caught:
+        await workshop.environments.ensure(definition, workshop.lines.append, given)
+    failed = caught.value
+    assert (failed.code, failed.is_system, failed.layer, failed.exit_code) == ("ImageBuildError", False, 1, 1)
+    said = "\n".join([failed.message, *workshop.lines])
+    assert "****" in said
+    assert "SECRETLINE" not in said
+    assert workshop.leftovers() == []
+
+
+async def test_a_fresh_environment_takes_the_place_of_the_old_one(workshop: Workshop) -> None:
+    """When it is complete, and unless something runs in the old one: whatever fails leaves that as it was."""
+    old = await workshop.make("pebble")
+    write_wheel(workshop.wheels, "pebble", "2.0")
+    definition = workshop.definition("pebble")
+
+    async def fresh() -> str:
+        made = await workshop.environments.ensure(definition, workshop.lines.append, fresh=True)
+        return run(made, "import pebble; print(pebble.VERSION)")
+
+    process = await asyncio.create_subprocess_exec(old.python, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    assert await workshop.environments.users(old.key) == [process.pid]
+    with pytest.raises(ImageFailedError, match=rf"is in use: .*processes {process.pid}\)") as caught:
+        await fresh()
+    assert (caught.value.code, caught.value.is_system) == ("ImageInUse", True)
+    await process.communicate(b"\n")
+    away = workshop.wheels.rename(workshop.root / "away")
+    with pytest.raises(ImageFailedError, match="pebble"):
+        await fresh()
+    assert run(old, "import pebble; print(pebble.VERSION)") == "1.0"
+    away.rename(workshop.wheels)
+    assert await fresh() == "2.0"
+    assert workshop.leftovers() == [old.key]
+
+
+async def test_nothing_of_the_backends_directory_counts(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither settings of a project in which it runs nor files; the settings of its user do."""
+    project = tmp_path / "somewhere"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[tool.uv]\nrequired-version = "==0.0.1"\n')
+    (tmp_path / "pyproject.toml").write_text('[tool.uv]\nrequired-version = "==0.0.1"\n')
+    monkeypatch.chdir(project)
+    await workshop.make("pebble")
+    settings = tmp_path / "config" / "uv" / "uv.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"no-index = true\nfind-links = [{json.dumps(str(workshop.wheels))}]\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    write_wheel(workshop.wheels, "stone")
+    base = {"base": {"kind": "debian"}}
+    stone = json.dumps({**base, "layers": [{"kind": "pip", "packages": ["stone"]}]})
+    environment = await workshop.environments.ensure(stone, workshop.lines.append)
+    assert run(environment, "import stone; print(stone.VERSION)") == "1.0"
+    for layer, words in (
+        (
+            {"kind": "pip", "packages": ["./pkg"]},
+            r"layers\[0\].packages\[0\] is './pkg': .*a place on a disk",
+        ),
+        (
+            {"kind": "requirements", "lines": ["-r base.txt"]},
+            r"layers\[0\].lines\[0\].*'base.txt' is a place",
+        ),
+        (
+            {"kind": "pip", "packages": ["stone"], "extra_args": "-r /etc/hostname"},
+            "extra_args names '/etc/hostname'",
+        ),
+    ):
+        with pytest.raises(ImageFailedError, match=words) as caught:
+            await workshop.environments.ensure(json.dumps({**base, "layers": [layer]}), print)
+        assert caught.value.code == "InvalidImageDefinition"
+
+
+async def test_an_outage_is_the_platforms_fault(workshop: Workshop) -> None:
+    """An index that does not answer may soon: the definition is not to blame."""
+    layer = {"kind": "pip", "packages": ["stone"], "index_url": "http://127.0.0.1:9/simple"}
+    definition = json.dumps({"base": {"kind": "debian"}, "layers": [layer]})
+    with pytest.raises(ImageFailedError) as caught:
+        await workshop.environments.ensure(definition, print)
+    assert (caught.value.code, caught.value.is_system) == ("PackagesUnavailable", True)
+
+
+@pytest.mark.parametrize("given", [{"registry": "ghcr.io/x"}, {"registry_secret": "login"}])
+async def test_registries_are_refused_by_name(workshop: Workshop, given: dict[str, str]) -> None:
+    """An environment goes nowhere."""
+    definition = json.dumps({"base": {"kind": "debian", **given}})
+    with pytest.raises(ImageFailedError, match=f"{next(iter(given))}=.* needs the Docker engine") as caught:
+        await workshop.environments.ensure(definition, print)
+    assert caught.value.code == "UnsupportedLayer"
+
+
 async def test_leftovers_of_a_crash_are_removed(workshop: Workshop) -> None:
     """What a process that died has left behind is removed at the next start; what is being made is not."""
     draft = workshop.root / "environments" / ".building-abc-123"
@@ -322,6 +445,6 @@ async def test_a_full_disk_is_named_and_leaves_nothing(workshop: Workshop, tmp_p
             await workshop.make("pebble")
         assert caught.value.code == "DiskFull"
         assert f"the disk of {place} is full: " in caught.value.message
-        assert [path.name for path in place.iterdir()] == ["locks"]
+        assert sorted(path.name for path in place.iterdir()) == [".empty", "locks"]
         disk.make_room()
         assert run(await workshop.make("pebble"), "import pebble") == ""

@@ -140,6 +140,54 @@ def test_what_moves_the_cursor_is_left_out() -> None:
             False,
             "base image debian has no /bin/sh",
         ),
+        (
+            MISSING.replace("nope.example", "registry-1.docker.io").replace(
+                "no such", "lookup registry-1.docker.io: no such"
+            ),
+            "BaseImageUnavailable",
+            True,
+            "no such host",
+        ),
+        (
+            MISSING.replace("no such host", "toomanyrequests: You have reached your pull rate limit"),
+            "BaseImageUnavailable",
+            True,
+            "rate limit",
+        ),
+        (
+            MISSING.replace("no such host", "net/http: TLS handshake timeout"),
+            "BaseImageUnavailable",
+            True,
+            "TLS handshake timeout",
+        ),
+        (
+            (
+                "#6 [3/3] RUN y\n#6 0.2 runc run failed: unable to apply cgroup configuration: no such process\n"
+                "#6 ERROR: executor failed running [y]: exit code: 1"
+            ),
+            "StepNotStarted",
+            True,
+            "could not run layer 0: install nope: runc run failed",
+        ),
+        (
+            (
+                "#6 [3/3] RUN y\n#6 0.2 error: Request failed after 3 retries\n"
+                "#6 0.2   cause: error sending request for url (https://pypi.org/simple/six/)\n"
+                "#6 ERROR: executor failed running [y]: exit code: 2"
+            ),
+            "PackagesUnavailable",
+            True,
+            "layer 0: install nope failed (exit code 2)",
+        ),
+        (
+            (
+                "#6 [3/3] RUN y\n#6 0.2 error: HTTP status client error (404 Not Found) for url (https://h.example/x)\n"
+                "#6 ERROR: executor failed running [y]: exit code: 2"
+            ),
+            "ImageBuildError",
+            False,
+            "404",
+        ),
         ("ERROR: dockerfile parse error on line 3", "ImageBuildError", False, "parse error on line 3"),
     ],
 )
