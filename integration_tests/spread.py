@@ -45,6 +45,7 @@ SECONDS = {
     "services/scheduler/tests/test_outage.py": 45,
     "integration_tests/on_docker/test_container_tasks.py": 40,
     "sdk/tests/cli/test_run_command.py": 40,
+    "integration_tests/on_docker/test_images.py": 40,
     "services/image_builder/tests/test_real_builds.py": 40,
     "integration_tests/test_seed.py": 35,
     "integration_tests/test_waiting.py": 35,

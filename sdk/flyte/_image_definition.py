@@ -18,10 +18,16 @@ class Resolved:
     Attributes:
         definition_json: The definition as canonical JSON.
         archives: Archives of local files that it names.
+        has_sdk: False for an image without this SDK.
+        registry: Registry that it goes to; empty for that of the platform, if any.
+        is_built: True for an image that exists and is used as it is.
     """
 
     definition_json: str
     archives: tuple[Archive, ...] = ()
+    has_sdk: bool = True
+    registry: str = ""
+    is_built: bool = False
 
     @property
     def digest(self) -> str:
@@ -72,11 +78,30 @@ def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk
             found.append(definition)
     if start["kind"] == "debian" and start["python"] is None:
         start["python"] = python_text(None)
-    content: dict[str, Any] = {"base": start, "layers": found}
+    if setting.registry and not start.get("registry"):
+        start["registry"] = setting.registry
+    text = _canonical(start, found, has_sdk=has_sdk)
+    return Resolved(text, tuple(setting.archives), has_sdk, start.get("registry") or "")
+
+
+def built(uri: str, name: str, sdk: str, platform: str) -> Resolved:
+    """The definition of an image that exists, and is used as it is.
+
+    Args:
+        uri: Its address with its digest, or its identity in the engine that has it.
+        name: Its name as a build.
+        sdk: Digest of the SDK in it; empty for none.
+        platform: Its platform, such as "linux/amd64".
+    """
+    base = {"kind": "built", "uri": uri, "name": name, "platform": [platform]} | ({"sdk": sdk} if sdk else {})
+    return Resolved(_canonical(base, [], has_sdk=bool(sdk)), has_sdk=bool(sdk), is_built=True)
+
+
+def _canonical(base: dict[str, Any], layers: list[dict[str, Any]], *, has_sdk: bool) -> str:
+    content: dict[str, Any] = {"base": base, "layers": layers}
     if not has_sdk:
         content["sdk"] = False
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Resolved(text, tuple(setting.archives))
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _patterns(layer: Layer) -> list[str]:

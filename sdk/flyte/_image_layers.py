@@ -70,6 +70,7 @@ class Setting:
         refs: Addresses of images by the name that the configuration gives them.
         root: Directory that holds the code; None when it is not known.
         bakes_code: True to put the code into images that ask for it; False when it is sent along with runs.
+        registry: Registry of images that name none; None for that of the platform.
         dockerignore: Patterns of files that copies leave out.
         archives: The archives that the definition names; filled while it is made.
     """
@@ -77,6 +78,7 @@ class Setting:
     refs: Mapping[str, str] = field(default_factory=dict)
     root: Path | None = None
     bakes_code: bool = False
+    registry: str | None = None
     dockerignore: tuple[str, ...] = ()
     archives: list[Archive] = field(default_factory=list)
 

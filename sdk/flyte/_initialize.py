@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,24 @@ from flyte._availability import refuse as not_available
 from flyte._client._twins import immediate_twin
 from flyte._loading import in_worker
 from flyte._logging import use_format
-from flyte.config._load import auto, checked_auth_type
-from flyte.config._model import DEFAULT_DOMAIN, DEFAULT_PROJECT, AdminConfig, Config, LocalConfig, TaskConfig
+from flyte.config._load import auto, checked_auth_type, checked_builder
+from flyte.config._model import (
+    DEFAULT_DOMAIN,
+    DEFAULT_PROJECT,
+    AdminConfig,
+    Config,
+    ImageConfig,
+    LocalConfig,
+    TaskConfig,
+)
 
 if TYPE_CHECKING:  # gRPC takes 0.2 s to import: only when a backend is talked to
     from flyte._client._client import Client
+    from flyte._client._local_builder import LocalBuilder
+    from flyte._image_definition import Resolved
 
 _NO_AUTH = "only tokens are available yet; give api_key=…, or set FLYTE_API_KEY"
 _API_KEY = "FLYTE_API_KEY"
-_NO_IMAGES = "the backend prepares images by itself; leave it out"
 _NO_STORAGE = "the backend's own storage is used; leave it out"
 
 
@@ -38,6 +48,7 @@ class Session:
         starts_backend: True to start the embedded backend when it is needed and does not run.
         api_key: Token that the backend demands; None for that of ``FLYTE_API_KEY``, if any.
         own_images: Addresses of images by name, over those of the configuration.
+        built: What was built on this machine, by the digests of the definitions that it was made of.
     """
 
     config: Config = field(default_factory=Config)
@@ -46,13 +57,20 @@ class Session:
     starts_backend: bool = True
     api_key: str | None = field(default=None, repr=False)
     own_images: Mapping[str, str] = field(default_factory=dict)
+    built: dict[str, Resolved] = field(default_factory=dict)
     _client: Client | None = None
+    _builder: LocalBuilder | None = None
     _opening: asyncio.Lock | None = None
 
     @property
     def images(self) -> dict[str, str]:
         """Addresses of images by name."""
         return {**self.config.image.image_refs, **self.own_images}
+
+    @property
+    def builds_locally(self) -> bool:
+        """True when images are built on this machine."""
+        return self.config.image.builder == "local"
 
     @property
     def project(self) -> str:
@@ -76,6 +94,23 @@ class Session:
             if self._client is None:
                 self._client = await self._open()
             return self._client
+
+    @asynccontextmanager
+    async def image_client(self) -> AsyncIterator[Client]:
+        """The client of what builds images, which is there while it is used.
+
+        Raises:
+            flyte.errors.InitializationError: As `client`; or images are built here, and there is no image builder.
+        """
+        if not self.builds_locally:
+            yield await self.client()
+            return
+        from flyte._client._local_builder import LocalBuilder
+
+        if self._builder is None:
+            self._builder = LocalBuilder()
+        async with self._builder.client() as client:
+            yield client
 
     async def _open(self) -> Client:
         from flyte._client._channel import Endpoint
@@ -103,6 +138,7 @@ class Session:
     def forget_client(self) -> None:
         """Drops the client: after a fork its thread is gone."""
         self._client = None
+        self._builder = None
         self._opening = None
 
 
@@ -212,7 +248,7 @@ async def init(
         storage: How object stores outside of the platform are reached: a `flyte.storage.S3`, `GCS` or `ABFS`.
             Holds in workers as well.
         batch_size: Refused.
-        image_builder: Only "remote": the backend builds images.
+        image_builder: What builds images: "remote" for the backend, "local" for this machine, with its Docker.
         images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
             environments that name none, too.
         source_config_path: File that these settings came from, shown by `flyte get config`.
@@ -244,8 +280,8 @@ async def init(
         rpc_retries=(rpc_retries, "calls are tried again until the backend is back, for up to a minute"),
         http_proxy_url=(http_proxy_url, "set the https_proxy environment variable"),
         batch_size=(batch_size, _NO_STORAGE),
-        image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
     )
+    builder = checked_builder(image_builder or "remote", "image_builder")
     _set_log_level(log_level)
     if log_format is not None:
         use_format(log_format)
@@ -260,6 +296,7 @@ async def init(
         task=TaskConfig(project or DEFAULT_PROJECT, domain or DEFAULT_DOMAIN),
         local=LocalConfig(bool(local_persistence)),
         source=Path(source_config_path) if source_config_path is not None else None,
+        image=ImageConfig(builder=builder),
     )
     install(
         Session(
@@ -352,7 +389,7 @@ async def init_from_config(
         storage: How object stores outside of the platform are reached: a `flyte.storage.S3`, `GCS` or `ABFS`.
             Holds in workers as well.
         batch_size: Refused.
-        image_builder: Only "remote": the backend builds images.
+        image_builder: What builds images, over the file's: "remote" for the backend, "local" for this machine.
         images: Addresses of images by name, for `Image.from_ref_name`; "default" stands for the image of
             environments that name none, too.
         sync_local_sys_paths: True to give workers the entries of ``sys.path`` that are below the root.
@@ -371,16 +408,14 @@ async def init_from_config(
     _use_storage(storage)
     if in_worker():
         return
-    refuse(
-        batch_size=(batch_size, _NO_STORAGE),
-        image_builder=(None if image_builder == "remote" else image_builder, _NO_IMAGES),
-    )
+    refuse(batch_size=(batch_size, _NO_STORAGE))
     _set_log_level(log_level)
     if log_format is not None:
         use_format(log_format)
     config = path_or_config if isinstance(path_or_config, Config) else auto(path_or_config)
     task = TaskConfig(project or config.task.project, domain or config.task.domain)
-    config = replace(config, task=task)
+    builder = checked_builder(image_builder or config.image.builder, "image_builder")
+    config = replace(config, task=task, image=replace(config.image, builder=builder))
     install(
         Session(config, checked_root(root_dir), sync_local_sys_paths, own_images=checked_images(images or ()))
     )

@@ -22,6 +22,7 @@ from services.common.image_layers import (
     Archive,
     Base,
     BuildSecret,
+    BuiltBase,
     CommandsLayer,
     CopyLayer,
     DebianBase,
@@ -40,12 +41,16 @@ from services.common.platforms import normalised
 _VERSION = re.compile(r"3\.\d{1,2}(\.\d+)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_BUILT_IMAGE = re.compile(r"(\S+@)?sha256:[0-9a-f]{64}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
 REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 """Host and port of a registry, and a path in it."""
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 """Operating system and architecture."""
+BUILT = "built"
+"""Kind of the base of an image that its author has built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +114,27 @@ def parse_definition(
     has_sdk = definition.get("sdk", True)
     if not isinstance(has_sdk, bool):
         _invalid("sdk", f"is {_shown(has_sdk)}", "it has to be true or false")
+    if isinstance(parsed_base, BuiltBase):
+        _check_built(parsed_base, parsed, has_sdk=has_sdk)
     return Definition(
         parsed_base, tuple(parsed), *_destination(base), registry_secret=_login(base), has_sdk=has_sdk
     )
+
+
+def parse_built(text: str) -> Definition | None:
+    """Reads the definition of an image that its author has built; None for one that has to be made.
+
+    Raises:
+        InvalidArgument: As `parse_definition`.
+    """
+    if f'"{BUILT}"' not in text:  # most are, and some are megabytes
+        return None
+
+    def refuse(where: str, kind: str) -> Exception:
+        return InvalidArgument(f"image definition: {where}.kind is {kind!r}, which is not known")
+
+    definition = parse_definition(text, KINDS, refuse)
+    return definition if isinstance(definition.base, BuiltBase) else None
 
 
 def definition_digest(text: str) -> str:
@@ -244,6 +267,24 @@ def _dockerfile(fields: _Fields) -> DockerfileBase:
     return DockerfileBase(file, fields.archive("context", required=False))
 
 
+def _built(fields: _Fields) -> BuiltBase:
+    uri, name, sdk = fields.text("uri"), fields.text("name"), fields.text("sdk", default="")
+    if not _BUILT_IMAGE.fullmatch(uri):
+        fix = "use an address with a digest, such as 'ghcr.io/team/hangar@sha256:…', or the identity of an image"
+        _invalid(f"{fields.where}.uri", f"is {uri!r}", fix)
+    for field, value in (("name", name), ("sdk", sdk)):
+        if not _DIGEST.fullmatch(value) and (value or field == "name"):
+            _invalid(f"{fields.where}.{field}", f"is {value!r}", "it has to be 32 hexadecimal digits")
+    return BuiltBase(uri, name, sdk)
+
+
+def _check_built(base: BuiltBase, layers: list[Layer], *, has_sdk: bool) -> None:
+    if layers:
+        _invalid("layers", f"has {len(layers)}", "an image that is built takes no layers")
+    if has_sdk and not base.sdk:
+        _invalid("base.sdk", "is missing", "name the digest of the SDK in the image, or set sdk to false")
+
+
 def _install(fields: _Fields) -> InstallLayer:
     name = "packages" if fields.kind == "pip" else "lines"
     lines = fields.texts(name)
@@ -302,6 +343,7 @@ _BASES: dict[str, Callable[[_Fields], Base]] = {
     "debian": _debian,
     "image": lambda fields: ImageBase(fields.text("uri")),
     "dockerfile": _dockerfile,
+    BUILT: _built,
 }
 _LAYERS: dict[str, Callable[[_Fields], Layer]] = {
     "pip": _install,

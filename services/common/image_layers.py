@@ -35,6 +35,26 @@ class ImageBase:
 
 
 @dataclass(frozen=True, slots=True)
+class BuiltBase:
+    """A container image that its author has built: it is used as it is.
+
+    Attributes:
+        uri: Its address with its digest, or its identity in the engine that holds it ("sha256:…").
+        name: Its name as a build, which its labels repeat.
+        sdk: Digest of the platform's SDK in it; empty for an image without.
+    """
+
+    uri: str
+    name: str
+    sdk: str = ""
+
+    @property
+    def is_in_registry(self) -> bool:
+        """False when only the engine that built it has it."""
+        return "@" in self.uri
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """Local files of the author: a tar archive in the blob store, named by its content.
 
@@ -230,7 +250,7 @@ class WorkdirLayer:
     path: str
 
 
-Base: TypeAlias = DebianBase | ImageBase | DockerfileBase
+Base: TypeAlias = DebianBase | ImageBase | DockerfileBase | BuiltBase
 Layer: TypeAlias = (
     InstallLayer | ProjectLayer | CopyLayer | EnvLayer | AptLayer | CommandsLayer | WorkdirLayer
 )

@@ -27,6 +27,8 @@ class BackendFile:
     """When it started, RFC 3339."""
     token_file: str = ""
     """File of the token that it demands, for those who may read it; empty when it demands none from a file."""
+    identity: str = ""
+    """What tells the settings of an author's image builder from others; empty for a backend."""
 
     def write(self, data_dir: Path) -> None:
         """Writes the file."""

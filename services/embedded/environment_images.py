@@ -43,6 +43,10 @@ class EnvironmentMaker:
     async def check(self) -> None:
         """See `Maker`. What it needs is part of this installation."""
 
+    async def engine(self) -> str:
+        """See `Maker`. None is needed."""
+        return ""
+
     async def plan(self, definition_json: str, platform: str) -> Plan:
         """See `Maker`."""
         if platform and normalised(platform) != host_platform():

@@ -115,8 +115,20 @@ def executor(**given: Any) -> None:
 
 @serve.command("image-builder", cls=ServeCommand)
 @_options("HANGAR_IMAGE_BUILDER", 8092, "GRPC_PORT")
-def image_builder(port: int | None, **given: Any) -> None:
+@click.option(
+    "--while-used",
+    metavar="IDENTITY",
+    help="Serve on loopback as long as somebody uses it: `flyte` starts it so for `image.builder: local`.",
+)
+def image_builder(port: int | None, while_used: str | None, **given: Any) -> None:
     """Run the image builder: it builds container images from image definitions."""
+    if while_used is not None:
+        from services.embedded.local_builder import serve_while_used
+
+        if port is not None or given.pop("host") is not None:
+            raise click.UsageError("--while-used chooses host and port: leave --host and --port out.")
+        asyncio.run(serve_while_used(while_used, **given))
+        return
     from services.embedded.single import serve_image_builder
 
     asyncio.run(serve_image_builder(grpc_port=port, **given))

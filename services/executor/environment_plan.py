@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from services.common.errors import InvalidArgument
-from services.common.image_definition import KINDS, parse_definition
+from services.common.image_definition import BUILT, KINDS, parse_definition
 from services.common.image_layers import (
     CopyLayer,
     DebianBase,
@@ -18,7 +18,7 @@ from services.common.image_layers import (
 from services.common.local_places import places_of_arguments
 from services.executor.engines.base import ImageFailedError
 
-_KINDS = KINDS - {"image", "dockerfile", "apt", "commands", "workdir"}
+_KINDS = KINDS - {"image", "dockerfile", "apt", "commands", "workdir", BUILT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,12 @@ def _is_inside(destination: str) -> bool:
 
 
 def _needs_docker(where: str, kind: str) -> ImageFailedError:
+    if kind == BUILT:
+        return ImageFailedError(
+            "UnsupportedLayer",
+            "the image was built by its author (image.builder: local), and this host runs tasks as processes: that "
+            "needs Docker. Choose image.builder: remote, or run this on a host with the Docker engine",
+        )
     return _needs(f"image base {kind!r}" if where == "base" else f"layer {kind!r}")
 
 

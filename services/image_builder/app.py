@@ -101,6 +101,15 @@ class ImageBuilderApp:
         await asyncio.to_thread(migrate, self._database, migrations)
         await self._builds.start()
 
+    @property
+    def is_building(self) -> bool:
+        """True while a build has not ended."""
+        return self._builds.is_building
+
+    async def abandon(self) -> None:
+        """Ends what is being built; the next start does not take it up."""
+        await self._builds.abandon()
+
     async def drain(self) -> None:
         """Stops builds, so that those who follow them hear of it."""
         await self._builds.stop()

@@ -221,6 +221,10 @@ class Builds:
         """Keeps a build no more."""
         self._builds.pop(name, None)
 
+    def unfinished(self) -> list[str]:
+        """Returns the names of the images whose builds have not ended."""
+        return [name for name, build in self._builds.items() if not build.state.is_terminal]
+
     def running(self) -> list[asyncio.Task[None]]:
         """Returns the tasks of the builds that have not ended."""
         return [

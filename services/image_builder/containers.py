@@ -80,6 +80,10 @@ class ContainerMaker:
         """See `Maker`."""
         await self._sites.own.buildkit.check()
 
+    async def engine(self) -> str:
+        """See `Maker`."""
+        return await self._sites.own.engine.identity()
+
     async def plan(self, definition_json: str, platform: str) -> Plan:
         """See `Maker`."""
         if self._sdk is None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from services.common.errors import InvalidArgument
-from services.common.image_definition import KINDS, Definition, parse_definition
+from services.common.image_definition import BUILT, KINDS, Definition, parse_definition
 from services.common.image_layers import (
     AptLayer,
     Archive,
@@ -49,6 +49,7 @@ PACKAGES = f"{HOME}/packages.json"
 """File of an image that says what is installed in it, written by each step that installs something."""
 
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
+_KINDS = KINDS - {BUILT}
 _MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
 """Variables with which another Python may run."""
 _SPECIAL = re.compile(r'([$\\"])')
@@ -140,7 +141,7 @@ def read_definition(definition_json: str) -> Definition:
     Raises:
         InvalidArgument: The definition is wrong, or asks for what images cannot give yet. Names layer and field.
     """
-    return parse_definition(definition_json, KINDS, _refused)
+    return parse_definition(definition_json, _KINDS, _refused)
 
 
 def make_recipe(
@@ -418,7 +419,9 @@ def _quoted(value: str) -> str:
 
 
 def _refused(where: str, kind: str) -> InvalidArgument:
-    what, fix = f"is {kind!r}, which is not known", f"use one of {', '.join(sorted(KINDS))}"
+    what, fix = f"is {kind!r}, which is not known", f"use one of {', '.join(sorted(_KINDS))}"
+    if kind == BUILT:
+        what, fix = "is 'built': the image is there already", "hosts with the Docker engine take it as it is"
     return _wrong(f"{where}.kind", what, fix, reason="IMAGE_LAYER_NOT_AVAILABLE")
 
 

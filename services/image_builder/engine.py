@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import tarfile
 import time
@@ -62,6 +63,7 @@ class BuilderEngine:
         self._platform = ""
         self._runs: dict[str, bool] = {}
         self._refused_until: dict[str, float] = {}
+        self._identity = ""
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
@@ -96,6 +98,19 @@ class BuilderEngine:
             return True
         self._refused_until[platform] = time.monotonic() + _REFUSED_SECONDS
         return False
+
+    async def identity(self) -> str:
+        """Returns what tells the engine from others, on this machine too.
+
+        Raises:
+            Unavailable: The engine is not reachable (reason ``ENGINE_UNAVAILABLE``).
+        """
+        if not self._identity:
+            info = await self._call(lambda client: client.info())
+            # Engines of one machine may share their ID: that of 20.10 is a file outside of what each has of its own.
+            parts = [info["ID"], info["Name"], info["DockerRootDir"]]
+            self._identity = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+        return self._identity
 
     async def image(self, reference: str) -> StoredImage | None:
         """Returns an image that the engine holds, None when it does not.

@@ -58,6 +58,13 @@ class Made:
 class Maker(Protocol):
     """Makes images of one kind."""
 
+    async def engine(self) -> str:
+        """Returns the identity of the engine that makes them, empty when none does.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+
     async def check(self) -> None:
         """Finds out whether it can make anything.
 

@@ -283,6 +283,24 @@ class ImageBuilds:
             raise NotFound(message, reason="ATTESTATION_NOT_FOUND", name=name)
         return sbom, provenance
 
+    async def describe_builder(self) -> tuple[bool, str, str]:
+        """Returns whether it makes Python environments, the digest of the SDK that images get, and its engine.
+
+        Raises:
+            Unavailable: The engine does not answer.
+        """
+        sdk = await asyncio.to_thread(lambda: self._sdk.digest)
+        return self._environments is not None, sdk, await self._maker(is_environment=True).engine()
+
+    @property
+    def is_building(self) -> bool:
+        """True while a build has not ended."""
+        return bool(self._builds.unfinished())
+
+    async def abandon(self) -> None:
+        """Ends what is being built: nobody wants it any more, so the next start does not take it up."""
+        await asyncio.gather(*map(self.cancel, self._builds.unfinished()))
+
     async def stop(self) -> None:
         """Stops what is being built; it is taken up at the next start. Waits for its end."""
         self._is_stopping = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 from hangar.image.v1 import image_service_pb2 as messages
@@ -29,6 +30,13 @@ class ImageServicer(ImageServiceServicer):
             container=request.container,
         )
         return messages.BuildImageResponse(build=image_build(build))
+
+    async def GetImageBuilder(self, request: messages.GetImageBuilderRequest, context: Any) -> Any:
+        """Returns what is made here, and with what."""
+        environments, sdk, engine = await self._builds.describe_builder()
+        return messages.GetImageBuilderResponse(
+            environments=environments, version=version("hangar"), sdk_digest=sdk, engine=engine
+        )
 
     async def GetImageBuild(self, request: messages.GetImageBuildRequest, context: Any) -> Any:
         """Returns a build."""

@@ -41,7 +41,8 @@ class Settings(ServiceSettings):
     """Address of the scheduler, which tells hosts to pull images ahead that go to a registry; empty to tell nobody."""
     registries: tuple[str, ...] = ()
     """Further registries that authors may name with ``registry=``, as a JSON list of prefixes such as
-    ``["ghcr.io/team"]``. The builder's own credentials are used, so nothing is allowed unless it is named."""
+    ``["ghcr.io/team"]``; ``["*"]`` for all. The builder's own credentials are used, so nothing is allowed unless it is
+    named."""
     author_registries: tuple[str, ...] = ("*",)
     """Registries that authors may push to with credentials of their own (``registry_secret=``), as in ``registries``;
     ``["*"]`` for all. That of ``registry`` has to be in ``registries``."""
@@ -71,6 +72,8 @@ class Settings(ServiceSettings):
     """Most finished builds that are kept; the oldest go first. Images are not touched."""
     keep: float = Field(0, ge=0)
     """Seconds after which an image that nobody asked for is removed where it was built; 0 for never."""
+    linger: float = Field(300, ge=0)
+    """Seconds for which it waits for others once nobody uses it. For that of an author's machine only."""
     failure_ttl: float = Field(30, ge=0)
     """Seconds for which a failed build is answered again instead of tried again."""
 

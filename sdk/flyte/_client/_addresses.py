@@ -1,4 +1,4 @@
-"""Where the embedded backend keeps its files."""
+"""Where programs of the platform on this machine keep their files, and what they say of themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def data_directory() -> Path:
 
 @dataclass(frozen=True)
 class BackendFile:
-    """What a running embedded backend says of itself in ``backend.json``.
+    """What a running embedded backend, or image builder, says of itself in ``backend.json``.
 
     Attributes:
         pid: Its process.
@@ -29,6 +29,7 @@ class BackendFile:
         version: Its version.
         started_at: When it started, RFC 3339.
         token_file: File of the token that it demands; empty for none, or one that is not in a file.
+        identity: What tells the settings of an image builder of this machine from others; empty for a backend.
     """
 
     pid: int
@@ -37,6 +38,7 @@ class BackendFile:
     version: str = ""
     started_at: str = ""
     token_file: str = ""
+    identity: str = ""
 
     def token(self) -> str:
         """The token that it demands, for those who may read it; empty when that is not known."""
@@ -57,6 +59,7 @@ def read_backend_file(directory: Path) -> BackendFile | None:
             version=str(content.get("version", "")),
             started_at=str(content.get("started_at", "")),
             token_file=str(content.get("token_file", "")),
+            identity=str(content.get("identity", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
@@ -35,13 +34,13 @@ async def send(
     """
     session = require_session()
     tasks = [task for environment in environments for task in environment.tasks.values()]
-    packed = await asyncio.to_thread(
-        pack,
+    packed = await pack(
         tasks,
         session,
         copy_style=checked_copy_style(copy_style, version),
         version=version,
         interactive=interactive,
+        dry_run=dry_run,
     )
     changed = set(packed.specs)
     if not dry_run:

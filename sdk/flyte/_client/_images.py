@@ -1,4 +1,4 @@
-"""Images on their way to the backend: local files uploaded, builds asked for and followed."""
+"""Images on their way to what builds them: local files sent, builds asked for and followed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from flyte import errors
 from flyte._client._client import Client
+from flyte._client._local_builder import keep_archives
+from flyte._client._local_images import built_definition, check_backend
+from flyte._client._loop import LOOP
 from flyte._client._transfer import upload
 from flyte._image import Image
 from flyte._image_definition import Resolved
@@ -56,7 +60,9 @@ def setting_of(session: Session, root: Path | None, *, bakes_code: bool = False)
         root: Directory that holds the code.
         bakes_code: True when the code is not sent along, but is in the images.
     """
-    return Setting(session.images, root, bakes_code)
+    return Setting(
+        session.images, root, bakes_code, session.config.image.registry if session.builds_locally else None
+    )
 
 
 def image_of(environment: TaskEnvironment, session: Session) -> Image:
@@ -241,13 +247,53 @@ async def build_all(
         flyte.errors.ImageBuildError: A build failed.
         flyte.errors.BaseRuntimeError: The backend refuses one, or does not answer.
     """
+    resolved = {name: await asyncio.to_thread(each.resolve, setting) for name, each in images.items()}
+    return await build_resolved(session, resolved, given_secrets(images.values()), wanted)
+
+
+async def build_resolved(
+    session: Session, resolved: Mapping[str, Resolved], secrets: Mapping[str, bytes], wanted: Wanted
+) -> dict[str, ImageBuild]:
+    """Builds what definitions describe, each once.
+
+    Args:
+        session: The session.
+        resolved: The definitions by the name of their environment.
+        secrets: Secrets that layers ask for, by key.
+        wanted: How they are built.
+
+    Returns:
+        The builds by environment.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: As `build_all`.
+    """
+    is_local = session.builds_locally
+    if is_local and wanted.is_run:
+        await check_backend(session, resolved)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(session.image_client())
+        if is_local and not wanted.dry_run:
+            await asyncio.to_thread(
+                keep_archives, (each for one in resolved.values() for each in one.archives)
+            )
+        elif not wanted.dry_run:
+            await upload_archives(client, session.project, session.domain, resolved.values())
+        builds = await _build_each(session, client, resolved, secrets, wanted)
+        if is_local and not wanted.wait:
+            LOOP.on_close(stack.pop_all().aclose)  # it builds as long as somebody uses it
+        return builds
+
+
+async def _build_each(
+    session: Session,
+    client: Client,
+    resolved: Mapping[str, Resolved],
+    secrets: Mapping[str, bytes],
+    wanted: Wanted,
+) -> dict[str, ImageBuild]:
     from flyte.remote import ImageBuild
 
-    resolved = {name: await asyncio.to_thread(each.resolve, setting) for name, each in images.items()}
-    client = await session.client()
-    if not wanted.dry_run:
-        await upload_archives(client, session.project, session.domain, resolved.values())
-    secrets = given_secrets(images.values())
     names: dict[str, list[str]] = {}
     for name, each in resolved.items():
         names.setdefault(each.digest, []).append(name)
@@ -261,7 +307,7 @@ async def build_all(
         try:
             pb = await get(dry_run=wanted.dry_run)
         except errors.BaseRuntimeError as error:
-            if wanted.is_run and is_left_to_hosts(error):
+            if wanted.is_run and not session.builds_locally and is_left_to_hosts(error):
                 return None
             raise
         client.asked_images.add(digest)
@@ -270,6 +316,8 @@ async def build_all(
         built = ImageBuild(session, pb)
         if built.error is not None:
             raise built.error
+        if session.builds_locally and built.state == "succeeded":
+            session.built[digest] = await built_definition(client, resolved[names[digest][0]], pb)
         return built
 
     asked: list[tuple[str, str, str]] = []
@@ -300,6 +348,28 @@ async def _platforms(
     return platforms
 
 
+async def images_of_run(
+    session: Session, resolved: Mapping[str, Resolved], environments: Iterable[TaskEnvironment]
+) -> dict[str, Resolved]:
+    """The definitions that a run gets: those of images that are built on this machine name what was built.
+
+    Args:
+        session: The session.
+        resolved: The definitions as they are written, by the name of their environment.
+        environments: The environments.
+
+    Raises:
+        flyte.errors.BaseRuntimeError: As `build_all`.
+    """
+    if not session.builds_locally:
+        return dict(resolved)
+    missing = {name: each for name, each in resolved.items() if each.digest not in session.built}
+    if missing:
+        secrets = given_secrets(each.image for each in environments)
+        await build_resolved(session, missing, secrets, Wanted(is_run=True))
+    return {name: session.built[each.digest] for name, each in resolved.items()}
+
+
 async def prepare_images(
     client: Client,
     project: str,
@@ -316,7 +386,8 @@ async def prepare_images(
     """
     await upload_archives(client, project, domain, resolved.values())
     secrets = given_secrets(environment.image for environment in environments)
-    wanted = {each.digest: each for each in resolved.values() if each.digest not in client.asked_images}
+    wanted = {each.digest: each for each in resolved.values() if not each.is_built}
+    wanted = {digest: each for digest, each in wanted.items() if digest not in client.asked_images}
     await asyncio.gather(*(_begin(client, each, secrets) for each in wanted.values()))
     client.asked_images.update(wanted)
 

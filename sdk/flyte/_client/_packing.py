@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from flyte._bundle._environments import included_paths, root_of
 from flyte._bundle._modules import loaded_files, main_module, python_path
 from flyte._bundle._pickled import PICKLE_FILE, interactive_modules, pickled_code
 from flyte._bundle._select import CopyStyle
-from flyte._client._images import images_file, resolve_images, setting_of
+from flyte._client._images import images_file, images_of_run, resolve_images, setting_of
 from flyte._environment import TaskEnvironment, walk
 from flyte._image_definition import Resolved
 
@@ -43,13 +44,33 @@ class Packed:
     images: dict[str, Resolved]
 
 
-def pack(
+@dataclass(frozen=True)
+class _Code:
+    """Where the code of tasks is, and what it runs in.
+
+    Attributes:
+        environments: Their environments, and all that these depend on.
+        pickled: The modules that are pickled.
+        root: Directory that holds the code.
+        python_path: Entries of ``sys.path`` that are below the root.
+        images: The definitions of their images, by environment.
+    """
+
+    environments: Sequence[TaskEnvironment]
+    pickled: frozenset[str]
+    root: Path
+    python_path: tuple[str, ...]
+    images: dict[str, Resolved]
+
+
+async def pack(
     tasks: Sequence[TaskTemplate[..., Any]],
     session: Session,
     *,
     copy_style: CopyStyle,
     version: str | None,
     interactive: bool | None,
+    dry_run: bool = False,
 ) -> Packed:
     """Packs tasks, which have one version.
 
@@ -59,20 +80,42 @@ def pack(
         copy_style: Which code is packed.
         version: Version of the code; derived from bundle and definitions unless given.
         interactive: True to pickle the code, False to import it, None to pickle what cannot be imported.
+        dry_run: True to build nothing: images that are built on this machine stay definitions.
 
     Raises:
         flyte.errors.CodeBundleError: When the code cannot be packed.
+        flyte.errors.BaseRuntimeError: When images are built on this machine, and one cannot be.
         ValueError: When two environments have the same name, or one has what pickled code cannot have.
     """
+    code = await asyncio.to_thread(_survey, tasks, session, copy_style=copy_style, interactive=interactive)
+    if not dry_run:
+        code = replace(code, images=await images_of_run(session, code.images, code.environments))
+    return await asyncio.to_thread(_pack, tasks, code, copy_style=copy_style, version=version)
+
+
+def _survey(
+    tasks: Sequence[TaskTemplate[..., Any]],
+    session: Session,
+    *,
+    copy_style: CopyStyle,
+    interactive: bool | None,
+) -> _Code:
     environments = walk([task.environment for task in tasks])
     pickled = interactive_modules(tasks, interactive)
     root = session.root_dir or (Path.cwd() if pickled else _root_of(tasks))
     directories = python_path(root, mirrored=session.sync_local_sys_paths)
     images = resolve_images(environments, session, setting_of(session, root, bakes_code=copy_style == "none"))
+    return _Code(environments, pickled, root, directories, images)
+
+
+def _pack(
+    tasks: Sequence[TaskTemplate[..., Any]], code: _Code, *, copy_style: CopyStyle, version: str | None
+) -> Packed:
+    pickled, root, directories, images = code.pickled, code.root, code.python_path, code.images
     made = images_file(images)
     style = copy_style
     if pickled:
-        made[PICKLE_FILE] = pickled_code(environments, pickled)
+        made[PICKLE_FILE] = pickled_code(code.environments, pickled)
         if style == "loaded_modules" and not any(True for _ in loaded_files(root)):
             style = "none"  # a notebook may be anywhere, such as in the home directory
     bundle = make_bundle(root, style, () if pickled else _included(tasks), made)
@@ -95,7 +138,7 @@ def pack(
             spec["code"]["python_path"] = _baked(task, directories)
         elif not spec["code"]["pickle"]:
             _check_bundled(spec, root, bundle)
-    return Packed(bundle, version, specs, environments, images)
+    return Packed(bundle, version, specs, code.environments, images)
 
 
 def _baked(task: TaskTemplate[..., Any], directories: tuple[str, ...]) -> list[str]:

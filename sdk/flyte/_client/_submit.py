@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import string
 import sys
@@ -76,7 +75,7 @@ async def describe(
     """
     interface = task.interface
     document = await off_loop(interface.dump_inputs, interface.bind(args, kwargs))
-    packed = await _packed(context, require_session(), task)
+    packed = await _packed(context, require_session(), task, dry_run=True)
     bundle = packed.bundle
     path = None
     if context.copy_bundle_to is not None:
@@ -108,14 +107,16 @@ def _settings(context: RunContext) -> task_spec_pb2.RunContext:
     return settings
 
 
-async def _packed(context: RunContext, session: Session, task: TaskTemplate[..., Any]) -> Packed:
-    return await asyncio.to_thread(
-        pack,
+async def _packed(
+    context: RunContext, session: Session, task: TaskTemplate[..., Any], *, dry_run: bool = False
+) -> Packed:
+    return await pack(
         [task],
         session,
         copy_style=context.copy_style,
         version=context.version,
         interactive=context.interactive_mode,
+        dry_run=dry_run,
     )
 
 

@@ -39,7 +39,7 @@ def create() -> Any:
 @click.option(
     "--builder",
     type=click.Choice(["local", "remote"]),
-    help="What builds images: only remote, the backend, is available.",
+    help="What builds images: remote for the backend, local for this machine, with its Docker.",
 )
 @click.option("--auth-type", help="Not available: the token of the backend goes into FLYTE_API_KEY.")
 @click.option("--local-persistence", is_flag=True, help="Record local runs, for flyte start tui.")
@@ -72,7 +72,6 @@ def config(
 
     refused = {
         "--org": (org, "this platform has no organisations"),
-        "--builder local": (builder == "local", "the backend builds images: --builder remote"),
         "--auth-type": (
             auth_type,
             "the token of the backend goes into the environment variable FLYTE_API_KEY",
@@ -81,9 +80,9 @@ def config(
     for name, (value, why) in refused.items():
         if value:
             raise click.UsageError(f"{name} is not available: {why}. Leave it out.")
-    if endpoint is None and not local_persistence:
+    if endpoint is None and not local_persistence and builder is None:
         raise click.UsageError(
-            "Missing option --endpoint, such as --endpoint localhost:8090, or --local-persistence."
+            "Missing option --endpoint, such as --endpoint localhost:8090, --builder, or --local-persistence."
         )
     try:
         if endpoint is not None:

@@ -105,6 +105,9 @@ def config(ctx: click.Context) -> None:
         "insecure": found.admin.insecure,
         "project": found.task.project,
         "domain": found.task.domain,
+        "image_builder": found.image.builder,
+        "image_registry": found.image.registry,
+        "image_refs": dict(found.image.image_refs),
         "local_persistence": found.local.persistence,
         "overrides": list(found.overrides),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 from flyte import errors
 from flyte.config._model import (
     AUTH_TYPES,
+    BUILDERS,
     DEFAULT_DOMAIN,
     DEFAULT_PROJECT,
     AdminConfig,
@@ -30,8 +32,10 @@ _NO_TOKENS = (
     "a token does not belong in a file that others read: remove the key, and set FLYTE_API_KEY to the token"
 )
 _NO_REGISTRY = (
-    "the backend has a registry of its own: remove the key, or name one in Image.from_debian_base(registry=…)"
+    "the backend has a registry of its own: remove the key, name a registry in Image.from_debian_base(registry=…), or "
+    "set image.builder to local"
 )
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 
 # Section → key → type; a text instead of a type says why the documented key is refused.
 _KEYS: dict[str, dict[str, type | str]] = {
@@ -43,7 +47,7 @@ _KEYS: dict[str, dict[str, type | str]] = {
         "clientId": _NOT_YET_AUTH,
         "apiKey": _NO_TOKENS,
     },
-    "image": {"builder": str, "image_refs": dict, "registry": _NO_REGISTRY},
+    "image": {"builder": str, "image_refs": dict, "registry": str},
     "task": {"org": "this platform has no organisations: remove the key", "project": str, "domain": str},
     "local": {"persistence": bool},
 }
@@ -89,14 +93,29 @@ def load(path: Path | None) -> Config:
 
 
 def _images(found: Mapping[tuple[str, str], Any]) -> ImageConfig:
-    builder = found.get(("image", "builder"))
-    if builder not in (None, "remote"):
-        raise _error(
-            f"key image.builder = {builder!r}: images are built by the backend, on this machine too when the backend "
-            "runs here; remove the key or set it to remote. To build by yourself, push the image to a registry and "
-            "name it with flyte.Image.from_base"
-        )
-    return ImageConfig(found.get(("image", "image_refs")) or {})
+    builder = checked_builder(found.get(("image", "builder")) or "remote", "image.builder")
+    registry = found.get(("image", "registry"))
+    if registry is not None:
+        registry = registry.rstrip("/")
+        if builder != "local":
+            raise _error(f"image.registry = {registry!r}: {_NO_REGISTRY}")
+        if not _REGISTRY.fullmatch(registry):
+            raise _error(
+                f"image.registry = {registry!r} is no registry: write a host and a path without a scheme, such as "
+                "ghcr.io/team"
+            )
+    return ImageConfig(found.get(("image", "image_refs")) or {}, builder, registry)
+
+
+def checked_builder(value: str, name: str) -> str:
+    """What builds images: "local" or "remote".
+
+    Raises:
+        flyte.errors.InitializationError: It is neither.
+    """
+    if value not in BUILDERS:
+        raise _error(f"{name} = {value!r} is not one of {', '.join(BUILDERS)}")
+    return value
 
 
 def checked_auth_type(value: str | None, name: str) -> str | None:

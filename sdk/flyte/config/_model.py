@@ -8,6 +8,7 @@ from pathlib import Path
 
 DEFAULT_PROJECT = "default"
 DEFAULT_DOMAIN = "development"
+BUILDERS = ("local", "remote")
 AUTH_TYPES = ("Pkce", "ClientSecret", "ExternalCommand", "DeviceFlow")
 
 
@@ -49,9 +50,13 @@ class ImageConfig:
     Attributes:
         image_refs: Addresses of images by the names that `Image.from_ref_name` uses; "default" stands for the image
             of environments that name none, too.
+        builder: What builds images: "remote" for the backend, "local" for this machine, which then needs Docker.
+        registry: Registry that images built on this machine go to, unless they name one; None for none.
     """
 
     image_refs: Mapping[str, str] = field(default_factory=dict)
+    builder: str = "remote"
+    registry: str | None = None
 
 
 @dataclass(frozen=True)

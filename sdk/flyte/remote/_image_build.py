@@ -1,4 +1,4 @@
-"""Images on the backend, and the builds that make them."""
+"""Images of the backend or of this machine (`image.builder: local`), and the builds that make them."""
 
 from __future__ import annotations
 
@@ -134,9 +134,9 @@ class ImageBuild:
             flyte.errors.RuntimeUserError: There is none (code "ImageBuildNotFoundError").
         """
         session = require_session()
-        client = await session.client()
         request = image_service_pb2.GetImageBuildRequest(name=name)
-        return ImageBuild(session, (await client.call(client.images.GetImageBuild, request)).build)
+        async with session.image_client() as client:
+            return ImageBuild(session, (await client.call(client.images.GetImageBuild, request)).build)
 
     @twin_iterator
     @staticmethod
@@ -151,11 +151,11 @@ class ImageBuild:
         """
         check_limit(limit)
         session = require_session()
-        client = await session.client()
 
         async def page(size: int, token: str) -> image_service_pb2.ListImageBuildsResponse:
             request = image_service_pb2.ListImageBuildsRequest(page_size=size, page_token=token)
-            return await client.call(client.images.ListImageBuilds, request)
+            async with session.image_client() as client:
+                return await client.call(client.images.ListImageBuilds, request)
 
         async for pb in listed(page, "builds", limit):
             yield ImageBuild(session, pb)
@@ -177,24 +177,24 @@ class ImageBuild:
     @twin_iterator_method
     async def log(self) -> AsyncGenerator[str, None]:
         """Lines of the build's log, until it has ended."""
-        client = await self._session.client()
 
         def request(last: Any) -> image_service_pb2.WatchImageBuildRequest:
             return image_service_pb2.WatchImageBuildRequest(
                 name=self.name, from_line=last.next_line if last is not None else 0
             )
 
-        async for update in client.stream(client.images.WatchImageBuild, request):
-            self.pb = update.build
-            for line in update.lines:
-                yield line.text
+        async with self._session.image_client() as client:
+            async for update in client.stream(client.images.WatchImageBuild, request):
+                self.pb = update.build
+                for line in update.lines:
+                    yield line.text
 
     @twin_method
     async def cancel(self) -> None:
         """Ends the build, for all who wait for it."""
-        client = await self._session.client()
         request = image_service_pb2.CancelImageBuildRequest(name=self.name)
-        self.pb = (await client.call(client.images.CancelImageBuild, request)).build
+        async with self._session.image_client() as client:
+            self.pb = (await client.call(client.images.CancelImageBuild, request)).build
 
     @twin_method
     async def delete(self) -> None:
@@ -203,9 +203,9 @@ class ImageBuild:
         Raises:
             flyte.errors.RuntimeUserError: It is being built, or in use.
         """
-        client = await self._session.client()
         request = image_service_pb2.DeleteImageBuildRequest(name=self.name)
-        await client.call(client.images.DeleteImageBuild, request)
+        async with self._session.image_client() as client:
+            await client.call(client.images.DeleteImageBuild, request)
 
     @twin_method
     async def attestation(self) -> tuple[str, str]:
@@ -214,9 +214,9 @@ class ImageBuild:
         Raises:
             flyte.errors.RuntimeUserError: That is not on record.
         """
-        client = await self._session.client()
         request = image_service_pb2.GetImageAttestationRequest(name=self.name)
-        answer = await client.call(client.images.GetImageAttestation, request)
+        async with self._session.image_client() as client:
+            answer = await client.call(client.images.GetImageAttestation, request)
         return answer.sbom_json, answer.provenance_json
 
     def __repr__(self) -> str:

@@ -253,9 +253,10 @@ def test_create_config_and_use_it(alone, work, backend):
     assert alone("run", "flow.py", "greet", "--name", "x").code == 0
     declined = alone("create", "config", "--endpoint", "other:1", stdin="n\n")
     assert "Will not overwrite the existing config file at .flyte/config.yaml" in declined.out
-    forced = alone("create", "config", "--endpoint", "other:1", "--force")
+    forced = alone("create", "config", "--endpoint", "other:1", "--builder", "local", "--force")
     assert forced.code == 0
     assert "other:1" in (work / ".flyte" / "config.yaml").read_text()
+    assert alone("-of", "json", "get", "config").json["image_builder"] == "local"
 
 
 def test_local_runs_are_recorded_and_shown(alone, work):
@@ -305,7 +306,6 @@ def test_create_config_refuses_what_is_wrong(alone, work):
         (["start", "devbox"], "flyte start devbox is not available in this version: `flyte start`"),
         (["serve", "app.py", "env"], "flyte serve is not available in this version: apps are not built yet"),
         (["get", "run", "--only-mine"], "--only-mine is not available"),
-        (["create", "config", "--endpoint", "x", "--builder", "local"], "--builder local is not available"),
         (["run", "--version", "1", "python-script", "flow.py"], "--version is not available for scripts"),
         (["run", "--version", "1", "deployed-task", "a.b"], "--version has no effect on a deployed task"),
     ],

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
+import stat
 import sys
 import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from flyte._client import _embedded
+from flyte._client._local_builder import builder_directory
+from flyte._client._loop import LOOP
 from flyte._initialize import uninstall
 from sdk.tests.client.fake_admin import FakeAdmin
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +69,28 @@ def user_module(tmp_path, monkeypatch):
     yield make
     for name in made:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def python_without_hangar(tmp_path, monkeypatch):
+    """A Python whose directory has no hangar command."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def hangar(python_without_hangar):
+    """A hangar command next to this Python; stopped at the end."""
+    real = Path(sys.base_prefix, "bin", "python3")
+    packages = os.pathsep.join(path for path in sys.path if path)
+    command = python_without_hangar / "hangar"
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT}{os.pathsep}{packages} exec {real} -m sdk.tests.client.fake_hangar "$@"\n'
+    )
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    yield command
+    LOOP.run(_embedded.stop_backend())
+    LOOP.run(_embedded.stop_backend(builder_directory()))

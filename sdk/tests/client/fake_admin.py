@@ -29,7 +29,10 @@ from hangar.admin.v1 import (
     task_service_pb2_grpc,
 )
 from hangar.core.v1 import failure_pb2, identifiers_pb2, payload_pb2, phase_pb2
-from hangar.image.v1 import image_service_pb2_grpc
+from hangar.image.v1.image_service_pb2_grpc import (
+    ImageServiceServicer,
+    add_ImageServiceServicer_to_server,
+)
 
 TERMINAL = (6, 7, 8, 9)
 
@@ -91,11 +94,16 @@ class FakeAdmin:
         failures: Method name → how often it answers UNAVAILABLE before it works.
         token: What calls have to show; empty for nothing.
         tls: Private key and certificate in PEM form, to serve with TLS. Set before it starts.
-        images: A servicer of the image service, None for none. Set before it starts.
+        images: What answers for images; None for a backend without an image builder.
     """
 
-    def __init__(self, on_create: Callable[[FakeAdmin, FakeRun], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_create: Callable[[FakeAdmin, FakeRun], None] | None = None,
+        images: ImageServiceServicer | None = None,
+    ) -> None:
         self.on_create = on_create
+        self.images = images
         self.failures: dict[str, int] = {}
         self.listed: list[run_service_pb2.ListRunsRequest] = []
         self.token = ""
@@ -156,7 +164,7 @@ class FakeAdmin:
         log_service_pb2_grpc.add_LogServiceServicer_to_server(_Logs(self), self._server)
         data_service_pb2_grpc.add_DataServiceServicer_to_server(_Data(self), self._server)
         if self.images is not None:
-            image_service_pb2_grpc.add_ImageServiceServicer_to_server(self.images, self._server)
+            add_ImageServiceServicer_to_server(self.images, self._server)
         health = grpc.unary_unary_rpc_method_handler(_healthy)
         handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health})
         self._server.add_generic_rpc_handlers((handler,))

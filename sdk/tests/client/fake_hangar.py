@@ -1,4 +1,4 @@
-"""Stands for ``hangar up``: a real process that serves health checks and says so in backend.json."""
+"""Stands for ``hangar``: a real process that serves health checks and says so in backend.json."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     with FakeAdmin(lambda admin, run: admin.succeed(run)) as admin:
         content = {"pid": os.getpid(), "grpc": admin.endpoint, "http": "127.0.0.1:1", "version": "0"}
+        if "--while-used" in sys.argv:
+            content["identity"] = sys.argv[-1]
         partial = directory / "backend.json.new"
         partial.write_text(json.dumps(content))
         partial.rename(directory / "backend.json")

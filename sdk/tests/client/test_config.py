@@ -44,6 +44,21 @@ def test_reads_every_section(here):
     assert found.task == config.TaskConfig("digits", "staging")
 
 
+def test_who_builds_images(here, monkeypatch):
+    """File, environment and `init` say what builds images, and where they go."""
+    path = write(here / "config.yaml", "image: {builder: local, registry: ghcr.io/team/}")
+    assert config.load(path).image == config.ImageConfig(builder="local", registry="ghcr.io/team")
+    flyte.init_from_config(path, image_builder="remote")
+    assert not require_session().builds_locally
+    flyte.init(image_builder="local")
+    assert require_session().builds_locally
+    with pytest.raises(InitializationError, match="image_builder = 'docker' is not one of local, remote"):
+        flyte.init(image_builder="docker")
+    monkeypatch.setenv("FLYTE_IMAGE_BUILDER", "local")
+    monkeypatch.setenv("FLYTE_IMAGE_REGISTRY", "localhost:5000")
+    assert config.load(None).image == config.ImageConfig(builder="local", registry="localhost:5000")
+
+
 def test_defaults_without_any_file():
     """Without a file: the embedded backend, project default, domain development."""
     found = config.auto()
@@ -94,7 +109,12 @@ def test_environment_overrides_the_file(here, monkeypatch):
         ("admin: {", ["not valid YAML"]),
         ("admin: {authType: Magic}", ["admin.authType", "'Magic'", "Pkce, ClientSecret"]),
         ("admin: {clientId: x}", ["admin.clientId", "'x'", "FLYTE_API_KEY"]),
-        ("image: {builder: local}", ["image.builder", "remove the key"]),
+        ("image: {builder: docker}", ["image.builder", "'docker'", "local, remote"]),
+        ("image: {registry: ghcr.io/team}", ["image.registry", "'ghcr.io/team'", "image.builder to local"]),
+        (
+            "image: {builder: local, registry: 'https://x'}",
+            ["image.registry", "'https://x'", "without a scheme"],
+        ),
         ("task: {org: acme}", ["task.org", "'acme'"]),
     ],
 )

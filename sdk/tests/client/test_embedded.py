@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
-from pathlib import Path
-
 import pytest
 
 import flyte
-from flyte._client import _embedded
+from flyte._client import _embedded, _programs
 from flyte._client._addresses import data_directory, read_backend_file
 from flyte._client._loop import LOOP
 from flyte.errors import InitializationError
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def python_without_hangar(tmp_path, monkeypatch):
-    """A Python whose directory has no hangar command."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setattr(sys, "executable", str(folder / "python"))
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
-@pytest.fixture
-def hangar(python_without_hangar):
-    """A hangar command next to this Python; stopped at the end."""
-    real = Path(sys.base_prefix, "bin", "python3")
-    packages = os.pathsep.join(path for path in sys.path if path)
-    command = python_without_hangar / "hangar"
-    command.write_text(
-        f"#!/bin/sh\nPYTHONPATH={ROOT}{os.pathsep}{packages} exec {real} -m sdk.tests.client.fake_hangar\n"
-    )
-    command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    yield command
-    LOOP.run(_embedded.stop_backend())
 
 
 def test_without_hangar_the_error_says_which_commands_help(python_without_hangar):
@@ -54,14 +23,14 @@ def test_starts_is_found_and_stops(hangar):
     """It is started once, said so with its address and how to stop it, found again, and stopped."""
     said = []
     first = LOOP.run(_embedded.ensure_backend(said.append))
-    assert _embedded.process_exists(first.pid)
+    assert _programs.process_exists(first.pid)
     assert first.grpc in said[-1]
     assert "flyte stop" in said[-1]
     assert LOOP.run(_embedded.ensure_backend(said.append)) == first
     assert len(said) == 2
     stopped = LOOP.run(_embedded.stop_backend())
     assert stopped is not None
-    assert not _embedded.process_exists(first.pid)
+    assert not _programs.process_exists(first.pid)
     assert LOOP.run(_embedded.stop_backend()) is None
 
 

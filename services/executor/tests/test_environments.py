@@ -191,6 +191,14 @@ async def test_layers_that_need_containers_are_refused_by_name(workshop: Worksho
     assert caught.value.code == "UnsupportedLayer"
 
 
+async def test_an_image_of_its_author_is_refused(workshop: Workshop) -> None:
+    """What an author built needs containers: the message says so, and what to choose instead."""
+    definition = json.dumps({"base": {"kind": "built", "uri": "x", "name": "y"}, "layers": []})
+    with pytest.raises(ImageFailedError, match="runs tasks as processes: that needs Docker") as caught:
+        await workshop.environments.ensure(definition, workshop.lines.append)
+    assert caught.value.code == "UnsupportedLayer"
+
+
 async def test_files_of_the_author_are_there(workshop: Workshop) -> None:
     """They are below one directory, by the paths that they have in the image, and workers are told where."""
     files = {"kind": "source_folder", "archive": workshop.archive(proj__a="one"), "dst": "data"}

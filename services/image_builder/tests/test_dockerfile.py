@@ -219,6 +219,11 @@ def layers(*found: object) -> str:
         ('{"base": {"kind": "debian", "registry": "http://x"}}', "base.registry", "a host and a path"),
         ('{"base": {"kind": "debian", "platform": ["arm"]}}', "base.platform[0]", "'linux/amd64'"),
         (layers({"kind": "magic"}), "layers[0].kind", "is not known: use one of apt, code_bundle"),
+        (
+            '{"base": {"kind": "built"}}',
+            "base.kind",
+            "the image is there already: hosts with the Docker engine take it",
+        ),
         (layers({}), "layers[0]", 'an object with a "kind"'),
         (layers({"kind": "pip", "packages": ["a\nb"]}), "layers[0].packages[0]", "one line of text"),
         (layers({"kind": "pip", "packages": ["a"], "pre": 1}), "layers[0].pre", "true or false"),

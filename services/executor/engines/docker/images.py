@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import docker
@@ -22,7 +23,8 @@ from services.common.auth import Token
 from services.common.channel import connect
 from services.common.errors import HangarError, InvalidArgument, NotFound, Unavailable, Unimplemented
 from services.common.grpc_errors import from_rpc_error
-from services.common.image_definition import definition_digest
+from services.common.image_definition import Definition, definition_digest, parse_built
+from services.common.image_layers import BuiltBase
 from services.common.platforms import image_platform
 from services.common.registry_credentials import RegistryCredentials
 from services.common.sdk_layer import SdkLayer
@@ -124,6 +126,12 @@ class DockerImages:
 
     async def _prepare(self, text: str, say: Progress) -> PreparedImage:
         try:
+            brought = parse_built(text)
+        except InvalidArgument as error:
+            raise self._explained(error) from error
+        if brought is not None:
+            return await self._take_built(text, brought, say)
+        try:
             build = await self._built(text, say)
         except Unavailable as error:
             if text in self._ready:
@@ -176,6 +184,54 @@ class DockerImages:
         found = await self._ask(lambda: self._api.inspect_image(reference))
         return image_platform(found) == self._platform
 
+    async def _take_built(self, text: str, definition: Definition, say: Progress) -> PreparedImage:
+        """An image that its author has built: no image builder is asked for it."""
+        base = definition.base
+        assert isinstance(base, BuiltBase)
+        if definition.has_sdk:
+            await self._check_sdk(base.sdk)
+        image = await self._held(base.uri, base.uri)
+        if image is None and not base.is_in_registry:
+            raise ImageFailedError(
+                "ImageNotOnHost",
+                f"image hangar/{base.name} was built on its author's machine (image.builder: local) and is in the "
+                "Docker engine of that machine only, which this host does not use. Name a registry that hosts can pull "
+                "from: image.registry of the configuration, or registry= of the image",
+            )
+        image = image or await self._pulled(base.uri, base.uri, say)
+        labels = await self._labels(base.uri)
+        if labels.get(image_labels.IMAGE) != base.name:
+            raise ImageFailedError(
+                "ImageMismatch",
+                f"{base.uri} is not image {base.name} of this platform (label {image_labels.IMAGE} is "
+                f"{labels.get(image_labels.IMAGE, 'missing')!r}): build it again, with flyte build --force",
+            )
+        if definition.has_sdk:
+            await self._check_sdk(labels.get(image_labels.SDK, ""))
+        if not base.is_in_registry:
+            image = replace(image, record=f"hangar/{base.name}@{base.uri}")
+        self._ready[text], self._addresses[text] = image, base.uri
+        return image
+
+    async def _check_sdk(self, digest: str) -> None:
+        """Refuses an image with another SDK than this platform's: its runtime and this executor may not fit."""
+        sdk = self._sdk or SdkLayer()
+        own = await asyncio.to_thread(lambda: sdk.digest)
+        if digest != own:
+            raise ImageFailedError(
+                "SdkMismatch",
+                f"the image was built on its author's machine with another SDK ({digest[:12] or 'none'}) than this "
+                f"platform has ({own[:12]}, version {version('hangar')}): build it again with that version, or set "
+                "image.builder to remote",
+            )
+
+    async def _labels(self, address: str) -> dict[str, str]:
+        try:
+            found = await self._ask(lambda: self._api.inspect_image(address))
+        except ImageNotFound:  # removed just now
+            return {}
+        return (found.get("Config") or {}).get("Labels") or {}
+
     async def _still_ready(self, text: str) -> PreparedImage | None:
         """What was made ready before, as the engine holds it now: an address without a digest may have moved."""
         ready = self._ready.get(text)
@@ -185,7 +241,8 @@ class DockerImages:
         if found is None:
             del self._ready[text]
             return None
-        ready = self._ready[text] = replace(found, env_vars=ready.env_vars)
+        if found.reference != ready.reference:
+            ready = self._ready[text] = replace(found, env_vars=ready.env_vars)
         return ready
 
     async def _pulled(self, key: str, address: str, say: Progress, login: Login) -> PreparedImage:

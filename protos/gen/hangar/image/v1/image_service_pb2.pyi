@@ -135,3 +135,19 @@ class GetImageAttestationResponse(_message.Message):
     sbom_json: str
     provenance_json: str
     def __init__(self, sbom_json: _Optional[str] = ..., provenance_json: _Optional[str] = ...) -> None: ...
+
+class GetImageBuilderRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetImageBuilderResponse(_message.Message):
+    __slots__ = ("environments", "version", "sdk_digest", "engine")
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SDK_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    environments: bool
+    version: str
+    sdk_digest: str
+    engine: str
+    def __init__(self, environments: _Optional[bool] = ..., version: _Optional[str] = ..., sdk_digest: _Optional[str] = ..., engine: _Optional[str] = ...) -> None: ...

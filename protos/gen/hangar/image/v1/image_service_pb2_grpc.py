@@ -76,6 +76,11 @@ class ImageServiceStub:
                 request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.SerializeToString,
                 response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.FromString,
                 _registered_method=True)
+        self.GetImageBuilder = channel.unary_unary(
+                '/hangar.image.v1.ImageService/GetImageBuilder',
+                request_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderRequest.SerializeToString,
+                response_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderResponse.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
@@ -143,6 +148,14 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetImageBuilder(self, request, context):
+        """Returns what this image builder makes, and with what. UNAVAILABLE when it makes container images and its engine is
+        not reachable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +198,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.GetImageAttestation,
                     request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.FromString,
                     response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.SerializeToString,
+            ),
+            'GetImageBuilder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImageBuilder,
+                    request_deserializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderRequest.FromString,
+                    response_serializer=hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -405,6 +423,33 @@ class ImageService:
             '/hangar.image.v1.ImageService/GetImageAttestation',
             hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationRequest.SerializeToString,
             hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageAttestationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImageBuilder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hangar.image.v1.ImageService/GetImageBuilder',
+            hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderRequest.SerializeToString,
+            hangar_dot_image_dot_v1_dot_image__service__pb2.GetImageBuilderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,10 @@ class ImageServiceStub:
     """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay."""
     GetImageAttestation: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetImageAttestationRequest, _image_service_pb2.GetImageAttestationResponse]
     """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
+    GetImageBuilder: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetImageBuilderRequest, _image_service_pb2.GetImageBuilderResponse]
+    """Returns what this image builder makes, and with what. UNAVAILABLE when it makes container images and its engine is
+    not reachable.
+    """
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -89,6 +93,10 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Removes images that nobody asked for lately, as DeleteImageBuild does; those in use stay."""
     GetImageAttestation: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetImageAttestationRequest, _image_service_pb2.GetImageAttestationResponse]  # type: ignore[assignment]
     """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
+    GetImageBuilder: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetImageBuilderRequest, _image_service_pb2.GetImageBuilderResponse]  # type: ignore[assignment]
+    """Returns what this image builder makes, and with what. UNAVAILABLE when it makes container images and its engine is
+    not reachable.
+    """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Builds images. Equal requests share one build, however many ask; an image that exists is not built again.
@@ -165,5 +173,15 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.GetImageAttestationResponse, _abc.Awaitable[_image_service_pb2.GetImageAttestationResponse]]:
         """Returns what is in an image and how it was made. NOT_FOUND when that is not on record."""
+
+    @_abc_1.abstractmethod
+    def GetImageBuilder(
+        self,
+        request: _image_service_pb2.GetImageBuilderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_service_pb2.GetImageBuilderResponse, _abc.Awaitable[_image_service_pb2.GetImageBuilderResponse]]:
+        """Returns what this image builder makes, and with what. UNAVAILABLE when it makes container images and its engine is
+        not reachable.
+        """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

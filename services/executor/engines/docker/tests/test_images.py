@@ -370,6 +370,68 @@ async def test_another_service_at_the_address(world: World) -> None:
         await server.stop(0)
 
 
+IDENTITY = f"sha256:{'a' * 64}"
+PINNED = f"reg.example/team/hangar@sha256:{'d' * 64}"
+
+
+def built(uri: str, digest: str, **more: Any) -> ImageDefinition:
+    """The definition of an image that its author has built, with an SDK of this digest."""
+    base = {"kind": "built", "uri": uri, "name": NAME, "sdk": digest}
+    content = {"base": base, "layers": []} | more
+    return ImageDefinition("b", json.dumps(content, separators=(",", ":")))
+
+
+def labelled(world: World, **labels: str) -> dict[str, Any]:
+    """What an engine says of an image with these labels in place of the right ones."""
+    right = {image_labels.IMAGE: NAME, image_labels.SDK: world.sdk.digest}
+    return {"Id": IDENTITY, "Config": {"Labels": right | labels, "WorkingDir": "/app"}}
+
+
+async def test_an_image_of_its_author_needs_no_builder(world: World) -> None:
+    """It is pulled once by its digest, or taken from the engine by its identity, and no builder is asked."""
+    world.api.registry["reg.example/team/hangar"] = labelled(world)
+    world.api.held[IDENTITY] = labelled(world)
+    definition = built(PINNED, world.sdk.digest)
+    image = await world.images.ensure(definition, world.lines.append)
+    assert (image.reference, image.record) == (PINNED, PINNED)
+    assert image.env_vars == {"HANGAR_IMAGE_DIRECTORY": "/app"}
+    assert await world.images.ensure(definition, world.lines.append) == image
+    for _ in range(2):
+        here = await world.images.ensure(built(IDENTITY, world.sdk.digest), world.lines.append)
+        assert (here.reference, here.record) == (IDENTITY, f"hangar/{NAME}@{IDENTITY}")
+    assert (world.api.pulls, world.builder.asked) == (1, 0)
+
+
+async def test_images_of_authors_that_are_refused(world: World) -> None:
+    """One that is not here, of another SDK, or no image of this platform fails with its name and what to do."""
+    own = world.sdk.digest
+    other = PINNED.replace("team", "other")
+    world.api.held = {
+        PINNED: labelled(world, **{image_labels.SDK: "6d" * 16}),
+        other: labelled(world, **{image_labels.IMAGE: "other"}),
+    }
+    refused = [
+        (built(IDENTITY, own), "ImageNotOnHost", "image.registry"),
+        (built(PINNED, "6d" * 16), "SdkMismatch", "6d6d6d6d6d6d"),
+        (built(PINNED, own), "SdkMismatch", "set image.builder to remote"),
+        (built(other, own), "ImageMismatch", "'other'"),
+        (built("reg.example/x:latest", own), "InvalidImageDefinition", "an address with a digest"),
+        (built(PINNED, ""), "InvalidImageDefinition", "base.sdk is missing"),
+        (
+            built(PINNED, own, layers=[{"kind": "env", "vars": {}}]),
+            "InvalidImageDefinition",
+            "takes no layers",
+        ),
+    ]
+    for definition, code, words in refused:
+        with pytest.raises(ImageFailedError) as caught:
+            await world.images.ensure(definition, world.lines.append)
+        assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
+    # Whatever SDK is in an image for container tasks: its program does not use it.
+    assert await world.images.ensure(built(PINNED, "", sdk=False), world.lines.append)
+    assert world.builder.asked == 0
+
+
 async def test_on_a_real_engine(world: World, docker_url: str) -> None:
     """An image that the engine holds is ready; one of a registry that is not there fails with the engine's words."""
     client = docker.DockerClient(base_url=docker_url, timeout=60)
