@@ -20,6 +20,7 @@ class Resolved:
         archives: Archives of local files that it names.
         has_sdk: False for an image without this SDK.
         registry: Registry that it goes to; empty for that of the platform, if any.
+        registry_secret: Key of the secret with credentials of that registry; empty for none.
         is_built: True for an image that exists and is used as it is.
     """
 
@@ -27,6 +28,7 @@ class Resolved:
     archives: tuple[Archive, ...] = ()
     has_sdk: bool = True
     registry: str = ""
+    registry_secret: str = ""
     is_built: bool = False
 
     @property
@@ -81,19 +83,25 @@ def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk
     if setting.registry and not start.get("registry"):
         start["registry"] = setting.registry
     text = _canonical(start, found, has_sdk=has_sdk)
-    return Resolved(text, tuple(setting.archives), has_sdk, start.get("registry") or "")
+    place = start.get("registry") or "", start.get("registry_secret") or ""
+    return Resolved(text, tuple(setting.archives), has_sdk, *place)
 
 
-def built(uri: str, name: str, sdk: str, platform: str) -> Resolved:
+def built(definition: Resolved, uri: str, name: str, sdk: str, platform: str) -> Resolved:
     """The definition of an image that exists, and is used as it is.
 
     Args:
+        definition: What it was made of.
         uri: Its address with its digest, or its identity in the engine that has it.
         name: Its name as a build.
         sdk: Digest of the SDK in it; empty for none.
         platform: Its platform, such as "linux/amd64".
     """
-    base = {"kind": "built", "uri": uri, "name": name, "platform": [platform]} | ({"sdk": sdk} if sdk else {})
+    base: dict[str, Any] = {"kind": "built", "uri": uri, "name": name, "platform": [platform]}
+    if sdk:
+        base["sdk"] = sdk
+    if definition.registry_secret:  # hosts that pull it show that
+        base |= {"registry": definition.registry, "registry_secret": definition.registry_secret}
     return Resolved(_canonical(base, [], has_sdk=bool(sdk)), has_sdk=bool(sdk), is_built=True)
 
 

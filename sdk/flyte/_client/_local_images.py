@@ -90,7 +90,7 @@ async def built_definition(local: Client, resolved: Resolved, build: image_build
         builder = await local.call(local.images.GetImageBuilder, image_service_pb2.GetImageBuilderRequest())
         sdk = builder.sdk_digest
     if not resolved.registry:
-        return built(build.image_id, build.name, sdk, build.platform)
+        return built(resolved, build.image_id, build.name, sdk, build.platform)
     if not build.image_digest:
         raise errors.RuntimeSystemError(
             "ImageDigestMissingError",
@@ -98,7 +98,7 @@ async def built_definition(local: Client, resolved: Resolved, build: image_build
             "(flyte build --force).",
         )
     uri = f"{_repository(build.reference)}@{build.image_digest}"
-    return built(uri, build.name, sdk, build.platform)
+    return built(resolved, uri, build.name, sdk, build.platform)
 
 
 def _repository(reference: str) -> str:

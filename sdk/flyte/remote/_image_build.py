@@ -206,6 +206,7 @@ class ImageBuild:
         request = image_service_pb2.DeleteImageBuildRequest(name=self.name)
         async with self._session.image_client() as client:
             await client.call(client.images.DeleteImageBuild, request)
+        self._session.built.clear()  # the next run looks again
 
     @twin_method
     async def attestation(self) -> tuple[str, str]:

@@ -198,7 +198,9 @@ class DockerImages:
                 "Docker engine of that machine only, which this host does not use. Name a registry that hosts can pull "
                 "from: image.registry of the configuration, or registry= of the image",
             )
-        image = image or await self._pulled(base.uri, base.uri, say)
+        if image is None:
+            login = await asyncio.to_thread(self._logins.of, text)
+            image = await self._pulled(base.uri, base.uri, say, login)
         labels = await self._labels(base.uri)
         if labels.get(image_labels.IMAGE) != base.name:
             raise ImageFailedError(
