@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +10,7 @@ from flyte import errors
 from flyte._client._addresses import BackendFile, data_directory, read_backend_file
 from flyte._client._channel import Endpoint
 from flyte._client._errors import UNAVAILABLE
-from flyte._client._programs import (
-    POLL_SECONDS,
-    Program,
-    find_hangar,
-    forget_ended,
-    is_ours,
-    process_exists,
-)
-
-STOP_SECONDS = 30.0
+from flyte._client._programs import STOP_SECONDS, Program, end, find_hangar, is_ours, process_exists
 
 
 def _program(directory: Path) -> Program:
@@ -96,18 +83,13 @@ async def stop_backend(directory: Path | None = None, timeout: float = STOP_SECO
     file = read_backend_file(directory or data_directory())
     if file is None or not process_exists(file.pid) or not await is_ours(file):
         return None
-    os.kill(file.pid, signal.SIGTERM)
-    deadline = time.monotonic() + timeout
-    while process_exists(file.pid):
-        if time.monotonic() > deadline:
-            raise errors.RuntimeSystemError(
-                "BackendStopError",
-                f"The embedded backend (process {file.pid}) did not end within {timeout:.0f} s. Its log is "
-                f"{data_directory() / 'logs' / 'backend.log'}. To end it the hard way, nothing is lost: "
-                f"kill -9 {file.pid}",
-            )
-        await asyncio.sleep(POLL_SECONDS)
-    forget_ended()
+    if not await end(file, timeout):
+        raise errors.RuntimeSystemError(
+            "BackendStopError",
+            f"The embedded backend (process {file.pid}) did not end within {timeout:.0f} s. Its log is "
+            f"{data_directory() / 'logs' / 'backend.log'}. To end it the hard way, nothing is lost: "
+            f"kill -9 {file.pid}",
+        )
     return file
 
 

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -25,8 +24,9 @@ from flyte._client._client import Client
 from flyte._client._errors import UNAVAILABLE
 from flyte._client._programs import (
     POLL_SECONDS,
-    START_SECONDS,
+    STOP_SECONDS,
     Program,
+    end,
     find_hangar,
     is_ours,
     prepare_directory,
@@ -179,17 +179,12 @@ async def _end_other(directory: Path) -> None:
     file = read_backend_file(directory)
     if file is None or not process_exists(file.pid) or not await is_ours(file):
         return
-    with suppress(ProcessLookupError):
-        os.kill(file.pid, signal.SIGTERM)
-    deadline = time.monotonic() + START_SECONDS
-    while process_exists(file.pid):
-        if time.monotonic() > deadline:
-            raise errors.InitializationError(
-                "ImageBuilderStartError",
-                f"The image builder of this machine (process {file.pid}) does not end. To end it the hard way: "
-                f"kill -9 {file.pid}",
-            )
-        await asyncio.sleep(POLL_SECONDS)
+    if not await end(file, STOP_SECONDS):
+        raise errors.InitializationError(
+            "ImageBuilderStartError",
+            f"The image builder of this machine (process {file.pid}) does not end. To end it the hard way: "
+            f"kill -9 {file.pid}",
+        )
 
 
 def _program(directory: Path, identity: str) -> Program:

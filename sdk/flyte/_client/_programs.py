@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +26,7 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse(status=SERVING)
 POLL_SECONDS = 0.05
 START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 _spawned: list[subprocess.Popen[bytes]] = []  # kept: what is dropped while it runs is warned about
 
 
@@ -157,9 +160,17 @@ def _unwritable(directory: Path, error: OSError) -> errors.InitializationError:
     )
 
 
-def forget_ended() -> None:
-    """Drops the programs that have ended."""
+async def end(file: BackendFile, timeout: float) -> bool:
+    """Asks a program to end, and waits for that. False when it does not within so many seconds."""
+    with suppress(ProcessLookupError):
+        os.kill(file.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while process_exists(file.pid):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(POLL_SECONDS)
     _spawned[:] = [process for process in _spawned if process.poll() is None]
+    return True
 
 
 def find_hangar() -> str | None:
