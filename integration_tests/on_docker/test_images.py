@@ -125,8 +125,8 @@ def test_an_author_builds_for_the_engine_that_he_shares(author: Author) -> None:
     assert "image of inner: built in" in said
     name = re.fullmatch(r"hangar/([0-9a-f]{32})@sha256:[0-9a-f]{64}", author.record(run))
     assert name is not None
-    assert [each["name"] for each in author.images()] == [name[1][:12]]
-    assert name[1][:12] not in [each["name"] for each in author.images("remote")]
+    assert [each["name"] for each in author.images()] == [name[1]]
+    assert name[1] not in [each["name"] for each in author.images("remote")]
     builder = author.builder()
     again, said = author.run("main")
     assert "image of inner: cached" in said

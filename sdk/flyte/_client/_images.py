@@ -253,8 +253,8 @@ async def build_all(
 
 async def build_resolved(
     session: Session, resolved: Mapping[str, Resolved], secrets: Mapping[str, bytes], wanted: Wanted
-) -> dict[str, ImageBuild]:
-    """Builds what definitions describe, each once.
+) -> dict[str, list[ImageBuild]]:
+    """Builds what definitions describe, each once for each of its platforms.
 
     Args:
         session: The session.
@@ -263,7 +263,7 @@ async def build_resolved(
         wanted: How they are built.
 
     Returns:
-        The builds by environment.
+        The builds by environment, one for each platform.
 
     Raises:
         flyte.errors.BaseRuntimeError: As `build_all`.
@@ -291,7 +291,7 @@ async def _build_each(
     resolved: Mapping[str, Resolved],
     secrets: Mapping[str, bytes],
     wanted: Wanted,
-) -> dict[str, ImageBuild]:
+) -> dict[str, list[ImageBuild]]:
     from flyte.remote import ImageBuild
 
     names: dict[str, list[str]] = {}
@@ -316,7 +316,7 @@ async def _build_each(
         built = ImageBuild(session, pb)
         if built.error is not None:
             raise built.error
-        if session.builds_locally and built.state == "succeeded":
+        if session.builds_locally and not platform and built.state == "succeeded":
             session.built[digest] = await built_definition(client, resolved[names[digest][0]], pb)
         return built
 

@@ -61,7 +61,8 @@ def build_with_progress(
     try:
         return LOOP.run(build_all(session, images, setting, wanted))
     except KeyboardInterrupt:
-        progress.leave()
+        if not session.builds_locally:
+            progress.leave()
         raise
     finally:
         progress.close()
@@ -107,7 +108,7 @@ def build(
     """Build the image of ENVIRONMENT, a variable of FILE, and those of the environments that it depends on.
 
     Code that images ask for (with_code_bundle) is put into them. The exit code is 1 when a build failed. Ctrl-C leaves
-    the build, which goes on.
+    the build, which goes on at the backend.
     """
     from dataclasses import replace
 

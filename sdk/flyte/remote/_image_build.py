@@ -169,9 +169,9 @@ class ImageBuild:
         Raises:
             flyte.errors.RuntimeUserError: There is no such image any more.
         """
-        client = await self._session.client()
         request = image_service_pb2.GetImageBuildRequest(name=self.name, check_bases=True)
-        build = (await client.call(client.images.GetImageBuild, request)).build
+        async with self._session.image_client() as client:
+            build = (await client.call(client.images.GetImageBuild, request)).build
         return [BaseImage(each.address, each.digest, each.current_digest) for each in build.bases]
 
     @twin_iterator_method

@@ -108,7 +108,6 @@ class FakeAdmin:
         self.listed: list[run_service_pb2.ListRunsRequest] = []
         self.token = ""
         self.tls: tuple[bytes, bytes] | None = None
-        self.images: Any = None
         self.runs: dict[str, FakeRun] = {}
         self.deployed: list[task_service_pb2.Task] = []
         self.projects = {
