@@ -114,13 +114,15 @@ class Projects:
 
 
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Returns labels that are fit to be some: up to 64, of bounded length."""
+    """Returns labels that are fit to be some: up to 64, of bounded length, without NUL."""
     if len(labels) > 64:
         raise InvalidArgument(f"{len(labels)} labels are given: use up to 64", field="labels")
     for key, value in labels.items():
         if not 1 <= len(key) <= 128 or len(value) > 256:
             message = f"label {key[:40]!r} is not valid: keys have 1 to 128 characters, values up to 256"
             raise InvalidArgument(message, field="labels")
+        if "\0" in key + value:
+            raise InvalidArgument(f"label {key[:40]!r} has the character NUL: leave it out", field="labels")
     return dict(labels)
 
 

