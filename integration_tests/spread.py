@@ -19,6 +19,9 @@ GROUPS = {
     "services/executor/engines/docker/tests/test_networks.py": "network",
     "integration_tests/test_hardening.py": "network",
     "integration_tests/test_hosts.py": "network",
+    # What the kernel emulates is one for all.
+    "services/image_builder/tests/test_real_platforms.py": "emulation",
+    "integration_tests/on_docker/test_platforms.py": "emulation",
 }
 """Files that must not run at the same time, by the name of their group. Any other file is a group of its own."""
 
@@ -31,6 +34,7 @@ SECONDS = {
     "integration_tests/on_docker/test_docker_kills.py": 110,
     "integration_tests/test_storage.py": 105,
     "integration_tests/test_kills.py": 90,
+    "emulation": 90,
     "integration_tests/on_docker/test_kills.py": 75,
     "services/embedded/tests/test_serve.py": 75,
     "integration_tests/test_bad_input.py": 75,

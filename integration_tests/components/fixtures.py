@@ -55,6 +55,22 @@ def docker_url(leaks: Leaks) -> str:
 
 
 @pytest.fixture(scope="session")
+def arm64_image(docker_url: str) -> Iterator[str]:
+    """Name of a Python image for arm64 in an engine whose kernel runs it."""
+    from integration_tests.components.emulation import emulation
+    from integration_tests.components.engine import connect
+    from integration_tests.components.images import ARM64_PYTHON, provide
+
+    client = connect(docker_url)
+    try:
+        provide(client, ARM64_PYTHON)
+    finally:
+        client.close()
+    with emulation():
+        yield ARM64_PYTHON
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a real browser."""
     from integration_tests.components.lacking import lacking

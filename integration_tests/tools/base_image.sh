@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the root file system of a base image as a tar file, from Debian packages: for machines without a registry.
-# usage: base_image.sh busybox:latest|python:3.11-slim-bookworm FILE
+# usage: base_image.sh busybox:latest|[arm64v8/]python:3.11-slim-bookworm FILE
 # Exit code 3: the programs that this needs are not installed (busybox-static; mmdebstrap, as root).
 set -euo pipefail
 image=$1 file=$2
@@ -47,9 +47,30 @@ CUSTOMIZE
         bookworm "$part"
 }
 
+# For another machine: unpacked only, since nothing of it can be run here.
+make_foreign_python() {
+    command -v mmdebstrap >/dev/null && ((EUID == 0)) || exit 3
+    cat >"$work/extract.sh" <<'CUSTOMIZE'
+set -eu
+root=$1
+ln -sf python3 "$root/usr/bin/python"
+cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/*
+# Compiled by the same version, which is much faster than emulated.
+case $(/usr/bin/python3 --version 2>/dev/null) in
+    "Python 3.11."*) /usr/bin/python3 -m compileall -q -s "$root" "$root/usr/lib/python3.11" || true ;;
+esac
+CUSTOMIZE
+    mmdebstrap --quiet --format=tar --variant=extract --architectures="$1" \
+        --include=base-files,bash,ca-certificates,coreutils,dash,dpkg,findutils,grep,python3,python3-distutils,sed \
+        --extract-hook="sh $work/extract.sh \"\$1\"" \
+        bookworm "$part"
+}
+
 case $image in
     busybox:latest) make_busybox ;;
     python:3.11-slim-bookworm) make_python ;;
+    arm64v8/python:3.11-slim-bookworm) make_foreign_python arm64 ;;
     *)
         echo "$image is not an image that this script knows" >&2
         exit 2

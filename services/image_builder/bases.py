@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from services.common.errors import HangarError, InvalidArgument
 from services.common.image_layers import DockerfileBase, ImageBase
 from services.common.registry_secrets import RegistrySecret
+from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Recipe
 from services.image_builder.engine import BuilderEngine, StoredImage
 from services.image_builder.makers import Emit
@@ -55,6 +56,35 @@ def check_bases(recipe: Recipe, allowed: tuple[str, ...]) -> None:
                 reason="BASE_IMAGE_NOT_ALLOWED",
                 field="definition_json.base",
             )
+
+
+async def check_platform(
+    engine: BuilderEngine, recipe: Recipe, platform: str, secret: RegistrySecret | None
+) -> None:
+    """Refuses a base that its registry has for other platforms only.
+
+    The builder takes such an image without a word, and calls what comes out by the platform that was asked for. With
+    Python in the image a step looks at that instead, without asking the registry.
+
+    Raises:
+        BuildError: There is none for the platform.
+    """
+    if recipe.base is not None or recipe.needs_installer:
+        return
+    held = await engine.image(recipe.base_image)
+    if held is not None and held.platform == platform:
+        return
+    try:
+        async with asyncio.timeout(_REGISTRY_SECONDS):
+            found = await engine.registry_platforms(recipe.base_image, secret)
+    except TimeoutError:
+        return  # the build says what is wrong
+    if found and platform not in found:
+        message = (
+            f"base image {recipe.base_image} has none for {platform}, only for {', '.join(found)}: use a base image "
+            f"that there is for {platform}, or leave that platform out"
+        )
+        raise BuildError("BaseImagePlatform", message, step=recipe.steps[0])
 
 
 async def digests_of_bases(

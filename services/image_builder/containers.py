@@ -20,7 +20,13 @@ from services.common.platforms import normalised
 from services.common.registry_secrets import RegistrySecret, read_registry_secret, registry_of
 from services.common.secret_directory import SecretDirectory
 from services.image_builder import attestations
-from services.image_builder.bases import check_bases, current_digest, digests_of_bases, refresh_bases
+from services.image_builder.bases import (
+    check_bases,
+    check_platform,
+    current_digest,
+    digests_of_bases,
+    refresh_bases,
+)
 from services.image_builder.buildkit import BuildError, Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
@@ -154,6 +160,7 @@ class ContainerMaker:
                 config = await site.buildkit.config_with(login, private / "docker") if login else None
                 if fresh:
                     await refresh_bases(site.engine, recipe, plan.image.platform, login, say)
+                await check_platform(site.engine, recipe, plan.image.platform, login)
                 recipe, printed = await self._build(
                     plan, recipe, _Given(host, given, config), say, fresh=fresh
                 )

@@ -139,6 +139,19 @@ class BuilderEngine:
             reference: The image.
             secret: Credentials of its author, which go before the builder's.
         """
+        found = await self._distribution(reference, secret)
+        return str(found["Descriptor"]["digest"]) if found else ""
+
+    async def registry_platforms(
+        self, reference: str, secret: RegistrySecret | None = None
+    ) -> tuple[str, ...]:
+        """Returns the platforms of an image in its registry, none when it does not say. See `registry_digest`."""
+        found = await self._distribution(reference, secret)
+        platforms = (found.get("Platforms") or ()) if found else ()
+        lower = ({key.capitalize(): value for key, value in each.items()} for each in platforms)
+        return tuple(image_platform(each) for each in lower)
+
+    async def _distribution(self, reference: str, secret: RegistrySecret | None) -> Any:
         login = secret.login_for(reference) if secret is not None else None
 
         def ask(client: Any) -> Any:
@@ -148,10 +161,9 @@ class BuilderEngine:
             return client.api.inspect_distribution(reference)
 
         try:
-            found = await self._call(ask)
+            return await self._call(ask)
         except _library().errors.APIError:
-            return ""
-        return str(found["Descriptor"]["digest"])
+            return None
 
     async def pull(self, reference: str, platform: str, secret: RegistrySecret | None = None) -> None:
         """Pulls an image.
