@@ -268,8 +268,6 @@ class BuilderEngine:
     def _connect(self) -> Any:
         docker = _library()
         address = {"base_url": self._url} if self._url else docker.utils.kwargs_from_env()
-        # As Docker's command line does it: with the settings and the agent of this user.
-        address["use_ssh_client"] = str(address.get("base_url", "")).startswith("ssh://")
         # Asking for the version by ourselves closes the connection when the engine does not answer.
         probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
         try:

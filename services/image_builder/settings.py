@@ -28,7 +28,8 @@ class Settings(ServiceSettings):
     """Path of Docker's command line with BuildKit. A name without a path is the first on ``PATH`` that has it."""
     platform_engines: dict[str, str] = Field(default_factory=dict)
     """URLs of Docker engines that build for other platforms, as a JSON object such as
-    ``{"linux/arm64": "ssh://user@host"}``. A platform without one is emulated, where the engine's kernel does that."""
+    ``{"linux/arm64": "unix:///run/arm64.sock"}``. A platform without one is emulated, where the
+    engine's kernel does that."""
     uv: str = ""
     """Path of the `uv` that installs packages inside images, with ``{arch}`` where there is one per architecture of
     engines ("amd64"). Empty for that of this installation, or a static one where it does not run."""
@@ -82,7 +83,15 @@ class Settings(ServiceSettings):
     def _names_platforms(cls, value: dict[str, str]) -> dict[str, str]:
         for name, url in value.items():
             if not PLATFORM.fullmatch(normalised(name)) or "://" not in url:
-                raise ValueError('write platforms and URLs, such as {"linux/arm64": "ssh://user@host"}')
+                raise ValueError(
+                    'write platforms and URLs, such as {"linux/arm64": "unix:///run/arm64.sock"}'
+                )
+            if url.startswith("ssh://"):
+                host = url.removeprefix("ssh://")
+                raise ValueError(
+                    "ssh:// is not available: bring the engine's socket here, `ssh -N -L /run/arm64.sock:"
+                    f"/var/run/docker.sock {host}`, and name unix:///run/arm64.sock"
+                )
         return {normalised(name): url for name, url in value.items()}
 
     @field_validator("base_image")

@@ -94,8 +94,8 @@ class Sites:
         return (
             f"platform is {platform}: this image builder's engine makes images for {await self.own.engine.platform()}, "
             f"and its kernel does not run programs of {platform}. Either name an engine of that platform in "
-            f'HANGAR_IMAGE_BUILDER_PLATFORM_ENGINES (such as {{"{platform}": "ssh://user@host"}}), which builds fast, '
-            "or install QEMU emulation on the engine's host (apt-get install qemu-user-static binfmt-support, or "
+            f'HANGAR_IMAGE_BUILDER_PLATFORM_ENGINES (such as {{"{platform}": "unix:///run/other.sock"}}), which builds '
+            "fast, or install QEMU emulation on the engine's host (apt-get install qemu-user-static binfmt-support, or "
             f"docker run --privileged --rm tonistiigi/binfmt --install {architecture})"
         )
 

@@ -606,6 +606,8 @@ async def test_builds_go_to_the_engine_that_is_named_for_their_platform(world: W
         await builds.build(definition(), "linux/riscv64")
     with pytest.raises(InvalidArgument, match="write platforms and URLs"):
         Settings.load(platform_engines={"arm": "host"})
+    with pytest.raises(InvalidArgument, match=r"ssh -N -L .* me@grace"):
+        Settings.load(platform_engines={"linux/arm64": "ssh://me@grace"})
     await builds.stop()
 
 
