@@ -29,13 +29,13 @@ if [[ -n $remove ]] && docker_command volume inspect "$(project)_executor" >/dev
 fi
 
 if [[ -n $remove ]]; then
-    compose down --volumes --remove-orphans
+    compose --profile registry down --volumes --remove-orphans
     if [[ -n $identity ]]; then
         docker_command ps --all --quiet --filter "label=hangar.executor=$identity" | xargs -r "$_docker" rm --force >/dev/null
         docker_command network ls --quiet --filter "label=hangar.executor=$identity" | xargs -r "$_docker" network rm >/dev/null
     fi
     echo "Hangar is stopped, and its data is removed."
 else
-    compose down --remove-orphans
+    compose --profile registry down --remove-orphans
     echo "Hangar is stopped. Its data is kept: 'make up' goes on, 'make down VOLUMES=1' removes it."
 fi

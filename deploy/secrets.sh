@@ -30,19 +30,37 @@ access_file() {
     printf '  "actions": ["Read:hangar-blobs", "Write:hangar-blobs", "List:hangar-blobs"]}]}\n'
 }
 
+registry_users() {
+    python3 -W ignore -c 'import crypt, sys; print("hangar:" + crypt.crypt(sys.argv[1], crypt.mksalt(crypt.METHOD_BLOWFISH)))' \
+        "$(cat kept/registry-password)"
+}
+registry_login() { # as `docker login` writes it
+    printf '{"auths": {"%s": {"auth": "%s"}}}\n' "${TASK_REGISTRY%%/*}" \
+        "$(printf 'hangar:%s' "$(cat kept/registry-password)" | base64 -w 0)"
+}
+
 hangar token --file kept/token >/dev/null
 make_once kept/postgres-password random
 make_once kept/s3-access-key random
 make_once kept/s3-secret-key random
 make_once kept/pgpass printf '*:*:*:hangar:%s\n' "$(cat kept/postgres-password)"
 make_once kept/s3.json access_file
+case ",${PROFILES:-}," in
+    *,registry,*)
+        make_once kept/registry-password random
+        make_once kept/registry-users registry_users
+        registry_login >kept/registry.json
+        give registry $services registry-users
+        ;;
+    *) echo '{"auths": {}}' >kept/registry.json ;;
+esac
 
 give scheduler $services token pgpass
 give admin $services token pgpass s3-access-key s3-secret-key
 give app-serving $services token
-give image-builder 0:0 token s3-access-key s3-secret-key
-give executor 0:0 token s3-access-key s3-secret-key
+give image-builder 0:0 token s3-access-key s3-secret-key registry.json
+give executor 0:0 token s3-access-key s3-secret-key registry.json
 give postgres "$postgres:$postgres" postgres-password
 give s3 $services s3.json
 # What a new volume belongs to.
-chown $services /data/s3 /data/admin
+chown $services /data/s3 /data/admin /data/registry

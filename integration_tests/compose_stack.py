@@ -51,6 +51,10 @@ class ComposeStack:
             "HANGAR_VERSION": other.project,
         }
 
+    def configure(self, **environ: str) -> None:
+        """Sets variables for what `make up` does from now on."""
+        self._environ |= environ
+
     def build(self) -> None:
         """Builds the images of the services, and provides those that they and the stack start from."""
         self._run("integration_tests/tools/images.sh", seconds=_BUILD_SECONDS)

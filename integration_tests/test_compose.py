@@ -364,3 +364,21 @@ def test_stop_backup_restore_and_start_keep_everything(stack, workspace, api, pl
     assert api.run_names() == names
     workspace.write("pipeline.py", PIPELINE)
     assert api.succeeded(workspace.launch("pipeline.py", "pipeline", "--x", 1), 300) == 12
+
+
+def test_it_brings_a_registry(stack, workspace, api):
+    """With its profile images go to a registry that wants the password that hosts have, and are pulled by digest."""
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    stack.configure(COMPOSE_PROFILES="registry", HANGAR_TASK_REGISTRY=address, HANGAR_REGISTRY_PORT=str(port))
+    stack.up()
+    assert get(f"http://{address}/v2/_catalog")[0] == 401
+    workspace.write("pipeline.py", PIPELINE)
+    run = workspace.launch("pipeline.py", "step_one", "--x", 2)
+    assert api.succeeded(run, 400) == 4
+    image = api.action(run).attempts[-1].image
+    assert re.fullmatch(rf"{address}/hangar/\w{{32}}@sha256:[0-9a-f]{{64}}", image)
+    kept = "/data/docker/registry/v2/repositories/hangar"
+    assert image.partition("/hangar/")[2][:32] in stack.docker(
+        "exec", stack.container("registry"), "ls", kept
+    )

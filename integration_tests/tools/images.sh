@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=python:3.11-slim-bookworm
 images=("$@")
 if ((${#images[@]} == 0)); then
-    images=("$python" postgres:15 chrislusf/seaweedfs:4.48 envoyproxy/envoy:v1.40.0 docker:28-cli)
+    images=("$python" postgres:15 chrislusf/seaweedfs:4.48 envoyproxy/envoy:v1.40.0 registry:2.8.3 docker:28-cli)
 fi
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
@@ -54,6 +54,10 @@ provide() {
         envoyproxy/envoy:*)
             provide "$python"
             make_image "$1" envoy "$(wheel_file envoy _bin/envoy)"
+            ;;
+        registry:2.*)
+            provide "$python"
+            make_image "$1" registry
             ;;
         docker:*-cli)
             provide "$python"
