@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -41,9 +42,7 @@ pytestmark = pytest.mark.timeout(300)
 SECRET = """
 import flyte
 
-image = flyte.Image.from_debian_base(python_version=(3, 11)).with_commands(
-    ["{wait}", 'test "$TEAM_TOKEN" = {token}'], secret_mounts="team-token"
-)
+image = flyte.Image.from_debian_base(python_version=(3, 11)).with_commands({commands}, secret_mounts="team-token")
 env = flyte.TaskEnvironment("secretive", image=image)
 """
 
@@ -55,7 +54,7 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
 
     `flyte build` gives a secret again that the builder had in memory; a host that has none waits for that.
     """
-    [port] = free_ports(1)
+    port, gate = free_ports(2)  # steps wait until the gate is open
     address = f"127.0.0.1:{port}"
     environ = clean_environ(
         HANGAR_DATA_DIR=str(tmp_path / "data"),
@@ -66,13 +65,16 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
     )
     command = [sys.executable, "-m", "services.image_builder"]
     markers = [uuid.uuid4().hex, uuid.uuid4().hex]
-    waits = [f"echo {marker}; [ -e /tmp/{marker} ] || sleep 3" for marker in markers]
+    knock = f"""python3 -c "import socket; socket.create_connection(('127.0.0.1', {gate}))" 2>/dev/null"""
+    waits = [f"echo {marker}; until {knock}; do sleep 0.5; done" for marker in markers]
     definition = {
         "base": {"kind": "debian", "python": "3.11"},
         "layers": [{"kind": "commands", "commands": [f"echo first-{markers[0]}", waits[0]]}],
     }
     request = messages.BuildImageRequest(definition_json=json.dumps(definition))
-    (tmp_path / "secretive.py").write_text(SECRET.format(wait=waits[1], token=markers[0]))
+    (tmp_path / "secretive.py").write_text(
+        SECRET.format(commands=[waits[1], f'test "$TEAM_TOKEN" = {markers[0]}'])
+    )
     asking = ["--insecure", "--endpoint", address, "build", "-v", str(tmp_path / "secretive.py"), "env"]
     images = DockerImages(engine, address, host_platform())
     said: list[str] = []
@@ -91,7 +93,7 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
             build = (await builder.stub.BuildImage(request)).build
             for marker in markers:
                 await asyncio.to_thread(
-                    until, lambda marker=marker: has_process(marker, "sleep 3"), "the command runs", 120
+                    until, lambda marker=marker: has_process(marker, "sleep 0.5"), "the command runs", 120
                 )
             listed = (await builder.stub.ListImageBuilds(messages.ListImageBuildsRequest())).builds
             [name] = [each.name for each in listed if each.name != build.name]
@@ -109,6 +111,7 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
     for each in (build.name, name):
         assert engine.images.list(filters={"label": f"hangar.image={each}"}) == []
     server = ServerProcess(command, tmp_path / "second.log", environ=environ)
+    opened = socket.create_server(("127.0.0.1", gate))
     try:
         server.wait_ready(lambda: "serving" in server.log.read_text(), "the image builder", 60)
         async with connect(address) as channel:
@@ -122,8 +125,11 @@ async def test_a_killed_builder_finishes_when_it_starts_again(
             assert author.returncode == 0, printed
             assert f"hangar/{name}" in printed
             assert (await host).record == f"hangar/{name}@{engine.images.get(f'hangar/{name}').id}"
-            assert any("waits for the secret 'team-token' of a caller" in line for line in said)
+            secretive = await builder.stub.GetImageBuild(messages.GetImageBuildRequest(name=name))
+            _, lines = await builder.watch(secretive.build)
+            assert any("waits for the secret 'team-token' of a caller" in line for line in lines), lines
     finally:
+        opened.close()
         server.stop()
         builder.close()
     assert list((tmp_path / "data" / "image-builder").iterdir()) == []
