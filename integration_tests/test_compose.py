@@ -76,6 +76,19 @@ FILES = """
         return Path("/greetings/greeting.txt").read_text()
 """
 
+KEPT = """
+    import os
+
+    import flyte
+
+    image = flyte.Image.from_debian_base().with_env_vars({"KEPT": "in the registry"})
+    env = flyte.TaskEnvironment(name="kept", image=image)
+
+    @env.task
+    def kept() -> str:
+        return os.environ["KEPT"]
+"""
+
 
 @pytest.fixture(scope="module")
 def stack(docker_url, record_testsuite_property):
@@ -373,9 +386,9 @@ def test_it_brings_a_registry(stack, workspace, api):
     stack.configure(COMPOSE_PROFILES="registry", HANGAR_TASK_REGISTRY=address, HANGAR_REGISTRY_PORT=str(port))
     stack.up()
     assert get(f"http://{address}/v2/_catalog")[0] == 401
-    workspace.write("pipeline.py", PIPELINE)
-    run = workspace.launch("pipeline.py", "step_one", "--x", 2)
-    assert api.succeeded(run, 400) == 4
+    workspace.write("kept.py", KEPT)
+    run = workspace.launch("kept.py", "kept")
+    assert api.succeeded(run, 400) == "in the registry"
     image = api.action(run).attempts[-1].image
     assert re.fullmatch(rf"{address}/hangar/\w{{32}}@sha256:[0-9a-f]{{64}}", image)
     kept = "/data/docker/registry/v2/repositories/hangar"
