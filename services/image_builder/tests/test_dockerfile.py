@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import flyte
 from services.common.errors import InvalidArgument
 from services.image_builder.dockerfile import Recipe, SdkContent, Step, make_recipe, read_definition
+from services.image_builder.inside import prepare_python
 from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons, Sightings
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -181,6 +184,14 @@ def test_a_failed_step_shows_where_python_is() -> None:
     assert second.shown_by(Step(AGAIN, after=1), ELSEWHERE) == Pythons(frozenset({0, 1}), frozenset({1}))
     assert second.shown_by(Step(AGAIN, after=2), ELSEWHERE) is None  # packages come next: it is needed there
     assert recipe(COMMANDS.definition_json).shown_by(Step(AGAIN, after=2), ELSEWHERE) is None  # nothing comes
+
+
+def test_a_python_that_is_too_old_may_be_followed_by_another() -> None:
+    """It ends with the code that has the SDK installed behind a later layer, and says what is missing."""
+    command = [sys.executable, prepare_python.__file__, "99", "0", "uv", "linux/amd64", "0", str(ELSEWHERE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == ELSEWHERE
+    assert "is too old: tasks need Python 99.0 or newer" in done.stderr
 
 
 def test_what_was_seen_counts_for_images_that_begin_alike() -> None:
