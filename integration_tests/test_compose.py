@@ -117,7 +117,7 @@ def stack(docker_url, record_testsuite_property):
             made.clear()  # another process of the tests may just have made them
         for image in made:  # the same definition may be in use by other installations on this engine
             if not stack.docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}"):
-                stack.docker("rmi", image)
+                stack.docker("rmi", "--force", image)  # it may have a name in a registry as well
         assert stack.leftovers() == []
 
 
