@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flyte._image_files import Archive
 from flyte._image_layers import Layer, Setting, read
 from flyte._python_version import allowed_python, python_text
+
+_INSTALL_KINDS = frozenset(("pip", "requirements", "uv_project", "poetry_project"))
+_LOGIN = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/\s:@\"'<>\\]*)(?::(?P<password>[^/\s@\"'<>\\]*))?@"
+    r"(?P<host>[^/\s\"'<>\\]*)"
+)
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|\$[A-Za-z_][A-Za-z0-9_]*")
+_SHORTEST_TOKEN = 20
+"""Characters of a name before an `@` that is a token rather than the name of a user."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk
         if layer.kind == "dockerignore" or (layer.kind == "code_bundle" and not setting.bakes_code):
             continue
         definition = layer.definition(setting)
+        _check_passwords(definition)
         required = definition.pop("requires_python", "")
         if definition["kind"] == "pip" and "name" in definition:
             name = definition.pop("name")
@@ -110,6 +121,23 @@ def _canonical(base: dict[str, Any], layers: list[dict[str, Any]], *, has_sdk: b
     if not has_sdk:
         content["sdk"] = False
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _check_passwords(definition: dict[str, Any]) -> None:
+    """Refuses passwords in addresses of packages: definitions are sent, stored and shown as they are."""
+    if definition["kind"] not in _INSTALL_KINDS:
+        return
+    text = json.dumps(definition)
+    for match in _LOGIN.finditer(text):
+        secret = match["user"] if match["password"] is None else match["password"]
+        is_token = match["password"] is not None or len(secret) >= _SHORTEST_TOKEN
+        if secret and is_token and not _VARIABLE.fullmatch(secret):
+            address = f"{match['scheme']}://****@{match['host']}"
+            raise ValueError(
+                f"image: layer {definition['kind']!r} has a password in the address {address}: definitions are on "
+                "record, where it must not be. Name the index and give the password as a secret: "
+                "index_url='corp=https://…', and secret_mounts= with as_env_var='UV_INDEX_CORP_PASSWORD'"
+            )
 
 
 def _patterns(layer: Layer) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flyte._image_files import Archive, archive_of, files_below, ignoring
+from flyte._image_uv import check_poetry_lock, header_settings, local_folders
 
 StrPath = str | os.PathLike[str]
 
@@ -115,7 +116,8 @@ class LocalFile:
 
     Attributes:
         path: Where it is.
-        form: What the definition holds of it: "text", "requirements" (its lines) or "script" (PEP 723).
+        form: What the definition holds of it: "text", "poetry_lock" (which is checked), "requirements" (its lines) or
+            "script" (PEP 723).
     """
 
     path: Path
@@ -127,6 +129,8 @@ class LocalFile:
             return {"lines": requirement_lines(self.path), "name": self.path.name}
         if self.form == "script":
             return script_header(self.path)
+        if self.form == "poetry_lock":
+            check_poetry_lock(self.path, read(self.path))
         return {name: {"name": self.path.name, "text": read(self.path)}}
 
 
@@ -137,7 +141,8 @@ class LocalFiles:
     Attributes:
         paths: Where they are.
         form: "files" (each by its name), "folder" (under its own name), "contents" (of a folder), "project" (a
-            folder without what git ignores), "context" (what a Dockerfile copies), "code" (of the run: its
+            folder without what git ignores), "local" (what the lock file of a project, the second path, takes from
+            its folder), "context" (what a Dockerfile copies), "code" (of the run: its
             `paths` name the copy style).
     """
 
@@ -153,7 +158,7 @@ class LocalFiles:
         ignored = ignoring(setting.dockerignore)
         if self.form == "files":
             return archive_of(self._files(ignored))
-        [folder] = self.paths
+        folder = self.paths[0]
         if self.form == "folder":
             return archive_of((f"{folder.name}/{name}", path) for name, path in files_below(folder, ignored))
         if self.form == "contents":
@@ -163,11 +168,22 @@ class LocalFiles:
         from flyte._bundle._root import check_root
         from flyte._bundle._select import select_files
 
-        root = check_root(folder.parent if self.form == "project" else _code_root(setting))
-        style: Any = "all" if self.form == "project" else folder.name
+        wanted = [""]
+        if self.form == "local":
+            pyproject, lock = self.paths
+            wanted = local_folders(pyproject, lock, read(lock))
+            if not wanted:
+                return None
+        is_project = self.form in {"project", "local"}
+        root = check_root(folder.absolute().parent if is_project else _code_root(setting))
+        style: Any = "all" if is_project else folder.name
         found = select_files(root, style)
         named = ((path.relative_to(root).as_posix(), path) for path in found)
-        return archive_of((name, path) for name, path in named if not ignored(name))
+        return archive_of(
+            (name, path)
+            for name, path in named
+            if not ignored(name) and any(not each or f"{name}/".startswith(f"{each}/") for each in wanted)
+        )
 
     def _files(self, ignored: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
         for path in self.paths:
@@ -258,18 +274,22 @@ def script_header(path: Path) -> dict[str, Any]:
     if not isinstance(packages, list) or not all(isinstance(package, str) for package in packages):
         raise ValueError(f"image: {path}: dependencies in the script's header must be a list of strings")
     found = {"packages": packages, "requires_python": python, "name": path.name}
-    newest = header.get("tool", {}).get("uv", {}).get("exclude-newer")
-    return found if newest is None else {**found, "exclude_newer": str(newest)}
+    settings = header_settings(path, header)
+    newest = settings.pop("exclude-newer", None)
+    if settings:
+        found["uv"] = settings
+    return found if newest is None else {**found, "exclude_newer": newest}
 
 
-def string_list(what: str, values: Iterable[object]) -> list[str]:
-    """The values as a list of non-empty strings, or an error that names the wrong one."""
+def string_list(what: str, values: Iterable[object], *, lines: bool = False) -> list[str]:
+    """The values as a list of non-empty strings, of one line unless told so, or an error that names the wrong one."""
     found = []
     for value in values:
         if not isinstance(value, str):
             raise TypeError(f"{what} takes strings, not {value!r}")
-        if not value.strip() or "\n" in value or "\0" in value:
-            raise ValueError(f"{what}: {value!r} is empty or has more than one line")
+        if not value.strip() or ("\n" in value.strip() and not lines) or "\0" in value:
+            wrong = "is empty or has a NUL" if lines else "is empty or has more than one line"
+            raise ValueError(f"{what}: {value!r} {wrong}")
         found.append(value.strip())
     if not found:
         raise ValueError(f"{what} needs at least one value")

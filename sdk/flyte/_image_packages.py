@@ -86,18 +86,23 @@ class Packages(Stack):
     ) -> Self:
         """Add the locked packages of a uv project, without its development dependencies.
 
+        They come from where the lock file says, with the hashes that it has: indexes, addresses, git, and folders below
+        the project (path dependencies, members of a workspace), which are sent along. A lock file that is older than
+        the project fails.
+
         Args:
             pyproject_file: The `pyproject.toml`.
             uvlock: The lock file; `uv.lock` beside it unless set.
             index_url: Package index instead of the default one.
             extra_index_urls: Further package indexes.
             pre: True to allow pre-releases.
-            extra_args: Further arguments of `uv export`, such as "--extra gpu".
+            extra_args: Further arguments of `uv sync`, such as "--extra gpu".
             secret_mounts: As in `with_pip_packages`.
             project_install_mode: "dependencies_only", or "install_project" to install the project too.
 
         Raises:
-            ValueError: The install mode is unknown.
+            ValueError: The install mode is unknown; or, when the definition is needed, the lock file names a folder
+                that is not below the project.
 
         Example:
             ```python
@@ -116,6 +121,7 @@ class Packages(Stack):
             "uv_project",
             pyproject=LocalFile(pyproject, "text"),
             lock=LocalFile(lock, "text"),
+            local=LocalFiles((pyproject, lock), "local"),
             mode=project_install_mode,
             **(
                 {}
@@ -157,7 +163,7 @@ class Packages(Stack):
         return self._with(
             "poetry_project",
             pyproject=LocalFile(pyproject, "text"),
-            lock=LocalFile(lock, "text"),
+            lock=LocalFile(lock, "poetry_lock"),
             extra_args=extra_args,
             **secrets("Image.with_poetry_project", secret_mounts),
         )

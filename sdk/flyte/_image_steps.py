@@ -41,7 +41,7 @@ class Steps(Stack):
         """Run shell commands while the image is made. Needs an engine with containers.
 
         Args:
-            commands: One command per entry.
+            commands: One command per entry, of one line or several. Each is run as `/bin/sh -c` runs it.
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
                 objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
                 builder's host.
@@ -57,7 +57,8 @@ class Steps(Stack):
         where = "Image.with_commands"
         if isinstance(commands, str):
             raise TypeError(f"{where} takes a list: with_commands([{commands!r}])")
-        return self._with("commands", commands=string_list(where, commands), **secrets(where, secret_mounts))
+        found = string_list(where, commands, lines=True)
+        return self._with("commands", commands=found, **secrets(where, secret_mounts))
 
     def with_workdir(self, workdir: str) -> Self:
         """Set the working directory, for later layers and for tasks. Needs an engine with containers.

@@ -76,6 +76,7 @@ def test_bases(image, base):
         (BASE.with_env_vars({"B": "2", "A": "1"}), {"kind": "env", "vars": {"A": "1", "B": "2"}}),
         (BASE.with_apt_packages("ffmpeg"), {"kind": "apt", "packages": ["ffmpeg"]}),
         (BASE.with_commands(["true"]), {"kind": "commands", "commands": ["true"]}),
+        (BASE.with_commands(["a\n\tb\n"]), {"kind": "commands", "commands": ["a\n\tb"]}),
         (BASE.with_workdir("/app"), {"kind": "workdir", "path": "/app"}),
     ],
 )
@@ -331,6 +332,113 @@ def test_broken_script_headers_are_explained(tmp_path, text, message):
     script.write_text(text)
     with pytest.raises(ValueError, match=f"image: .*{message}"):
         _ = Image.from_uv_script(script).definition_json
+
+
+def test_settings_of_uv_in_a_header_count(tmp_path):
+    """Those that say what is installed are in the definition; those of the author's machine are not."""
+    script = tmp_path / "s.py"
+    settings = (
+        '# exclude-newer = 2026-01-31\n# cache-dir = "/c"\n# prerelease = "allow"\n'
+        "# exclude-newer-package = { six = 2026-01-01T00:00:00Z }\n"
+        '# index = [{ name = "x", url = "https://x.example", explicit = true }]\n# sources.six.index = "x"\n'
+    )
+    script.write_text(f"# /// script\n# dependencies = ['six']\n# [tool.uv]\n{settings}# ///\n")
+    [layer] = definition(Image.from_uv_script(script, python_version="3.12"))["layers"]
+    assert layer == {
+        **PIP,
+        "packages": ["six"],
+        "exclude_newer": "2026-01-31",
+        "uv": {
+            "exclude-newer-package": {"six": "2026-01-01 00:00:00+00:00"},
+            "index": [{"name": "x", "url": "https://x.example", "explicit": True}],
+            "prerelease": "allow",
+            "sources": {"six": {"index": "x"}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "pip.strict = true",
+            r"\[tool.uv\] pip in the script's header does not count in images: leave it out",
+        ),
+        ("sources.six.path = '../six'", r"sources.six.path names '../six', a place on this machine"),
+        ("sources.six = [{ workspace = true }]", "sources.six.workspace names 'True'"),
+        ("index = [{ url = './wheels' }]", "index names './wheels', a place on this machine"),
+        ("find-links = ['https://x.example', 'file:///wheels']", "find-links names 'file:///wheels'"),
+        (
+            "index = [{ url = 'https://me:pass@x.example/simple' }]",
+            r"the address https://\*\*\*\*@x.example: ",
+        ),
+    ],
+)
+def test_settings_of_uv_that_images_cannot_have_are_refused(tmp_path, setting, message):
+    """By their key: nothing is left out in silence."""
+    script = tmp_path / "s.py"
+    script.write_text(f"# /// script\n# dependencies = ['six']\n# [tool.uv]\n# {setting}\n# ///\n")
+    with pytest.raises(ValueError, match=message):
+        _ = Image.from_uv_script(script).definition_json
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_refused"),
+    [
+        ("me:hunter2", True),
+        ("ghp_0123456789012345678901234567890123", True),
+        ("git", False),
+        ("oauth2accesstoken", False),
+        ("${USER_OF_INDEX}:${PASSWORD_OF_INDEX}", False),
+    ],
+)
+def test_passwords_of_indexes_are_in_no_definition(tmp_path, secret, is_refused):
+    """Wherever an address stands; a user without password and variables of the environment are none."""
+    requirements = tmp_path / "requirements.txt"
+    address = f"https://{secret}@x.example/simple"
+    requirements.write_text(f"--extra-index-url {address}\nsix\n")
+    for image in (
+        BASE.with_pip_packages("six", index_url=address),
+        BASE.with_pip_packages("six", extra_args=f"--index {address}"),
+        BASE.with_pip_packages(f"six @ git+{address}"),
+        BASE.with_requirements(requirements),
+    ):
+        if is_refused:
+            with pytest.raises(ValueError, match="UV_INDEX_CORP_PASSWORD") as caught:
+                _ = image.definition_json
+            assert secret not in str(caught.value)
+        else:
+            assert secret in image.definition_json
+    _ = BASE.with_commands([f"curl {address}"]).definition_json  # the author's own text
+
+
+def test_folders_that_a_lock_file_names_are_sent(tmp_path):
+    """Path dependencies and members of a workspace, and nothing else of the project; others are refused by name."""
+    package = '[[package]]\nname = "{}"\nversion = "1"\nsource = {{ {} }}\n'
+    for name in ("pyproject.toml", "app.py", "libs/a/pyproject.toml", "libs/a/a.py", "libs/ab/ab.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"# {name}")
+    lock = tmp_path / "uv.lock"
+    own = package.format("app", 'virtual = "."') + package.format("six", 'registry = "https://x.example"')
+    image = BASE.with_uv_project(tmp_path / "pyproject.toml")
+    lock.write_text(own)
+    assert "local" not in definition(image)["layers"][0]
+    lock.write_text(own + package.format("a", 'editable = "libs/a"'))
+    [archive] = image.resolve(Setting()).archives
+    assert [name for name, _ in archive.entries] == ["libs/a/a.py", "libs/a/pyproject.toml"]
+    assert definition(image)["layers"][0]["local"] == archive.definition()
+    for source in ('directory = "../b"', 'path = "/b/b.whl"', 'registry = "../wheels"'):
+        lock.write_text(own + package.format("b", source))
+        with pytest.raises(
+            ValueError, match=r"uv.lock takes b from '.+', and images have what is below the project"
+        ):
+            _ = image.definition_json
+    member = BASE.with_uv_project(tmp_path / "libs/a/pyproject.toml", lock)
+    with pytest.raises(ValueError, match="for a member of its workspace extra_args='--package NAME'"):
+        _ = member.definition_json
+    (tmp_path / "poetry.lock").write_text('[package.source]\ntype = "directory"\nurl = "../b"\n')
+    with pytest.raises(ValueError, match=r"poetry.lock takes a package from '../b', a place on this machine"):
+        _ = BASE.with_poetry_project(tmp_path / "pyproject.toml").definition_json
 
 
 def test_platforms_have_one_name_each():

@@ -12,9 +12,10 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from services.common.address_passwords import address_with_password
 from services.common.errors import InvalidArgument
 from services.common.image_layers import (
     OWN_PACKAGES,
@@ -37,6 +38,7 @@ from services.common.image_layers import (
 )
 from services.common.local_places import place_of_requirement
 from services.common.platforms import normalised
+from services.common.uv_settings import settings_text
 
 _VERSION = re.compile(r"3\.\d{1,2}(\.\d+)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,8 +47,14 @@ _DIGEST = re.compile(r"[0-9a-f]{32}")
 _BUILT_IMAGE = re.compile(r"(\S+@)?sha256:[0-9a-f]{64}")
 _SECRET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*")
+_FAR_SOURCE = re.compile(
+    r'(?m)^source = \{ (?:editable|directory|virtual|path) = "((?:\.\.|/|[a-z]+:)[^"]*)"'
+)
+"""Line of a lock file of `uv` with a place outside of its project."""
 REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*")
 """Host and port of a registry, and a path in it."""
+NEWEST = "UV_EXCLUDE_NEWER"
+"""Variable of the builder's host with the date that `Definition.dated` takes."""
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 """Operating system and architecture."""
 BUILT = "built"
@@ -74,6 +82,20 @@ class Definition:
     platforms: tuple[str, ...] = ()
     registry_secret: str = ""
     has_sdk: bool = True
+
+    def dated(self, newest: str) -> Definition:
+        """Returns it with a date for the packages that have none: what is published later does not count.
+
+        Args:
+            newest: The date, as `uv` takes it; empty for none.
+        """
+        layers = tuple(
+            replace(layer, exclude_newer=newest)
+            if isinstance(layer, InstallLayer) and newest and not layer.has_date
+            else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=layers)
 
 
 def parse_definition(
@@ -111,14 +133,17 @@ def parse_definition(
         if fields.kind not in kinds:
             raise refuse(fields.where, fields.kind)
         parsed.append(_LAYERS[fields.kind](fields))
+        fields.check()
     has_sdk = definition.get("sdk", True)
     if not isinstance(has_sdk, bool):
         _invalid("sdk", f"is {_shown(has_sdk)}", "it has to be true or false")
     if isinstance(parsed_base, BuiltBase):
         _check_built(parsed_base, parsed, has_sdk=has_sdk)
-    return Definition(
-        parsed_base, tuple(parsed), *_destination(base), registry_secret=_login(base), has_sdk=has_sdk
-    )
+    destination, login = _destination(base), _login(base)
+    base.check()
+    for name in sorted(definition.keys() - {"base", "layers", "sdk"}):
+        _invalid(name, "is not known", "leave it out; a definition has base, layers, sdk")
+    return Definition(parsed_base, tuple(parsed), *destination, registry_secret=login, has_sdk=has_sdk)
 
 
 def parse_built(text: str) -> Definition | None:
@@ -150,16 +175,39 @@ class _Fields:
         if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
             _invalid(where, f"is {_shown(fields)}", 'it has to be an object with a "kind"')
         self._fields: dict[str, Any] = fields
+        self._read = {"kind"}
         self.kind: str = fields["kind"]
 
+    def check(self) -> None:
+        """Refuses fields that nothing has read, and passwords in addresses of packages."""
+        for name in sorted(self._fields.keys() - self._read):
+            known = ", ".join(sorted(self._read))
+            _invalid(f"{self.where}.{name}", "is not known", f"leave it out; {self.kind!r} has {known}")
+        if self.kind not in _INSTALL_KINDS:
+            return
+        for name, value in self._fields.items():
+            address = address_with_password(value)
+            if address:
+                _invalid(f"{self.where}.{name}", f"has a password in the address {address}", _PASSWORDS)
+
+    def _get(self, name: str) -> Any:
+        self._read.add(name)
+        return self._fields.get(name)
+
+    def settings(self, name: str) -> str:
+        try:
+            return settings_text(self._get(name))
+        except ValueError as error:
+            _invalid(f"{self.where}.{name}", "cannot be read", str(error))
+
     def flag(self, name: str) -> bool:
-        value = self._fields.get(name) or False
+        value = self._get(name) or False
         if not isinstance(value, bool):
             _invalid(f"{self.where}.{name}", f"is {_shown(value)}", "it has to be true or false")
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        value = self._fields.get(name)
+        value = self._get(name)
         if value in (None, "") and default is not None:
             return default
         if not isinstance(value, str) or not value.strip() or _has_controls(value):
@@ -167,7 +215,7 @@ class _Fields:
         return value
 
     def texts(self, name: str, *, required: bool = False, lines: bool = False) -> tuple[str, ...]:
-        values = self._fields.get(name) or []
+        values = self._get(name) or []
         if not isinstance(values, list):
             _invalid(f"{self.where}.{name}", f"is {_shown(values)}", "it has to be a list")
         if required and not values:
@@ -186,13 +234,13 @@ class _Fields:
             _invalid(f"{self.where}.{name}", f"is {value!r} ({error})", "mend the quotes")
 
     def document(self, name: str) -> str:
-        value = self._fields.get(name)
+        value = self._get(name)
         if not isinstance(value, dict) or not isinstance(value.get("text"), str) or "\0" in value["text"]:
             _invalid(f"{self.where}.{name}", f"is {_shown(value)}", "it has to be an object with a text")
         return str(value["text"])
 
     def archive(self, name: str, *, required: bool = True) -> Archive | None:
-        value = self._fields.get(name)
+        value = self._get(name)
         if value is None and not required:
             return None
         sha256, size = (value.get("sha256"), value.get("size")) if isinstance(value, dict) else (None, None)
@@ -202,7 +250,7 @@ class _Fields:
         return Archive(sha256, size)
 
     def secrets(self) -> tuple[BuildSecret, ...]:
-        values = self._fields.get("secret_mounts") or []
+        values = self._get("secret_mounts") or []
         found = []
         for number, value in enumerate(values if isinstance(values, list) else [values]):
             key, variable = (
@@ -221,7 +269,7 @@ class _Fields:
         return tuple(found)
 
     def pairs(self, name: str) -> dict[str, str]:
-        values = self._fields.get(name)
+        values = self._get(name)
         if not isinstance(values, dict):
             _invalid(
                 f"{self.where}.{name}", f"is {_shown(values)}", "it has to be an object of names and values"
@@ -296,6 +344,7 @@ def _install(fields: _Fields) -> InstallLayer:
                 "or copy it (with_source_folder) and install it there (with_commands)"
             )
             _invalid(f"{fields.where}.{name}[{number}]", f"is {line!r}", fix)
+    fields.text("name", default="")  # of the file, for people
     wanted = tuple(line for line in lines if line.strip() and requirement_name(line) not in OWN_PACKAGES)
     return _installer(fields, wanted, fields.words("extra_args"))
 
@@ -309,19 +358,27 @@ def _installer(fields: _Fields, wanted: tuple[str, ...], extra_args: tuple[str, 
         extra_args,
         fields.text("exclude_newer", default=""),
         fields.secrets(),
+        fields.settings("uv"),
     )
 
 
 def _project(fields: _Fields) -> ProjectLayer:
     is_uv = fields.kind == "uv_project"
     mode = fields.text("mode", default="dependencies_only") if is_uv else "dependencies_only"
+    source = fields.archive("source", required=mode == "install_project")
+    lock = fields.document("lock")
+    place = _FAR_SOURCE.search(lock) if is_uv else None
+    if place:
+        fix = "images have what is below the project only: take it from an index, an address or git"
+        _invalid(f"{fields.where}.lock", f"takes a package from {place[1]!r}", fix)
     return ProjectLayer(
         "uv" if is_uv else "poetry",
         fields.document("pyproject"),
-        fields.document("lock"),
+        lock,
         _installer(fields, (), ()),
         fields.words("extra_args"),
-        fields.archive("source") if mode == "install_project" else None,
+        fields.archive("local", required=False),
+        source if mode == "install_project" else None,
     )
 
 
@@ -360,6 +417,11 @@ _LAYERS: dict[str, Callable[[_Fields], Layer]] = {
     ),
     "workdir": _workdir,
 }
+_PASSWORDS = (
+    "definitions are on record, where it must not be. Name the index ('corp=https://…') and give the password as a "
+    "secret (secret_mounts=, as UV_INDEX_CORP_PASSWORD)"
+)
+_INSTALL_KINDS = frozenset(("pip", "requirements", "uv_project", "poetry_project"))
 KINDS = frozenset((*_BASES, *_LAYERS))
 """Kinds of bases and layers that there are."""
 

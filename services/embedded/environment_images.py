@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.common.errors import FailedPrecondition, InvalidArgument
-from services.common.image_definition import definition_digest
+from services.common.image_definition import NEWEST, definition_digest
 from services.common.platforms import host_platform, normalised
 from services.executor.engines.base import ImageFailedError
 from services.executor.engines.process import ProcessEngine
@@ -66,7 +67,7 @@ class EnvironmentMaker:
             host_platform(),
             is_environment=True,
         )
-        return Plan(image, definition_json)
+        return Plan(image, definition_json, newest=os.environ.get(NEWEST, ""))
 
     async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:
         """See `Maker`."""

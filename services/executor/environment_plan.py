@@ -43,18 +43,19 @@ class EnvironmentPlan:
         return any(isinstance(layer, CopyLayer) for layer in self.layers)
 
 
-def plan(definition_json: str, platform: str) -> EnvironmentPlan:
+def plan(definition_json: str, platform: str, newest: str = "") -> EnvironmentPlan:
     """Reads a definition. An empty one stands for the default image: this Python version and nothing else.
 
     Args:
         definition_json: The definition.
         platform: Platform of this host.
+        newest: Date of this host after which no package counts that the author gives no date for; empty for none.
 
     Raises:
         ImageFailedError: It is not a definition, or needs what only an engine with containers can give.
     """
     try:
-        definition = parse_definition(definition_json, _KINDS, _needs_docker)
+        definition = parse_definition(definition_json, _KINDS, _needs_docker).dated(newest)
     except InvalidArgument as error:
         raise ImageFailedError(
             "InvalidImageDefinition", f"the image definition cannot be read: {error.message}"
@@ -91,7 +92,7 @@ def _check_arguments(number: int, layer: InstallLayer | ProjectLayer | CopyLayer
     """Refuses files of this host: no definition has them, so equal ones would be made of different files."""
     if isinstance(layer, CopyLayer):
         return
-    arguments = layer.export_args if isinstance(layer, ProjectLayer) else layer.extra_args
+    arguments = layer.tool_args if isinstance(layer, ProjectLayer) else layer.extra_args
     for place in places_of_arguments(arguments):
         message = (
             f"layers[{number}].extra_args names {place!r}, a file of the host: it is no part of the image. Write what "

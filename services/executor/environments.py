@@ -22,35 +22,28 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
-import uv
 
-from services.common import archives, disk, installers
+from services.common import archives, disk
 from services.common.blobs import BlobStore
-from services.common.commands import run_command
 from services.common.errors import NotFound, ResourceExhausted
+from services.common.image_definition import NEWEST
 from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
-from services.common.package_settings import host_environ
 from services.common.platforms import host_platform
 from services.common.redaction import Redaction
 from services.common.sdk_layer import SdkLayer
 from services.executor.engines.base import ImageFailedError, Progress
+from services.executor.environment_packages import EnvironmentPackages, Finished, run_uv
 from services.executor.environment_plan import EnvironmentPlan, plan
 from services.executor.file_lock import file_lock, is_locked
 
 _FORMAT = 2
 """Part of every key: a change of how environments are made makes new ones."""
-_SHOWN_LINES = 15
-_NOISE = ("Activate with", "Creating virtual environment", "Using ")
-"""Lines of `uv` that name a place that will not exist for long."""
 _BUILDING = ".building-"
 _EMPTY = ".empty"
 """Directory that `uv` works in: of the one in which this process runs, nothing counts."""
 _IMAGE_DIRECTORY = "HANGAR_IMAGE_DIRECTORY"
 """Variable that tells workers where files of the author are (`flyte._runtime.order`)."""
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 _NO_SECRETS: Mapping[str, bytes] = MappingProxyType({})
-_OVERRIDES = "flyte; sys_platform == 'never'\nhangar-sdk; sys_platform == 'never'\n"
-"""A requirement of these names, of the author or of a package, installs nothing: the SDK is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +153,7 @@ class Environments:
         Raises:
             ImageFailedError: It is no definition, or not one for this engine.
         """
-        wanted = plan(definition_json, host_platform())
+        wanted = plan(definition_json, host_platform(), os.environ.get(NEWEST, ""))
         key = await asyncio.to_thread(self._key, wanted)
         environment = Environment(key, self._directory / key, dict(wanted.env_vars))
         if wanted.copies:
@@ -270,76 +263,41 @@ class Environments:
     async def _fill(self, path: Path, wanted: EnvironmentPlan, build: _Build) -> None:
         build.say(f"making a Python {wanted.python} environment")
         python = _interpreter(wanted.python)
-        created = await self._run_uv(
-            ["venv", "--no-project", "--relocatable", "--python", python, str(path)], build.say
-        )
+        command = ["venv", "--no-project", "--relocatable", "--python", python, str(path)]
+        empty = self._directory / _EMPTY
+        created = await run_uv(command, build.say, empty)
         if created.code:
             raise await self._no_python(wanted.python, created)
-        (path / "overrides.txt").write_text(_OVERRIDES)
+        packages = EnvironmentPackages(
+            path, empty, self._sdk.requirements, build.say, build.environ, self._unpack
+        )
         if all(isinstance(layer, CopyLayer) for layer in wanted.layers):
-            await self._install(path, InstallLayer(()), build)  # what the SDK needs
+            await packages.install(InstallLayer(()))  # what the SDK needs
         # Bytecode is made by those who import first, of what they import: to compile everything takes longer than to
         # install it, and workers of this engine are the user that owns the environment.
         for number, layer in zip(wanted.numbers, wanted.layers, strict=True):
             try:
-                await self._add(path, layer, build)
+                await self._add(path, layer, packages, build.say)
             except ImageFailedError as error:
                 error.layer = number
                 raise
         site_packages = next(path.glob("lib/python3*/site-packages"))
         await _in_thread(self._sdk.copy_into, site_packages)
 
-    async def _add(self, path: Path, layer: InstallLayer | ProjectLayer | CopyLayer, build: _Build) -> None:
+    async def _add(
+        self,
+        path: Path,
+        layer: InstallLayer | ProjectLayer | CopyLayer,
+        packages: EnvironmentPackages,
+        progress: Progress,
+    ) -> None:
         if isinstance(layer, CopyLayer):
-            build.say(f"copying {layer.what} to {layer.destination}")
+            progress(f"copying {layer.what} to {layer.destination}")
             await self._unpack(layer.archive, path / "files" / layer.destination)
         elif isinstance(layer, ProjectLayer):
-            await self._install_project(path, layer, build)
+            await packages.install_project(layer)
         else:
-            await self._install(path, layer, build)
-
-    async def _install(
-        self, path: Path, layer: InstallLayer, build: _Build, more: Sequence[str] = (), what: str = ""
-    ) -> None:
-        requirements = path / "requirements.txt"
-        requirements.write_text("\n".join((*layer.requirements, *self._sdk.requirements)) + "\n")
-        command = ["pip", "install", "--python", str(path / "bin" / "python")]
-        files = ["--requirements", str(requirements), "--overrides", str(path / "overrides.txt")]
-        done = await self._run_uv(
-            [*command, *files, *layer.arguments, *more], build.say, build.environ(layer)
-        )
-        if done.code:
-            names = what or ", ".join(layer.requirements) or "the SDK's own requirements"
-            raise ImageFailedError(
-                installers.failure_code(done.shown),
-                f"the packages of the image cannot be installed ({names}, exit code {done.code}):\n{done.shown}",
-                is_system=installers.is_outage(done.shown),
-                exit_code=done.code,
-            )
-
-    async def _install_project(self, path: Path, layer: ProjectLayer, build: _Build) -> None:
-        """Installs what a lock file names, and the project itself when it is asked for."""
-        directory = path / "project"
-        if layer.source is not None:
-            await self._unpack(layer.source, directory)
-        directory.mkdir(exist_ok=True)
-        (directory / "pyproject.toml").write_text(layer.pyproject)
-        (directory / layer.lock_name).write_text(layer.lock)
-        output, python = path / "locked.txt", str(path / "bin" / "python")
-        environ = {"UV_PROJECT_ENVIRONMENT": str(path / "none")} | build.environ(layer.install)
-        command = layer.export("uv", str(directory), str(output), python)
-        exported = await self._run_uv(command[1:], build.say, environ)
-        if exported.code:
-            raise ImageFailedError(
-                "ImageBuildError",
-                f"what {layer.lock_name} locks cannot be read (exit code {exported.code}):\n{exported.shown}",
-                is_system=installers.is_outage(exported.shown),
-                exit_code=exported.code,
-            )
-        await self._install(path, layer.install, build, ("--requirements", str(output)), layer.lock_name)
-        if layer.source is not None:
-            await self._install(path, layer.install, build, ("--no-deps", str(directory)), "the project")
-        await _in_thread(shutil.rmtree, directory)
+            await packages.install(layer)
 
     async def _unpack(self, archive: Archive, place: Path) -> None:
         file = place.parent / f"{archive.sha256}.tar"
@@ -355,24 +313,9 @@ class Environments:
         finally:
             file.unlink(missing_ok=True)
 
-    async def _run_uv(
-        self, arguments: Sequence[str], progress: Progress, more: Mapping[str, str] = _NOTHING
-    ) -> _Finished:
-        lines: list[str] = []
-
-        def read(line: str) -> None:
-            if line and not line.startswith(_NOISE):
-                lines.append(line)
-                progress(line.strip())
-
-        environ = {**await asyncio.to_thread(host_environ, os.environ), **more}
-        command = [uv.find_uv_bin(), *arguments]
-        code = await run_command(command, read, environ, works_in=self._directory / _EMPTY)
-        return _Finished(code, lines)
-
-    async def _no_python(self, version: str, failed: _Finished) -> ImageFailedError:
+    async def _no_python(self, version: str, failed: Finished) -> ImageFailedError:
         command = ["python", "list", "--only-installed", "--output-format", "json"]
-        listed = await self._run_uv(command, lambda line: None)
+        listed = await run_uv(command, lambda line: None, self._directory / _EMPTY)
         try:
             # Warnings may come before it.
             document = next(line for line in listed.lines if line.startswith("["))
@@ -423,17 +366,6 @@ class _Build:
                 f"{missing.variable} where you call flyte, or where the backend runs",
             )
         return {secret.variable: self._secrets[secret] for secret in layer.secrets}
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    code: int
-    lines: Sequence[str]
-
-    @property
-    def shown(self) -> str:
-        """The last lines, for people."""
-        return "\n".join(self.lines[-_SHOWN_LINES:])
 
 
 def _interpreter(version: str) -> str:

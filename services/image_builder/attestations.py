@@ -69,7 +69,11 @@ def provenance(plan: Plan, build: Build, made: Made, platform_version: str, sdk_
                     "definition": json.loads(plan.definition_json or "{}"),
                     "platform": plan.image.platform,
                 },
-                "internalParameters": {"sdk": sdk_digest, "steps": [step.text for step in build.steps]},
+                "internalParameters": {
+                    "sdk": sdk_digest,
+                    "steps": [step.text for step in build.steps],
+                    **({"excludeNewer": plan.newest} if plan.newest else {}),
+                },
                 "resolvedDependencies": materials,
             },
             "runDetails": {

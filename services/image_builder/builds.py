@@ -110,11 +110,12 @@ class Build:
     @property
     def step_number(self) -> int:
         """Number of the step in progress, from 1; 0 when it is none of the recipe's."""
-        return self.steps.index(self.step) + 1 if self.step in self.steps else 0
+        # Equal commands make equal steps.
+        return next((number for number, step in enumerate(self.steps, 1) if step is self.step), 0)
 
     def say(self, text: str, step: Step | None, now: datetime) -> None:
         """Adds a line to the log; the step is the one in progress from now on."""
-        if step is not None and step != self.step:
+        if step is not None and step is not self.step:
             self.step = step
             self._version += 1
         text = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"

@@ -14,7 +14,7 @@ import structlog
 
 from services.common import image_labels
 from services.common.errors import InvalidArgument, Unavailable
-from services.common.image_definition import definition_digest
+from services.common.image_definition import NEWEST, definition_digest
 from services.common.image_layers import BuildSecret
 from services.common.platforms import normalised
 from services.common.registry_secrets import RegistrySecret, read_registry_secret, registry_of
@@ -94,7 +94,8 @@ class ContainerMaker:
         """See `Maker`."""
         if self._sdk is None:
             self._sdk = await asyncio.to_thread(self._contexts.sdk_content)
-        definition = read_definition(definition_json)
+        newest = os.environ.get(NEWEST, "")
+        definition = read_definition(definition_json).dated(newest)
         asked = normalised(platform) if platform else ""
         chosen = await self._sites.choose(asked, definition.platforms)
         recipe = make_recipe(definition, self._settings.base_image, self._sdk, chosen)
@@ -109,6 +110,7 @@ class ContainerMaker:
             ),
             definition_json,
             recipe,
+            newest,
         )
 
     async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:

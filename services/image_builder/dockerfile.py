@@ -29,7 +29,6 @@ from services.common.image_layers import (
     Layer,
     ProjectLayer,
     WorkdirLayer,
-    requirement_name,
     secrets_of,
 )
 from services.common.platforms import architecture
@@ -52,11 +51,9 @@ _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A
 _KINDS = KINDS - {BUILT}
 _MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
 """Variables with which another Python may run."""
+_LONGEST_LINE = 65_000
+"""Bytes of a line of a Dockerfile that every builder reads, without the instruction."""
 _SPECIAL = re.compile(r'([$\\"])')
-_HEAVY = re.compile(
-    r"torch|torchvision|torchaudio|tensorflow(-.*)?|jax|jaxlib|nvidia-.*|triton|vllm|sglang|pyspark|xgboost|mxnet|paddlepaddle"
-)
-"""Packages of hundreds of megabytes: a layer of their own, which does not change with the small ones beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,28 +282,28 @@ class _Draft:
         The whole is installed on top of them: what it cannot live with is replaced then, so the outcome is what
         all requirements ask for together.
         """
-        heavy = tuple(line for line in layer.requirements if _HEAVY.fullmatch(requirement_name(line)))
-        parts = [("", layer)]
-        if heavy and len(heavy) < len(layer.requirements):
-            parts.insert(0, ("/heavy", replace(layer, requirements=heavy)))
-        for suffix, part in parts:
-            self.files[f"{here}{suffix}/requirements.txt"] = scripts.lines(part.requirements)
+        heavy = layer.heavy
+        for suffix, part in [*([("/heavy", heavy)] if heavy is not None else []), ("", layer)]:
+            name, text = part.file
+            self.files[f"{here}{suffix}/{name}"] = text
             wanted = ", ".join(part.names) or "; ".join(part.requirements)
             mounts = [*_installer(), *_secret_mounts(part.secrets)]
-            self._run(f"{here}{suffix}", scripts.install(part), _step(index, f"install {wanted}"), mounts)
+            script = scripts.install(part, has_sdk=self.definition.has_sdk)
+            self._run(f"{here}{suffix}", script, _step(index, f"install {wanted}"), mounts)
 
     def _add_project(self, here: str, index: int, layer: ProjectLayer) -> None:
-        self.files |= {
-            f"{here}/pyproject.toml": layer.pyproject,
-            f"{here}/{layer.lock_name}": layer.lock,
-        }
         mounts = [*_installer(), *_secret_mounts(layer.install.secrets)]
-        step = _step(index, f"install what {layer.lock_name} locks")
-        self._run(here, scripts.install_locked(layer), step, mounts)
+        parts = [(here, layer.local, scripts.install_locked, f"install what {layer.lock_name} locks")]
         if layer.source is not None:
-            self.archives[f"{here}/project/files"] = layer.source
-            step = _step(index, "install the project")
-            self._run(f"{here}/project", scripts.install_project(layer.install), step, mounts)
+            parts.append((f"{here}/project", layer.source, scripts.install_project, "install the project"))
+        for place, files, script, text in parts:
+            self.files |= {
+                f"{place}/pyproject.toml": layer.pyproject,
+                f"{place}/{layer.lock_name}": layer.lock,
+            }
+            if files is not None:
+                self.archives[f"{place}/files"] = files
+            self._run(place, script(layer, has_sdk=self.definition.has_sdk), _step(index, text), mounts)
 
     def _python_comes(self, after: int) -> None:
         """Adds the platform's SDK where there is a Python, or another one than before, after so many layers."""
@@ -321,11 +318,27 @@ class _Draft:
                 self._add_sdk(after)
         elif not self._is_python_checked:
             self._is_python_checked = True
-            self._check_python()
+            self._check_python(after)
 
-    def _check_python(self) -> None:
+    def _check_python(self, after: int) -> None:
         tools = [_tool("uv"), _tool("prepare_python.py")]
-        self._run("python", scripts.check_python(self.platform), Step("check Python"), tools)
+        self._run(
+            "python",
+            scripts.check_python(self.platform, self._why_no_python(after)),
+            Step("check Python"),
+            tools,
+        )
+
+    def _why_no_python(self, after: int) -> str:
+        """Says which of so many layers may have left none: that which set PATH, or the last; empty for neither."""
+        for index, layer in reversed([*enumerate(self.definition.layers[:after])]):
+            if isinstance(layer, EnvLayer) and "PATH" in layer.variables:
+                path = layer.variables["PATH"]
+                return (
+                    f". Layer {index} sets PATH, word for word, to {path!r} (a $ stands for nothing): name the "
+                    "directory of python3 in it"
+                )
+        return f". Layer {after - 1} left none" if after in self.pythons.moved else ""
 
     def _add_sdk(self, after: int) -> None:
         """Adds the SDK: layers that all images of a base share, or one layer behind what is the author's."""
@@ -333,11 +346,13 @@ class _Draft:
         if after or isinstance(self.definition.base, DockerfileBase):
             installs = [la for la in self.definition.layers[:after] if isinstance(la, InstallLayer)]
             named = tuple(sorted({name for layer in installs for name in layer.names}))
-            script = scripts.install_sdk_into_another_python(named, self.platform, was_there=self._had_sdk)
+            script = scripts.install_sdk_into_another_python(
+                named, self.platform, self._why_no_python(after), was_there=self._had_sdk
+            )
             step = Step("install the platform's SDK and what it needs", after=after)
             self._run(f"sdk/{after}", script, step, [*_installer(), _tool("prepare_python.py"), *sdk])
         else:
-            self._check_python()
+            self._check_python(after)
             step = Step("install what the platform's SDK needs")
             self._run("sdk-requirements", scripts.install_sdk_requirements(()), step, _installer())
             self._instruction(sdk, list(scripts.INSTALL_SDK), Step("install the platform's SDK"))
@@ -408,10 +423,16 @@ def _check_apt(index: int, layer: AptLayer) -> None:
 
 
 def _variable(index: int, name: str, value: str) -> str:
+    where, fix = f"layers[{index}].vars.{name}", "set it with env_vars of the environment or of the run"
     if "\n" in value or "\r" in value:
-        fix = "images cannot carry it; set it with env_vars of the environment or of the run"
-        raise _wrong(f"layers[{index}].vars.{name}", "has a line break", fix)
-    return f"{name}={_quoted(value)}"
+        raise _wrong(where, "has a line break", f"images cannot carry it; {fix}")
+    line = f"{name}={_quoted(value)}"
+    if len(line.encode()) > _LONGEST_LINE:
+        size = f"has {len(line.encode())} bytes with its name and quotes"
+        raise _wrong(
+            where, size, f"images carry {_LONGEST_LINE}; put it into a file (with_source_file), or {fix}"
+        )
+    return line
 
 
 def _quoted(value: str) -> str:

@@ -23,11 +23,13 @@ class Plan:
         image: What it will be.
         definition_json: The definition.
         recipe: How to make it; None for an environment.
+        newest: Date of the host after which no package counts that the author gives no date for; empty for none.
     """
 
     image: Image
     definition_json: str
     recipe: Recipe | None = None
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

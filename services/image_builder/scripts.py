@@ -23,6 +23,11 @@ OPEN_DIRECTORY = 'cd -P . && until [ "$PWD" = / ]; do chmod go+rx . && cd .. || 
 OLDEST_PYTHON = (3, 10)
 """Oldest Python version that the platform's SDK runs on."""
 
+_SDK_REQUIREMENTS = f"{WORK}/tools/sdk-requirements.txt"
+_INSTALLED = f"{WORK}/installed.txt"
+_PYTHON = '"$(command -v python3)"'
+_LIST = f"{WORK}/tools/uv pip list --format freeze --python {_PYTHON} --cache-dir {WORK}/cache > {_INSTALLED}"
+_HOW = f"--compile-bytecode --link-mode copy --no-progress --color never --cache-dir {WORK}/cache"
 _HEAD = f"""set -eu
 umask 022
 if [ -f {WORK}/host/environ ]; then . {WORK}/host/environ; fi
@@ -42,6 +47,14 @@ _POETRY = (
     f"UV_TOOL_DIR={WORK}/home/tools\nmkdir -p {WORK}/home\n"
 )
 """What Poetry writes stays out of the image."""
+_FOLLOW_PROJECT = f"""if [ -n "${{UV_CONFIG_FILE:-}}" ]; then
+    mkdir -p {WORK}/config/uv
+    cp "$UV_CONFIG_FILE" {WORK}/config/uv/uv.toml
+    export XDG_CONFIG_HOME={WORK}/config
+    unset UV_CONFIG_FILE
+fi
+"""
+"""Lets the settings of a project count beside those of the host."""
 
 
 def lines(values: tuple[str, ...]) -> str:
@@ -54,46 +67,80 @@ def overrides() -> str:
     return lines(tuple(f"{name}; sys_platform == 'never'" for name in sorted(OWN_PACKAGES)))
 
 
-def check_python(platform: str) -> str:
+def check_python(platform: str, hint: str = "") -> str:
     """Returns the script that refuses images whose Python cannot be used, and compiles the standard library.
 
     Args:
         platform: Platform that the Python has to be of.
+        hint: Why there may be none, for people.
     """
-    return f"set -eu\numask 022\n{_check(platform)}"
+    return f"set -eu\numask 022\n{_check(platform, hint)}"
 
 
-def install(layer: InstallLayer) -> str:
-    """Returns the script that installs the author's packages, in versions that the platform's SDK can live with."""
-    return _head(layer.secrets) + f"cd {WORK}\nexec " + _install(f"{WORK}/layer/requirements.txt", layer)
+def install(layer: InstallLayer, *, has_sdk: bool = True) -> str:
+    """Returns the script that installs the author's packages, in versions that the platform's SDK can live with.
+
+    Args:
+        layer: The packages.
+        has_sdk: False for an image without the SDK.
+    """
+    place = f"{_FOLLOW_PROJECT}cd {WORK}/layer\n" if layer.settings else f"cd {WORK}\n"
+    name, _ = layer.file
+    return _head(layer.secrets) + place + _install(f"{WORK}/layer/{name}", layer, has_sdk=has_sdk)
 
 
-def install_locked(layer: ProjectLayer) -> str:
-    """Returns the script that installs what a lock file names."""
-    project, output = f"{WORK}/project", f"{WORK}/locked.txt"
-    environ = "" if layer.tool == "uv" else _POETRY
-    command = layer.export(f"{WORK}/tools/uv", project, output, "PYTHON")
-    export = shlex.join(command).replace("PYTHON", '"$(command -v python3)"', 1)
+def install_locked(layer: ProjectLayer, *, has_sdk: bool = True) -> str:
+    """Returns the script that installs what a lock file names. See `install`."""
+    script = _head(layer.install.secrets) + _enter(layer, with_files=layer.local is not None)
+    if layer.tool == "uv":
+        return script + _sync(layer, has_sdk=has_sdk)
+    output = f"{WORK}/locked.txt"
+    export = _with_python(layer.export(f"{WORK}/tools/uv", f"{WORK}/project", output, "PYTHON"))
+    script += f"export UV_CACHE_DIR={WORK}/cache\n{_POETRY}{export}\n"
+    return script + _install(output, layer.install, has_sdk=has_sdk)
+
+
+def install_project(layer: ProjectLayer, *, has_sdk: bool = True) -> str:
+    """Returns the script that installs a project whose requirements are there. See `install`."""
     return (
         _head(layer.install.secrets)
-        + f"cd {WORK}\nmkdir {project}\ncp {WORK}/layer/pyproject.toml {WORK}/layer/{layer.lock_name} {project}/\n"
-        + f"export UV_CACHE_DIR={WORK}/cache UV_PROJECT_ENVIRONMENT={WORK}/none\n{environ}{export}\n"
-        + f"exec {_install(output, layer.install)}"
+        + _enter(layer, with_files=True)
+        + _sync(layer, project=True, has_sdk=has_sdk)
     )
 
 
-def install_project(installer: InstallLayer) -> str:
-    """Returns the script that installs a project whose requirements are there, as a package like any other."""
+def _enter(layer: ProjectLayer, *, with_files: bool) -> str:
+    """Makes a directory of the project, which tools may write to, and goes there."""
+    files = f"cp -r {WORK}/layer/files/. {WORK}/project/\n" if with_files else ""
     return (
-        _head(installer.secrets)
-        + f"cp -r {WORK}/layer/files {WORK}/project\ncd {WORK}/project\n"
-        + f"exec {_uv_install('', ('--no-deps', *installer.arguments, f'{WORK}/project'))}\n"
+        f"mkdir {WORK}/project\n{files}"
+        f"cp {WORK}/layer/pyproject.toml {WORK}/layer/{layer.lock_name} {WORK}/project/\ncd {WORK}/project\n"
     )
 
 
-def _install(requirements: str, layer: InstallLayer) -> str:
-    arguments = ("--constraints", f"{WORK}/tools/sdk-requirements.txt", *layer.arguments)
-    return f"{_uv_install(requirements, arguments)}\n"
+def _sync(layer: ProjectLayer, *, project: bool = False, has_sdk: bool) -> str:
+    """Has `uv` install what it has locked. Settings of the host for which it would lock anew do not count."""
+    command = _with_python(layer.sync(f"{WORK}/tools/uv", "PYTHON", project=project))
+    return f"""{_FOLLOW_PROJECT}unset UV_EXCLUDE_NEWER
+UV_PROJECT_ENVIRONMENT="$(python3 -c 'import sys; print(sys.prefix)')"
+export UV_PROJECT_ENVIRONMENT UV_PYTHON_DOWNLOADS=never
+{command} {_HOW}
+{_fit_sdk() if has_sdk else ""}"""
+
+
+def _install(requirements: str, layer: InstallLayer, *, has_sdk: bool) -> str:
+    if layer.requires_hashes:  # which the SDK's requirements have not
+        return f"{_uv_install(requirements, layer.arguments)}\n{_fit_sdk() if has_sdk else ''}"
+    return f"{_uv_install(requirements, ('--constraints', _SDK_REQUIREMENTS, *layer.arguments))}\n"
+
+
+def _fit_sdk() -> str:
+    """Installs what the SDK lacks; fails where that would replace what was installed."""
+    return f"{_LIST}\n{_uv_install(_SDK_REQUIREMENTS, ('--constraints', _INSTALLED))}\n"
+
+
+def _with_python(command: tuple[str, ...]) -> str:
+    return shlex.join(command).replace("PYTHON", _PYTHON, 1)
 
 
 def _head(secrets: tuple[BuildSecret, ...]) -> str:
@@ -112,35 +159,37 @@ def install_sdk_requirements(named: tuple[str, ...]) -> str:
     Args:
         named: Normalised names of packages that the author asked for: these stay as they are, or the step fails.
     """
-    installed, keep, tried = f"{WORK}/installed.txt", f"{WORK}/keep.txt", f"{WORK}/tried.txt"
+    keep, tried = f"{WORK}/keep.txt", f"{WORK}/tried.txt"
     pattern = "|".join(re.escape(name).replace("\\-", "-") for name in named)
     keeping = (
-        f"grep -E {shlex.quote(f'^({pattern})==')} {installed} > {keep} || true" if named else f": > {keep}"
+        f"grep -E {shlex.quote(f'^({pattern})==')} {_INSTALLED} > {keep} || true" if named else f": > {keep}"
     )
-    requirements = f"{WORK}/tools/sdk-requirements.txt"
     return f"""{_HEAD}cd {WORK}
-{WORK}/tools/uv pip list --format freeze --python "$(command -v python3)" --cache-dir {WORK}/cache > {installed}
+{_LIST}
 {keeping}
-if {_uv_install(requirements, ("--constraints", installed))} 2> {tried}; then
+if {_uv_install(_SDK_REQUIREMENTS, ("--constraints", _INSTALLED))} 2> {tried}; then
     cat {tried} >&2
 else
     echo "of what is installed some may have to be replaced by what the platform's SDK needs:" >&2
-    {_uv_install(requirements, ("--constraints", keep))}
+    {_uv_install(_SDK_REQUIREMENTS, ("--constraints", keep))}
 fi
 """
 
 
-def install_sdk_into_another_python(named: tuple[str, ...], platform: str, *, was_there: bool) -> str:
+def install_sdk_into_another_python(
+    named: tuple[str, ...], platform: str, hint: str, *, was_there: bool
+) -> str:
     """Returns the script that does in one step all that the platform's SDK needs, where that is not done.
 
     Args:
         named: As with `install_sdk_requirements`.
         platform: As with `check_python`.
+        hint: As with `check_python`.
         was_there: True behind steps that had the SDK: it may be the same Python still.
     """
     same = f"if /bin/sh {HOME}/step.sh /dev/null > /dev/null 2>&1; then exit 0; fi\n" if was_there else ""
     install = f"(\n{install_sdk_requirements(named)})\nexec {shlex.join(INSTALL_SDK)}\n"
-    return f"set -eu\numask 022\n{same}{_check(platform)}{install}"
+    return f"set -eu\numask 022\n{same}{_check(platform, hint)}{install}"
 
 
 def install_apt(packages: tuple[str, ...], secrets: tuple[BuildSecret, ...] = ()) -> str:
@@ -152,15 +201,15 @@ def install_apt(packages: tuple[str, ...], secrets: tuple[BuildSecret, ...] = ()
 
 
 def run_command(command: str, secrets: tuple[BuildSecret, ...] = ()) -> str:
-    """Returns the script that runs a command of the author."""
-    return f"{_head(secrets)}set +u\n{command}\n"
+    """Returns the script that runs a command of the author, as `/bin/sh -c` would run it."""
+    return f"{_head(secrets)}set +eu\n{command}\n"
 
 
-def _check(platform: str) -> str:
+def _check(platform: str, hint: str) -> str:
     oldest = " ".join(map(str, OLDEST_PYTHON))
     arguments = f"{oldest} {WORK}/tools/uv {platform} {machine_number(platform)} {ELSEWHERE}"
     return f"""if ! command -v python3 > /dev/null; then
-    echo {shlex.quote(_NO_PYTHON)} >&2
+    echo {shlex.quote(_NO_PYTHON + hint)} >&2
     exit {ELSEWHERE}
 fi
 python3 -B {WORK}/tools/prepare_python.py {arguments}
@@ -169,10 +218,8 @@ python3 -B {WORK}/tools/prepare_python.py {arguments}
 
 def _uv_install(requirements: str, arguments: tuple[str, ...]) -> str:
     options = (
-        "--break-system-packages --compile-bytecode --link-mode copy --no-progress --color never "
-        f"--cache-dir {WORK}/cache --overrides {WORK}/tools/overrides.txt"
+        f"--break-system-packages {_HOW} --overrides {WORK}/tools/overrides.txt --requirements {requirements}"
     )
-    if requirements:
-        options += f" --requirements {requirements}"
-    command = " ".join([options, *map(shlex.quote, arguments)])
-    return f'{WORK}/tools/uv pip install --python "$(command -v python3)" {command}'
+    return " ".join(
+        [f"{WORK}/tools/uv pip install --python {_PYTHON} {options}", *map(shlex.quote, arguments)]
+    )

@@ -10,6 +10,7 @@ from services.executor.holdings import Holdings
 from services.executor.settings import Settings
 from services.executor.tests.engine_fake import World, WorldEngine
 from services.executor.tests.scheduler_fake import SchedulerFake
+from services.executor.tests.workshop import Workshop
 
 
 class Bench:
@@ -74,3 +75,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await made.stop()
     made.world.close()
     await made.scheduler.stop()
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """Nothing but one wheel."""
+    (tmp_path / "environments").mkdir()
+    return Workshop(tmp_path)

@@ -3,91 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import json
 import os
-import subprocess
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-import uv
 
-from services.common.sdk_layer import SdkLayer
 from services.common.tests.small_disk import small_disk
 from services.executor.engines.base import ImageFailedError
-from services.executor.environments import Environment, Environments
+from services.executor.environments import Environments
 from services.executor.tests.wheels import write_source, write_wheel
+from services.executor.tests.workshop import Workshop, run
 
 PEBBLE = {"kind": "requirements", "lines": ["pebble>=0"]}
-
-
-class Workshop:
-    """Makes environments of wheels in a directory."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.wheels = root / "wheels"
-        self.lines: list[str] = []
-        package = root / "sdk" / "flyte"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("ORIGIN = 'host'\n")
-        write_wheel(self.wheels, "pebble")
-        self.sdk = SdkLayer(package, requirements=("pebble",))
-        self.environments = self.another()
-
-    def another(self) -> Environments:
-        """What another process would use."""
-        return Environments(
-            self.root / "environments",
-            SdkLayer(self.sdk.package, self.sdk.requirements),
-            (self.root / "blobs").as_uri(),
-        )
-
-    def archive(self, **files: str) -> dict[str, Any]:
-        """Uploads files of an author."""
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w") as archive:
-            for name, text in files.items():
-                entry = tarfile.TarInfo(name.replace("__", "/"))
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text.encode()))
-        digest = hashlib.sha256(content.getvalue()).hexdigest()
-        place = self.root / "blobs" / "contexts" / f"{digest}.tar"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content.getvalue())
-        return {"sha256": digest, "size": len(content.getvalue())}
-
-    def definition(self, *packages: str, **more: Any) -> str:
-        layer = {
-            "kind": "pip",
-            "packages": list(packages),
-            "extra_args": f"--no-index --find-links {self.wheels}",
-        }
-        return json.dumps({"base": {"kind": "debian"}, "layers": [layer, *more.get("layers", [])]})
-
-    async def make(self, *packages: str, **more: Any) -> Environment:
-        return await self.environments.ensure(self.definition(*packages, **more), self.lines.append)
-
-    def leftovers(self) -> list[str]:
-        usual = {"locks", ".empty"}
-        return [path.name for path in (self.root / "environments").iterdir() if path.name not in usual]
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """Nothing but one wheel."""
-    (tmp_path / "environments").mkdir()
-    return Workshop(tmp_path)
-
-
-def run(environment: Environment, code: str) -> str:
-    """What a program prints in an environment."""
-    done = subprocess.run([environment.python, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 async def test_packages_are_installed(workshop: Workshop) -> None:
@@ -215,35 +144,6 @@ async def test_files_of_the_author_are_there(workshop: Workshop) -> None:
     assert caught.value.code == "FilesMissing"
     with pytest.raises(ImageFailedError, match="copies the code to '/data', needs the Docker engine"):
         await workshop.make(layers=[{**files, "dst": "/data"}])
-
-
-async def test_a_locked_project_is_installed(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The versions of the lock file count, `flyte` is left out, and the project itself comes when it is asked for."""
-    for name, version in (("stone", "1.0"), ("flyte", "9.0")):
-        write_wheel(workshop.wheels, name, version)
-    monkeypatch.setenv("UV_FIND_LINKS", str(workshop.wheels))
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "pyproject.toml").write_text(
-        '[project]\nname = "pebbles"\nversion = "1"\nrequires-python = ">=3.10"\n'
-        'dependencies = ["stone", "flyte"]\n[dependency-groups]\ndev = ["pebble"]\n'
-    )
-    command = [uv.find_uv_bin(), "lock", "--quiet", "--no-index"]
-    await asyncio.to_thread(subprocess.run, command, cwd=project, check=True)
-    write_wheel(workshop.wheels, "stone", "2.0")
-    layer = {
-        "kind": "uv_project",
-        "pyproject": {"text": (project / "pyproject.toml").read_text()},
-        "lock": {"text": (project / "uv.lock").read_text()},
-    }
-    environment = await workshop.make(layers=[layer])
-    assert run(environment, "import stone, flyte; print(stone.VERSION, flyte.ORIGIN)") == "1.0 host"
-    broken = {**layer, "lock": {"text": "version = 1\n"}}
-    with pytest.raises(ImageFailedError, match=r"what uv.lock locks cannot be read \(exit code \d"):
-        await workshop.make(layers=[broken])
-    assert workshop.leftovers() == [environment.key]
 
 
 async def test_secrets_are_variables_of_the_host(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,21 @@ from pathlib import Path
 ELSEWHERE = 79
 """Exit code when another Python runs than the one that got the SDK."""
 _LOOK = """
-import cloudpickle, pydantic, flyte
+import cloudpickle, pydantic, flyte, flyte._runtime.container
 from pathlib import Path
 print(Path(flyte.__file__).resolve().parent)
 """
 _DPKG = "/var/lib/dpkg/status"
 _STEP = """# Runs a step of the author, and looks at what it installed. Nothing was installed: nothing to look at.
 /bin/sh "$1" || exit
-python="$(command -v python3)" || exit {elsewhere}
+if ! [ -e {tool} ] || ! [ -e {package} ]; then
+    echo "this step removed files below {home}, where the platform's SDK is: leave them there" >&2
+    exit 1
+fi
+if ! python="$(command -v python3)"; then
+    echo "this step left no python3 in PATH ($PATH): tasks need it" >&2
+    exit {elsewhere}
+fi
 changed=
 for place in {places}; do
     if ! [ "$place" -ot {packages} ]; then changed=1; fi
@@ -100,7 +107,7 @@ def write_step(home: Path) -> None:
     program = os.path.realpath(python)
     if program != os.path.realpath(sys.executable):
         program = ""  # a script chooses which Python runs: then nothing but running it tells
-    places = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), _DPKG])
+    places = dict.fromkeys([*map(sysconfig.get_path, ("purelib", "platlib", "stdlib")), _DPKG])
     text = _STEP.format(
         places=shlex.join(place for place in places if Path(place).exists()),
         packages=shlex.quote(str(home / "packages.json")),
@@ -108,6 +115,7 @@ def write_step(home: Path) -> None:
         program=shlex.quote(program),
         elsewhere=ELSEWHERE,
         tool=shlex.quote(str(home / "install_sdk.py")),
+        package=shlex.quote(str(home / "site-packages" / "flyte" / "__init__.py")),
         home=shlex.quote(str(home)),
     )
     (home / "step.sh").write_text(text)

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 USER, PASSWORD = "reader", "open-sesame-4711"
+
+
+def _entry(wheel: Path) -> dict[str, Any]:
+    """What the index says of a wheel; it was uploaded when its file was changed."""
+    content, changed = wheel.read_bytes(), datetime.fromtimestamp(wheel.stat().st_mtime, UTC)
+    return {
+        "filename": wheel.name,
+        "url": f"/files/{wheel.name}",
+        "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
+        "size": len(content),
+        "upload-time": f"{changed:%Y-%m-%dT%H:%M:%S.%fZ}",
+    }
 
 
 @contextmanager
@@ -26,13 +42,13 @@ def serve_index(directory: Path, password: str = PASSWORD) -> Iterator[str]:
             if parts[0] == "files":
                 self._answer(200, (directory / parts[1]).read_bytes())
                 return
-            found = sorted(directory.glob(f"{parts[-1]}-*.whl"))
-            links = "".join(f'<a href="/files/{wheel.name}">{wheel.name}</a>' for wheel in found)
-            self._answer(200 if found else 404, f"<html><body>{links}</body></html>".encode())
+            found = sorted(directory.glob(f"{parts[-1].replace('-', '_')}-*.whl"))
+            page = {"meta": {"api-version": "1.1"}, "name": parts[-1], "files": [*map(_entry, found)]}
+            self._answer(200 if found else 404, json.dumps(page).encode())
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -36,7 +38,7 @@ IMAGES = {
     "indexes": DEBIAN.with_pip_packages(
         "torch",
         index_url="https://index.example/simple",
-        extra_index_urls=["https://me:hunter2@more.example/simple"],
+        extra_index_urls=["more=https://more.example/simple"],
         pre=True,
         extra_args="--no-deps --only-binary ':all:'",
     ),
@@ -83,13 +85,42 @@ def test_golden(name: str) -> None:
     assert text == path.read_text()
 
 
-def test_no_secret_of_a_definition_is_in_the_dockerfile() -> None:
-    """Addresses of indexes are in mounted scripts only: Dockerfiles become the history of images."""
-    image = IMAGES["indexes"]
-    assert image is not None
-    found = recipe(image.definition_json)
-    assert "hunter2" not in found.dockerfile
-    assert "hunter2" in found.files["layers/0/run.sh"]
+def test_options_of_a_requirements_file_count_for_heavy_packages_too() -> None:
+    """Their index may be the file's own; a part of what has to have hashes is not installed by itself."""
+    lines = ["--extra-index-url https://x.example/cpu", "torch==2.1", "six"]
+    found = recipe(layers({"kind": "requirements", "lines": lines}))
+    assert found.files["layers/0/heavy/requirements.txt"] == "\n".join(lines[:2]) + "\n"
+    assert found.files["layers/0/requirements.txt"] == "\n".join(lines) + "\n"
+    alone = recipe(layers({"kind": "requirements", "lines": lines[:2]}))
+    hashed = recipe(layers({"kind": "requirements", "lines": ["--require-hashes", *lines]}))
+    for each in (alone, hashed):
+        assert "layers/0/heavy/requirements.txt" not in each.files
+
+
+def test_a_date_counts_for_packages_that_have_none() -> None:
+    """That of the host goes to the installer by its name, so that it is a part of the image's identity."""
+    text = layers(
+        {"kind": "pip", "packages": ["a"]},
+        {"kind": "pip", "packages": ["a"], "exclude_newer": "2026-01-02"},
+        {"kind": "pip", "packages": ["a"], "extra_args": "--exclude-newer=2026-01-03"},
+    )
+    found = make_recipe(read_definition(text).dated("2026-01-01"), BASE, SDK, "linux/amd64")
+    for number in range(3):
+        script = found.files[f"layers/{number}/run.sh"]
+        assert re.findall(r"--exclude-newer[ =](\S+)", script) == [f"2026-01-0{number + 1}"]
+
+
+def test_settings_of_uv_are_those_of_a_project_that_is_installed_from() -> None:
+    """What a script's header says is a `[tool.uv]` table again, heavy packages included."""
+    settings = {
+        "index": [{"name": "x", "url": "https://x.example", "explicit": True}],
+        "sources": {"torch": {"index": "x"}},
+    }
+    found = recipe(layers({"kind": "pip", "packages": ["torch", "six", "flyte"], "uv": settings}))
+    for place, packages in (("heavy/", ["torch"]), ("", ["torch", "six"])):
+        project = tomllib.loads(found.files[f"layers/0/{place}pyproject.toml"])
+        assert project["project"]["dependencies"] == packages
+        assert project["tool"] == {"uv": settings}
 
 
 def test_equal_content_has_one_name() -> None:
@@ -247,6 +278,30 @@ def layers(*found: object) -> str:
         ),
         (layers({"kind": "env", "vars": {"A B": "1"}}), "layers[0].vars", "use letters, digits and _"),
         (layers({"kind": "env", "vars": {"A": "1\n2"}}), "layers[0].vars.A", "has a line break"),
+        (layers({"kind": "env", "vars": {"A": "é" * 40_000}}), "layers[0].vars.A", "put it into a file"),
+        ('{"unknown": 1}', "unknown", "leave it out"),
+        ('{"base": {"kind": "debian", "pyton": "3.12"}}', "base.pyton", "is not known: leave it out"),
+        (layers({"kind": "pip", "packages": ["a"], "package": ["b"]}), "layers[0].package", "is not known"),
+        (
+            layers({"kind": "pip", "packages": ["a"], "uv": []}),
+            "layers[0].uv",
+            "an object with settings of uv",
+        ),
+        (
+            layers({"kind": "pip", "packages": ["a"], "uv": {"index": [None]}}),
+            "layers[0].uv",
+            "text, numbers",
+        ),
+        (
+            layers({"kind": "pip", "packages": ["a"], "index_url": "https://me:hunter2@x.example/simple"}),
+            "layers[0].index_url",
+            "a password in the address https://****@x.example: ",
+        ),
+        (
+            layers({"kind": "requirements", "lines": ["a @ git+https://ghp_0123456789012345@x.example/a"]}),
+            "layers[0].lines",
+            "git+https://****@x.example",
+        ),
         (layers({"kind": "env", "vars": {"A": 1}}), "layers[0].vars.A", "has to be text"),
         (layers({"kind": "workdir", "path": "app"}), "layers[0].path", "use an absolute path"),
         (layers({"kind": "commands", "commands": "ls"}), "layers[0].commands", "has to be a list"),

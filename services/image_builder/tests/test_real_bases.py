@@ -48,6 +48,16 @@ async def test_the_authors_last_layer_is_made_alone(builder: Builder) -> None:
     broken, _ = await builder.build_image(image.with_commands([f'rm -r "$({where})/pydantic"', "true"]))
     assert (broken.state, broken.failed_layer, broken.exit_code) == (FAILED, 2, 1)
     assert "No module named 'pydantic'" in broken.failure.message
+    library = """python3 -c 'import os; print(os.path.dirname(os.__file__))'"""
+    for command, layer, message in (
+        (f'rm -r "$({library})/sqlite3" "$({library})/json"', 2, "No module named 'json'"),
+        ("rm -rf /usr/share/hangar/site-packages", 2, "this step removed files below /usr/share/hangar"),
+        ("mv /usr/bin/python3 /gone", None, ". Layer 2 left none"),
+    ):
+        broken, _ = await builder.build_image(image.with_commands([command]))
+        failed_layer = broken.failed_layer if broken.HasField("failed_layer") else None
+        assert (broken.state, failed_layer) == (FAILED, layer), broken.failure
+        assert message in broken.failure.message
 
 
 async def test_a_layer_brings_python(builder: Builder) -> None:
@@ -73,6 +83,9 @@ async def test_a_layer_brings_python(builder: Builder) -> None:
     without, _ = await builder.build_image(flyte.Image.from_base(base.reference).with_commands(["true"]))
     assert without.state == FAILED
     assert "there is no python3 in this image: tasks need Python 3.10 or newer" in without.failure.message
+    hidden = base_of(builder).with_env_vars({"PATH": "/mine:$PATH"}).with_commands(["/bin/true"])
+    without, _ = await builder.build_image(hidden)
+    assert "Layer 0 sets PATH, word for word, to '/mine:$PATH'" in without.failure.message
 
 
 async def test_a_layer_brings_another_python(builder: Builder) -> None:

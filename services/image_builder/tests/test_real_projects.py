@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import subprocess
@@ -15,8 +16,8 @@ import uv
 
 import flyte
 from hangar.image.v1 import image_service_pb2 as messages
-from services.executor.tests.wheels import write_wheel
-from services.image_builder.tests.package_index import PASSWORD, serve_index
+from services.executor.tests.wheels import write_quarry, write_wheel
+from services.image_builder.tests.package_index import PASSWORD, USER, serve_index
 from services.image_builder.tests.real_builder import (
     BASE,
     FAILED,
@@ -52,6 +53,25 @@ lock-version = "2.1"
 python-versions = ">=3.10"
 content-hash = "HASH"
 """
+LOGIN = {"ix-user": "UV_INDEX_IX_USERNAME", "ix-password": "UV_INDEX_IX_PASSWORD"}
+"""Variables of secrets that open an index of the name IX."""
+SCRIPT = """# /// script
+# dependencies = ["granite"]
+# [tool.uv]
+# link-mode = "symlink"
+# [[tool.uv.index]]
+# name = "ix"
+# url = "{url}"
+# explicit = true
+# [tool.uv.sources]
+# granite = {{ index = "ix" }}
+# ///
+"""
+COMMANDS = [
+    "false; true",
+    "cat > /said <<'EOF'\none 'two'\n  $three\nEOF\n",
+    "test \"$UNSET\" = ''; exit 0; false",
+]
 _HASH = "from poetry.factory import Factory; print(Factory().create_poetry('.').locker._get_content_hash())"
 
 
@@ -74,7 +94,13 @@ async def test_secrets_of_the_host_are_in_no_layer(
         build, lines = await builder.build(
             {"kind": "pip", "packages": ["pebble"]},
             {"kind": "commands", "commands": ["echo index $UV_INDEX", "cat $NETRC"]},
-            {"kind": "pip", "packages": ["granite"], "index_url": more},
+            {
+                "kind": "pip",
+                "packages": ["granite"],
+                "index_url": f"ix=http://{more.rpartition('@')[2]}",
+                "secret_mounts": [{"key": key, "env": variable} for key, variable in LOGIN.items()],
+            },
+            secrets={"ix-user": USER.encode(), "ix-password": b"definition-secret-4713"},
         )
     assert build.state == SUCCEEDED, lines
     assert (
@@ -143,6 +169,56 @@ async def test_files_projects_and_secrets(builder: Builder, tmp_path: Path) -> N
         "resolvedDependencies"
     ]
     assert sum("digest" in material for material in materials) == 4
+
+
+async def test_packages_come_from_where_their_files_say(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indexes and sources of a script and of a locked project, folders, and hashes count; commands are the shell's."""
+    wheels = tmp_path / "wheels"
+    for name in ("granite", "stone_priv", "nvidia_pebble", "flint", "slate"):
+        slate = write_wheel(wheels, name, "1.5")
+    digest = hashlib.sha256(slate.read_bytes()).hexdigest()
+    mounts = [SimpleNamespace(key=key, as_env_var=variable) for key, variable in LOGIN.items()]
+    secrets = {"ix-user": USER.encode(), "ix-password": PASSWORD.encode()}
+    for key, variable in LOGIN.items():
+        monkeypatch.setenv(variable, secrets[key].decode())
+    with serve_index(wheels) as address:
+        url = f"http://{address.rpartition('@')[2]}"
+        project, script = tmp_path / "quarry", tmp_path / "script.py"
+        text = write_quarry(project, url)
+        script.write_text(SCRIPT.format(url=url))
+        command = [uv.find_uv_bin(), "lock", "--quiet", "--python", "3.11"]
+        await asyncio.to_thread(subprocess.run, command, cwd=project, check=True)
+        login = url.replace("://", "://${UV_INDEX_IX_USERNAME}:${UV_INDEX_IX_PASSWORD}@")
+        index = [f"--extra-index-url {login}"]
+        mounted = [{"key": key, "env": variable} for key, variable in LOGIN.items()]
+        mounted = [{"key": key, "env": variable} for key, variable in LOGIN.items()]
+        listed = {"kind": "requirements", "secret_mounts": mounted}
+        build, lines = await builder.build(
+            {**listed, "lines": [*index, "nvidia-pebble", "flint"]},
+            {**listed, "lines": [*index, "--require-hashes", f"slate==1.5 --hash=sha256:{digest}"]},
+            secrets=secrets,
+        )
+        assert build.state == SUCCEEDED, lines
+        assert await builder.run(build.reference, "python3", "-c", "import flint, nvidia_pebble, slate") == ""
+        image = (
+            flyte.Image.from_uv_script(script, python_version="3.11", secret_mounts=mounts)
+            .with_uv_project(project / "pyproject.toml", secret_mounts=mounts)
+            .with_commands(COMMANDS)
+        )
+        build, lines = await builder.build_image(image, secrets=secrets)
+        assert build.state == SUCCEEDED, lines
+        program = (
+            "import granite, gravel, stone_priv\n"
+            "print(granite.VERSION, stone_priv.VERSION, gravel.X, repr(open('/said').read()))\n"
+        )
+        printed = await builder.run(build.reference, "python3", "-c", program)
+        assert printed == "1.5 1.5 1 \"one 'two'\\n  $three\\n\"\n"
+        (project / "pyproject.toml").write_text(text.replace('"gravel"', '"gravel", "iniconfig"'))
+        old, _ = await builder.build_image(image, secrets=secrets)
+        assert (old.state, old.failed_layer) == (FAILED, 1)
+        assert "needs to be updated" in old.failure.message
 
 
 async def test_a_poetry_project(builder: Builder, tmp_path: Path) -> None:

@@ -289,6 +289,28 @@ async def test_a_build_goes_on_after_a_restart(world: World) -> None:
     await second.stop()
 
 
+async def test_the_date_of_the_host_is_a_part_of_an_image(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After which no package counts: of its name and of its provenance, unless the author gives one."""
+    world.docker.go()
+    layers = [
+        {"kind": "pip", "packages": ["six"]},
+        {"kind": "pip", "packages": ["a"], "exclude_newer": "2026-01-02"},
+    ]
+    text = json.dumps({"base": {"kind": "debian", "python": "3.11"}, "layers": layers})
+    names = []
+    for date in ("", "2026-02-01"):
+        monkeypatch.setenv("UV_EXCLUDE_NEWER", date)
+        build = (await world.stub.BuildImage(messages.BuildImageRequest(definition_json=text))).build
+        await world.watch(build.name)
+        names.append(build.name)
+        made = json.loads((await world.builds.attestation(build.name))[1])["predicate"]["buildDefinition"]
+        assert made["internalParameters"].get("excludeNewer", "") == date
+        assert made["externalParameters"]["definition"]["layers"] == layers
+    assert names[0] != names[1]
+
+
 async def test_a_build_waits_for_the_secrets_that_a_restart_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -688,6 +710,18 @@ def test_wrong_settings_are_refused(
         Settings.load()
     assert words in caught.value.message
     assert f"HANGAR_IMAGE_BUILDER_{name}" in caught.value.message
+
+
+def test_equal_steps_have_numbers_of_their_own() -> None:
+    """A command that is there twice is two steps of a build; one that is not the recipe's has the number 0."""
+    clock = ManualClock()
+    build = Build(Image("n", "r", "d", "b", "p"), 1, clock.now(), log_limit=100)
+    build.steps = tuple(Step("layer 0: run true", 0) for _ in range(2))
+    numbers = []
+    for step in (*build.steps, Step("push")):
+        build.say("", step, clock.now())
+        numbers.append(build.step_number)
+    assert numbers == [1, 2, 0]
 
 
 async def test_logs_are_bounded() -> None:
