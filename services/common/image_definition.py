@@ -366,14 +366,14 @@ def _project(fields: _Fields) -> ProjectLayer:
     is_uv = fields.kind == "uv_project"
     mode = fields.text("mode", default="dependencies_only") if is_uv else "dependencies_only"
     source = fields.archive("source", required=mode == "install_project")
-    lock = fields.document("lock")
+    pyproject, lock = fields.document("pyproject"), fields.document("lock")
     place = _FAR_SOURCE.search(lock) if is_uv else None
     if place:
         fix = "images have what is below the project only: take it from an index, an address or git"
         _invalid(f"{fields.where}.lock", f"takes a package from {place[1]!r}", fix)
     return ProjectLayer(
         "uv" if is_uv else "poetry",
-        fields.document("pyproject"),
+        pyproject,
         lock,
         _installer(fields, (), ()),
         fields.words("extra_args"),
