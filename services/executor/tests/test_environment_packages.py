@@ -53,7 +53,9 @@ async def test_a_locked_project_is_installed(
     environment = await workshop.make(layers=[layer])
     assert run(environment, "import stone, flyte; print(stone.VERSION, flyte.ORIGIN)") == "1.0 host"
     broken = {**layer, "lock": {"text": "version = 1\n"}}
-    with pytest.raises(ImageFailedError, match=r"what uv.lock locks cannot be installed \(uv sync, exit code \d"):
+    with pytest.raises(
+        ImageFailedError, match=r"what uv.lock locks cannot be installed \(uv sync, exit code \d"
+    ):
         await workshop.make(layers=[broken])
     assert workshop.leftovers() == [environment.key]
 
