@@ -72,6 +72,7 @@ class Definition:
         repository: Name in that registry; empty for the usual one.
         platforms: Platforms that the author names; empty for that of the host.
         registry_secret: Key of the secret with his credentials of registries; empty for none.
+        title: What the author calls it, for people; may be empty.
         has_sdk: False for an image that only container tasks can use: without Python and the platform's SDK.
     """
 
@@ -81,6 +82,7 @@ class Definition:
     repository: str = ""
     platforms: tuple[str, ...] = ()
     registry_secret: str = ""
+    title: str = ""
     has_sdk: bool = True
 
     def dated(self, newest: str) -> Definition:
@@ -139,11 +141,13 @@ def parse_definition(
         _invalid("sdk", f"is {_shown(has_sdk)}", "it has to be true or false")
     if isinstance(parsed_base, BuiltBase):
         _check_built(parsed_base, parsed, has_sdk=has_sdk)
-    destination, login = _destination(base), _login(base)
+    destination, login, title = _destination(base), _login(base), base.text("name", default="")
     base.check()
     for name in sorted(definition.keys() - {"base", "layers", "sdk"}):
         _invalid(name, "is not known", "leave it out; a definition has base, layers, sdk")
-    return Definition(parsed_base, tuple(parsed), *destination, registry_secret=login, has_sdk=has_sdk)
+    return Definition(
+        parsed_base, tuple(parsed), *destination, registry_secret=login, title=title, has_sdk=has_sdk
+    )
 
 
 def parse_built(text: str) -> Definition | None:

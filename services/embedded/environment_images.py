@@ -66,6 +66,7 @@ class EnvironmentMaker:
             f"Python {wanted.python}",
             host_platform(),
             is_environment=True,
+            title=wanted.title,
         )
         return Plan(image, definition_json, newest=os.environ.get(NEWEST, ""))
 
@@ -121,6 +122,9 @@ class EnvironmentMaker:
         keys = await asyncio.to_thread(self._environments.ready)
         found = [(key, self._environments.find(key)) for key in keys]
         return [(key, Made(0, _made_at(path))) for key, path in found if path is not None]
+
+    async def remove_unneeded(self, before: datetime) -> None:
+        """See `Maker`. There is nothing of the kind."""
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """See `Maker`. The cache of `uv` is its user's."""

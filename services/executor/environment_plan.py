@@ -30,12 +30,14 @@ class EnvironmentPlan:
         layers: What to install and to copy, in the order of the layers.
         numbers: Indexes of these layers in the definition.
         env_vars: Environment variables of processes that run in it.
+        title: What its author calls it.
     """
 
     python: str
     layers: tuple[InstallLayer | ProjectLayer | CopyLayer, ...] = ()
     numbers: tuple[int, ...] = ()
     env_vars: dict[str, str] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def copies(self) -> bool:
@@ -85,7 +87,9 @@ def plan(definition_json: str, platform: str, newest: str = "") -> EnvironmentPl
     for secret in secrets_of(definition.layers):
         if not secret.variable:
             raise _needs(f"the secret {secret.key!r} as a file")
-    return EnvironmentPlan(definition.base.python, tuple(layers.values()), tuple(layers), env_vars)
+    return EnvironmentPlan(
+        definition.base.python, tuple(layers.values()), tuple(layers), env_vars, definition.title
+    )
 
 
 def _check_arguments(number: int, layer: InstallLayer | ProjectLayer | CopyLayer) -> None:

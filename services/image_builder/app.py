@@ -66,11 +66,11 @@ class ImageBuilderApp:
         self._engine = sites.own.engine
         contexts = Contexts(directory, SdkLayer(), BlobStore(settings.blobs_url))
         installers = Installers(directory / "uv", settings.uv, settings.index_url)
-        self._containers = ContainerMaker(settings, sites, contexts, installers)
         self._database = writer_engine(
             settings.database or prepare_directory(settings.data_dir) / "image-builder.db"
         )
         store = Store(self._database, settings.log_lines)
+        self._containers = ContainerMaker(settings, sites, contexts, installers, store.owner)
         self._announcements = Announcements(settings.scheduler, settings.access_token())
         self._builds = ImageBuilds(
             settings, self._containers, store, SystemClock(), environments, self._announcements.announce

@@ -59,6 +59,7 @@ class Image:
         base_image: Image that it is based on.
         platform: Its platform.
         is_environment: True for a Python environment of the host instead of a container image.
+        title: What its author calls it; may be empty.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Image:
     base_image: str
     platform: str
     is_environment: bool = False
+    title: str = ""
 
 
 @dataclass(eq=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,14 @@ from services.image_builder.buildkit import BuildError, Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
 from services.image_builder.destinations import destination, needs_own_login
-from services.image_builder.dockerfile import PACKAGES, Recipe, SdkContent, make_recipe, read_definition
+from services.image_builder.dockerfile import (
+    BASE_PREFIX,
+    PACKAGES,
+    Recipe,
+    SdkContent,
+    make_recipe,
+    read_definition,
+)
 from services.image_builder.engine import StoredImage
 from services.image_builder.host_settings import HostSettings, read_host_settings
 from services.image_builder.inside.prepare_python import INSTALLER_FAILED
@@ -43,6 +51,7 @@ from services.image_builder.settings import Settings
 from services.image_builder.sites import Site, Sites
 
 _log = structlog.get_logger(__name__)
+_BASE_LABELS = (image_labels.BASE, image_labels.OWNER)
 _NO_BASE = frozenset({"BaseImageUnavailable", "BaseImagePlatform"})
 
 
@@ -69,13 +78,23 @@ class ContainerMaker:
         sites: The engines that build.
         contexts: Makes build contexts.
         installers: Gives what installs packages inside images.
+        owner: Tells the identity of this image builder; may block.
     """
 
-    def __init__(self, settings: Settings, sites: Sites, contexts: Contexts, installers: Installers) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sites: Sites,
+        contexts: Contexts,
+        installers: Installers,
+        owner: Callable[[], str],
+    ) -> None:
         self._settings = settings
         self._sites = sites
         self._contexts = contexts
         self._installers = installers
+        self._owner = owner
+        self._bases_in_use: Counter[str] = Counter()
         self._sdk: SdkContent | None = None
         self._without_glibc: set[str] = set()
         directory = Path(settings.secrets) if settings.secrets else None
@@ -107,6 +126,7 @@ class ContainerMaker:
                 definition_digest(definition_json),
                 recipe.base_image,
                 chosen,
+                title=definition.title,
             ),
             definition_json,
             recipe,
@@ -243,6 +263,8 @@ class ContainerMaker:
     ) -> Mapping[str, str]:
         platform = plan.image.platform
         site = self._sites.of(platform)
+        labels = await asyncio.to_thread(self._labels, plan)
+        self._bases_in_use[recipe.base_image] += 1
         printed: Mapping[str, str] = {}
         try:
             if recipe.base is not None:
@@ -254,7 +276,8 @@ class ContainerMaker:
                     None,
                     recipe.base_image,
                     platform,
-                    {},
+                    # It may be based on an image of ours, whose name it would have as its own.
+                    {image_labels.IMAGE: "", **{name: labels[name] for name in _BASE_LABELS}},
                     fresh,
                     dockerfile,
                     process=context.process,
@@ -267,7 +290,7 @@ class ContainerMaker:
                 recipe.steps,
                 _tag(recipe.name),
                 platform,
-                self._labels(plan),
+                labels,
                 fresh,
                 process=context.process,
                 config=context.config,
@@ -278,6 +301,8 @@ class ContainerMaker:
             if held is not None and held.platform != platform:
                 error.message += f"\nThe engine itself holds {recipe.base_image} for {held.platform} only."
             raise
+        finally:
+            self._bases_in_use[recipe.base_image] -= 1
 
     async def contents(self, image: Image) -> str:
         """See `Maker`."""
@@ -294,13 +319,39 @@ class ContainerMaker:
     async def remove(self, image: Image) -> None:
         """See `Maker`."""
         for site in [self._sites.of(image.platform)] if image.platform else self._sites.all:
+            stored = await site.engine.image(_tag(image.name))
             await site.engine.remove(image.reference)
             await site.engine.remove(_tag(image.name))
+            base = stored.labels.get(image_labels.BASE) if stored is not None else image.base_image
+            if base and base.startswith(BASE_PREFIX):
+                await self._remove_base(site, base)
+
+    async def _remove_base(self, site: Site, base: str) -> None:
+        """Removes what a Dockerfile of an author made, unless an image needs it, whoever has built that."""
+        users = await site.engine.labelled(f"{image_labels.BASE}={base}")
+        if not self._bases_in_use[base] and not any(each.labels.get(image_labels.IMAGE) for each in users):
+            await site.engine.remove(base)
+
+    async def remove_unneeded(self, before: datetime) -> None:
+        """See `Maker`."""
+        owner = await asyncio.to_thread(self._owner)
+        for site in self._sites.all:
+            for each in await _labelled(site, f"{image_labels.OWNER}={owner}"):
+                if not each.labels.get(image_labels.IMAGE) and each.created_at <= before:
+                    await self._remove_base(site, each.labels[image_labels.BASE])
 
     async def list_made(self) -> list[tuple[str, Made]]:
         """See `Maker`."""
-        found = [stored for site in self._sites.all for stored in await _labelled(site)]
-        return [(stored.labels[image_labels.IMAGE], _made(stored, "")) for stored in found]
+        owner = await asyncio.to_thread(self._owner)
+        found = [stored for site in self._sites.all for stored in await _labelled(site, image_labels.IMAGE)]
+        return [
+            (
+                stored.labels[image_labels.IMAGE],
+                replace(_made(stored, ""), is_own=stored.labels.get(image_labels.OWNER) == owner),
+            )
+            for stored in found
+            if stored.labels[image_labels.IMAGE]
+        ]
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """See `Maker`."""
@@ -361,13 +412,15 @@ class ContainerMaker:
             image_labels.DEFINITION: plan.image.definition_digest,
             image_labels.PLATFORM: plan.image.platform,
             image_labels.SDK: self._sdk.digest,
+            image_labels.OWNER: self._owner(),
+            **({image_labels.BASE: plan.image.base_image} if plan.recipe and plan.recipe.base else {}),
         }
 
 
-async def _labelled(site: Site) -> list[StoredImage]:
-    """The images that were built at a site."""
+async def _labelled(site: Site, label: str) -> list[StoredImage]:
+    """The images at a site that have a label."""
     try:
-        return await site.engine.labelled(image_labels.IMAGE)
+        return await site.engine.labelled(label)
     except Unavailable as error:  # the others are looked after all the same
         _log.warning("images of an engine are not looked at", reason=error.message)
         return []

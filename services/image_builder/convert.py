@@ -49,6 +49,7 @@ def image_build(build: Build, current_bases: Mapping[str, str] | None = None) ->
         steps=len(build.steps),
         step_number=build.step_number,
         environment=build.image.is_environment,
+        title=build.image.title,
         missing_secrets=build.missing_secrets,
         bases=bases,
     )

@@ -47,6 +47,9 @@ APP_DIRECTORY = "/app"
 PACKAGES = f"{HOME}/packages.json"
 """File of an image that says what is installed in it, written by each step that installs something."""
 
+BASE_PREFIX = "hangar/base-"
+"""How the names of images begin that Dockerfiles of authors make."""
+
 _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
 _KINDS = KINDS - {BUILT}
 _MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
@@ -402,7 +405,7 @@ def _base_address(definition: Definition, template: str, platform: str) -> str:
     base = definition.base
     if isinstance(base, DockerfileBase):
         content = json.dumps([base.text, base.context.sha256 if base.context else "", platform])
-        return f"hangar/base-{hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
+        return f"{BASE_PREFIX}{hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
     if isinstance(base, DebianBase):
         if tuple(int(part) for part in base.python.split("."))[:2] < OLDEST_PYTHON:
             oldest = ".".join(map(str, OLDEST_PYTHON))

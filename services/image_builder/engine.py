@@ -196,7 +196,7 @@ class BuilderEngine:
             raise Unavailable(message, reason="BASE_IMAGE_NOT_PULLED") from error
 
     async def labelled(self, label: str) -> list[StoredImage]:
-        """Returns the images that have a label."""
+        """Returns the images that have a label, or a label with a value (``label=value``)."""
         found = await self._call(lambda client: client.api.images(filters={"label": label}))
         return [
             StoredImage(

@@ -43,6 +43,7 @@ class Made:
         image_id: The engine's identity of it, empty when it has none or is not in the engine.
         definition_digest: Identity of the definition that it was made of, empty when it is not known.
         platform: Its platform, empty when it is not known.
+        is_own: False for one that another image builder made in the same place.
         materials: Digests of what it was made of, by what it is: base images, archives.
         bases: Digests of its base images by their addresses, empty texts where they are not known.
     """
@@ -53,6 +54,7 @@ class Made:
     image_id: str = ""
     definition_digest: str = ""
     platform: str = ""
+    is_own: bool = True
     materials: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[str, str] = field(default_factory=dict)
 
@@ -142,6 +144,13 @@ class Maker(Protocol):
 
     async def list_made(self) -> list[tuple[str, Made]]:
         """Returns the images that are here, by name."""
+
+    async def remove_unneeded(self, before: datetime) -> None:
+        """Removes what was made before some moment for images that are no more, or never came to be.
+
+        Raises:
+            Unavailable: What has to be asked for that does not answer.
+        """
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """Removes what is kept for later builds and was not used for so long. Returns the bytes that it took."""

@@ -154,7 +154,11 @@ class ImageBuilds:
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
                     return replace(
-                        build, cached=True, image_digest=found.image_digest, image_id=found.image_id
+                        build,
+                        image=plan.image,
+                        cached=True,
+                        image_digest=found.image_digest,
+                        image_id=found.image_id,
                     )
                 return self._ended(plan.image, found)
         if self._is_stopping:
@@ -240,21 +244,33 @@ class ImageBuilds:
         self._builds.forget(name)
         self._failed_with.pop(name, None)
 
-    async def prune(self, max_age_seconds: float, *, build_cache: bool) -> tuple[list[str], int]:
-        """Removes images that nobody asked for lately, and what the builder keeps. What is in use stays.
+    async def prune(self, max_age_seconds: float | None, *, build_cache: bool) -> tuple[list[str], int]:
+        """Removes images of this builder that nobody asked for lately, and what it keeps. What is in use stays.
 
         Returns:
             Names of the images, and bytes of what the builder kept.
+
+        Raises:
+            InvalidArgument: The age is none.
         """
+        if max_age_seconds is None or max_age_seconds < 0:
+            what = "is missing" if max_age_seconds is None else f"is {max_age_seconds:g}"
+            fix = "give the seconds for which nobody has asked for what goes; 0 for all that is not in use"
+            raise InvalidArgument(f"max_age_seconds {what}: {fix}", field="max_age_seconds")
         moment = self._clock.now() - timedelta(seconds=max_age_seconds)
         known = await asyncio.to_thread(self._store.names)
-        old = await asyncio.to_thread(self._store.unasked_since, moment)
+        old, others = await asyncio.to_thread(self._store.unasked_since, moment), set[str]()
         for maker in self._makers():
             with suppress(Unavailable):  # where tasks run as processes there may be no engine
                 found = await maker.list_made()
-                old |= {name for name, made in found if name not in known and made.made_at <= moment}
+                old |= {
+                    name
+                    for name, made in found
+                    if made.is_own and name not in known and made.made_at <= moment
+                }
+                others |= {name for name, made in found if not made.is_own}
         removed = []
-        for name in sorted(old):
+        for name in sorted(old - others):
             try:
                 await self.delete(name)
             except FailedPrecondition:  # in use
@@ -262,6 +278,9 @@ class ImageBuilds:
             except NotFound:  # its build failed, and is on record only
                 pass
             removed.append(name)
+        for maker in self._makers():
+            with suppress(Unavailable):
+                await maker.remove_unneeded(moment)
         freed = [await maker.prune_cache(max_age_seconds) for maker in self._makers() if build_cache]
         return removed, sum(freed)
 
@@ -465,6 +484,8 @@ class ImageBuilds:
                 secrets = await self._given_again(build, plan)
             async with self._places:
                 build.begin(self._clock.now())
+                if plan.image.title:
+                    emit(Output(f"image {plan.image.title} ({plan.image.name})"))
                 async with asyncio.timeout(self._settings.timeout):
                     made = await self._maker_of(plan.image).make(plan, secrets, emit, fresh=fresh)
             await self._succeed(build, plan, made)

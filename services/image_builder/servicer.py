@@ -75,7 +75,8 @@ class ImageServicer(ImageServiceServicer):
 
     async def PruneImages(self, request: messages.PruneImagesRequest, context: Any) -> Any:
         """Removes old images."""
-        names, freed = await self._builds.prune(request.max_age_seconds, build_cache=request.build_cache)
+        age = request.max_age_seconds if request.HasField("max_age_seconds") else None
+        names, freed = await self._builds.prune(age, build_cache=request.build_cache)
         return messages.PruneImagesResponse(names=names, cache_bytes=freed)
 
     async def GetImageAttestation(self, request: messages.GetImageAttestationRequest, context: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -51,6 +53,7 @@ class ImageBuildRow(BuilderModel, table=True):
     definition_digest: str = Field(sa_type=Text)
     reference: str = Field(sa_type=Text)
     base_image: str = Field(sa_type=Text)
+    title: str = Field(default="", sa_type=Text)
     platform: str = Field(sa_type=Text)
     is_environment: bool = False
     fresh: bool = False
@@ -69,7 +72,17 @@ class ImageBuildRow(BuilderModel, table=True):
     provenance: str = Field(default="", sa_type=Text)
 
 
+class ImageBuilderRow(BuilderModel, table=True):
+    """The image builder itself: one row."""
+
+    __tablename__ = "image_builder"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    owner: str = Field(sa_type=Text)
+
+
 BUILD = BuilderModel.metadata.tables["image_build"]
+BUILDER = BuilderModel.metadata.tables["image_builder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,21 @@ class Store:
     def __init__(self, engine: Engine, log_limit: int) -> None:
         self._engine = engine
         self._log_limit = log_limit
+        self._owner = ""
+
+    def owner(self) -> str:
+        """Returns the identity of the image builder whose record this is, made at the first use."""
+        while not self._owner:
+            try:
+                with self._begin() as connection:
+                    found = connection.scalar(select(BUILDER.c.owner))
+                    if found is None:
+                        found = uuid.uuid4().hex
+                        connection.execute(insert(BUILDER).values(id=1, owner=found))
+                self._owner = found
+            except IntegrityError:  # another process was faster
+                continue
+        return self._owner
 
     def begin(self, build: Build, definition_json: str, *, fresh: bool) -> None:
         """Puts a build on record, in place of an ended one of its image, and gives it its number."""
@@ -115,6 +143,7 @@ class Store:
                 "definition_digest": image.definition_digest,
                 "reference": image.reference,
                 "base_image": image.base_image,
+                "title": image.title,
                 "platform": image.platform,
                 "is_environment": image.is_environment,
                 "fresh": fresh,
@@ -225,6 +254,7 @@ class Store:
             row["base_image"],
             row["platform"],
             row["is_environment"],
+            row["title"],
         )
         build = Build(image, row["number"], _moment(row["created_at"]), self._log_limit)
         build.state = State(row["state"])

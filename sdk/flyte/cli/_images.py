@@ -148,7 +148,8 @@ def image_record(build: ImageBuild) -> dict[str, Any]:
         "state": "cached" if build.cached else build.state,
         "kind": "environment" if build.is_environment else "container",
         "platform": build.platform,
-        "base": build.pb.base_image,
+        "title": build.title,
+        "base": "Dockerfile" if build.pb.base_image.startswith("hangar/base-") else build.pb.base_image,
         "size": build.size_bytes,
         "created": build.created_at,
         "seconds": build.seconds,
@@ -187,7 +188,7 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
             rows = [{**row, "name": row["name"][:_SHORT]} for row in rows]
         write_rows(
             settings,
-            ("name", "kind", "platform", "state", "base", "size", "created"),
+            ("name", "title", "kind", "platform", "state", "base", "size", "created"),
             rows,
             "No image was built yet.",
         )
@@ -197,7 +198,16 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
         for line in found.log():
             click.echo(line)
     elif sbom or provenance:
-        click.echo(found.attestation()[0 if sbom else 1])
+        document = found.attestation()[0 if sbom else 1]
+        if not document:
+            from flyte.errors import RuntimeUserError
+
+            raise RuntimeUserError(
+                "SbomNotAvailableError",
+                f"what is in image {found.name} is not known: images say it that have Python and the platform's SDK "
+                "(not those with install_flyte=False, or of container tasks), while they are where they were built",
+            )
+        click.echo(document)
     else:
         record = image_record(found)
         record["bases"] = [

@@ -65,6 +65,11 @@ class ImageBuild:
         return self.pb.name
 
     @property
+    def title(self) -> str:
+        """What its author calls it (`name=` of the image); may be empty."""
+        return self.pb.title
+
+    @property
     def uri(self) -> str:
         """Address of the image; of a Python environment its name in place of an address."""
         return f"{self.pb.reference}@{self.pb.image_digest}" if self.pb.image_digest else self.pb.reference

@@ -13,10 +13,11 @@ if [ "$2" = --help ]; then echo "{help}"; exit {help_code}; fi
 for word in "$@"; do
     if [ "$before" = --tag ]; then tag="$word"; fi
     if [ "$before" = --platform ]; then platform="$word"; fi
+    if [ "$before" = --label ]; then labels="$labels $word"; fi
     if [ "$before" = --secret ]; then secrets="$secrets ${{word#*src=}}"; fi
     before="$word"
 done
-if [ ! -f "$word/Dockerfile" ]; then echo "no context at $word"; exit 1; fi
+if [ ! -d "$word" ]; then echo "no context at $word"; exit 1; fi
 name="${{tag#hangar/}}"
 echo "$name" >> {root}/started
 echo "#1 [1/4] FROM base"
@@ -33,7 +34,7 @@ if [ -e {root}/fail ]; then
     echo "#2 ERROR: executor failed running [x]: exit code: 3"
     exit 1
 fi
-echo "$platform" > {root}/images/"$name"
+echo "$platform$labels" > {root}/images/"$name"
 """
 
 
@@ -98,7 +99,9 @@ class FakeEngine(BuilderEngine):
         file = self._docker.root / "images" / reference.removeprefix("hangar/")
         if not file.exists():
             return None
-        return StoredImage("sha256:1", {}, 5, datetime(2026, 1, 1, tzinfo=UTC), file.read_text().strip())
+        platform, *labels = file.read_text().split()
+        pairs = dict(label.split("=", 1) for label in labels)
+        return StoredImage("sha256:1", pairs, 5, datetime(2026, 1, 1, tzinfo=UTC), platform)
 
     async def read_file(self, reference: str, path: str) -> bytes:
         """Its images have no files."""
@@ -109,11 +112,11 @@ class FakeEngine(BuilderEngine):
         return platform in {"linux/amd64", "linux/386"}
 
     async def labelled(self, label: str) -> list[StoredImage]:
-        """All images."""
+        """Images with a label, or with one of a value."""
         names = sorted(path.name for path in (self._docker.root / "images").iterdir())
-        return [
-            StoredImage("sha256:1", {label: name}, 5, datetime(2026, 1, 1, tzinfo=UTC), "") for name in names
-        ]
+        found = [each for name in names if (each := await self.image(f"hangar/{name}")) is not None]
+        name, _, value = label.partition("=")
+        return [each for each in found if name in each.labels and value in {"", each.labels[name]}]
 
     async def remove(self, reference: str) -> None:
         """Removes the file."""

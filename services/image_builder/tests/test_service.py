@@ -81,10 +81,9 @@ class World:
             Sites(self.site(self.docker), named or {}),
             Contexts(self.settings.state_dir, self.sdk, blobs),
             Installers(self.settings.state_dir / "uv", f"{self.settings.data_dir}/uv-{{arch}}"),
+            (store := Store(self.database, self.settings.log_lines)).owner,
         )
-        return ImageBuilds(
-            self.settings, self.maker, Store(self.database, self.settings.log_lines), self.clock
-        )
+        return ImageBuilds(self.settings, self.maker, store, self.clock)
 
     async def ask(self, number: int = 0, **more: Any) -> states.ImageBuild:
         request = messages.BuildImageRequest(definition_json=definition(number), **more)
@@ -402,6 +401,87 @@ async def test_old_images_are_pruned(world: World) -> None:
         await world.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=running))
     await world.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=young))
     assert list((world.docker.root / "images").iterdir()) == []
+
+
+async def test_only_its_own_images_are_pruned(world: World) -> None:
+    """Of two builders on one engine neither removes what the other one made, on its own record or not."""
+    world.docker.go()
+    mine, shared = (await world.ask(1)).name, (await world.ask(2)).name
+    for name in (mine, shared):
+        await world.watch(name)
+    other = World(world.docker.root / "other", world.docker)
+    theirs = (await other.builds.build(definition(3))).image.name
+    await other.builds.build(definition(2), force=True)
+    for name in (theirs, shared):
+        async for _ in other.builds.watch(name, 0):
+            pass
+    assert (await other.builds.prune(0, build_cache=False))[0] == sorted([theirs, shared])
+    assert sorted(path.name for path in (world.docker.root / "images").iterdir()) == [mine]
+    await other.builds.build(definition(2))
+    async for _ in other.builds.watch(shared, 0):
+        pass
+    assert (await world.builds.prune(0, build_cache=False))[0] == [mine]
+    assert [path.name for path in (world.docker.root / "images").iterdir()] == [shared]
+    await other.builds.stop()
+    other.database.dispose()
+
+
+@pytest.mark.parametrize(("age", "words"), [({}, "is missing"), ({"max_age_seconds": -5}, "is -5")])
+async def test_an_age_has_to_be_given(world: World, age: dict[str, int], words: str) -> None:
+    """Nothing goes because somebody said nothing, or something without a meaning."""
+    with pytest.raises(grpc.aio.AioRpcError, match=f"max_age_seconds {words}: .* 0 for all") as caught:
+        await world.stub.PruneImages(messages.PruneImagesRequest(**age))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_a_dockerfile_makes_goes_with_the_last_image_that_needs_it(world: World) -> None:
+    """And with nobody who needs it when images are pruned."""
+    world.docker.go()
+    images = world.docker.root / "images"
+
+    async def build(number: int) -> str:
+        layers = json.loads(definition(number))["layers"]
+        base = {"kind": "dockerfile", "dockerfile": {"text": "FROM python:3.12\n"}}
+        build = await world.builds.build(json.dumps({"base": base, "layers": layers}))
+        async for _ in build.follow(0):
+            pass
+        assert build.error is None
+        return build.image.name
+
+    def bases() -> int:
+        return len(list(images.glob("base-*")))
+
+    first, second = await build(1), await build(2)
+    assert (bases(), len(list(images.iterdir()))) == (1, 3)
+    await world.builds.delete(first)
+    assert bases() == 1
+    await world.builds.delete(second)
+    assert list(images.iterdir()) == []
+    (images / await build(1)).unlink()
+    other = World(world.docker.root / "other", world.docker)
+    await other.builds.prune(0, build_cache=False)
+    assert bases() == 1
+    await world.builds.prune(0, build_cache=False)
+    assert list(images.iterdir()) == []
+    other.database.dispose()
+
+
+async def test_an_image_has_the_name_of_its_author(world: World) -> None:
+    """For people: in the log, on record, and as the one who asks calls it; it makes no other image."""
+    world.docker.go()
+
+    async def ask(name: str) -> states.ImageBuild:
+        text = json.dumps({"base": {"kind": "debian", "python": "3.11", "name": name}})
+        request = messages.BuildImageRequest(definition_json=text)
+        return (await world.stub.BuildImage(request)).build
+
+    name = (await ask("trainer")).name
+    _, lines, build = await world.watch(name)
+    assert build.title == (await world.get(name)).title == "trainer"
+    assert lines[0] == f"image trainer ({name})"
+    again = await ask("other")
+    assert (again.name, again.cached, again.title) == (name, True, "other")
+    assert (await world.another().get(name)).image.title == "trainer"
 
 
 async def test_a_dry_run_builds_nothing(world: World) -> None:

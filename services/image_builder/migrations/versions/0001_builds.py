@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("definition_digest", sa.Text(), nullable=False),
         sa.Column("reference", sa.Text(), nullable=False),
         sa.Column("base_image", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
         sa.Column("platform", sa.Text(), nullable=False),
         sa.Column("is_environment", sa.Boolean(), nullable=False),
         sa.Column("fresh", sa.Boolean(), nullable=False),
@@ -37,7 +38,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_image_build"),
     )
     op.create_index("ix_image_build_number", "image_build", ["number"])
+    op.create_table(
+        "image_builder",
+        sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_image_builder"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("image_builder")
     op.drop_table("image_build")

@@ -26,19 +26,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hangar.core.v1 import failure_pb2 as hangar_dot_core_dot_v1_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hangar/image/v1/image_build.proto\x12\x0fhangar.image.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1changar/core/v1/failure.proto\"\x96\x05\n\nImageBuild\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.image.v1.ImageBuildState\x12\x11\n\treference\x18\x03 \x01(\t\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x04 \x01(\t\x12\x12\n\nbase_image\x18\x05 \x01(\t\x12\x10\n\x08platform\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61\x63hed\x18\n \x01(\x08\x12\x14\n\x0cimage_digest\x18\x0b \x01(\t\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x0c\n\x04step\x18\r \x01(\t\x12\x19\n\x0c\x66\x61iled_layer\x18\x0e \x01(\x05H\x00\x88\x01\x01\x12\x16\n\texit_code\x18\x0f \x01(\x05H\x01\x88\x01\x01\x12(\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tlog_lines\x18\x11 \x01(\x03\x12\r\n\x05steps\x18\x12 \x01(\x05\x12\x13\n\x0bstep_number\x18\x13 \x01(\x05\x12\x13\n\x0b\x65nvironment\x18\x14 \x01(\x08\x12\x10\n\x08image_id\x18\x15 \x01(\t\x12\x17\n\x0fmissing_secrets\x18\x16 \x03(\t\x12)\n\x05\x62\x61ses\x18\x17 \x03(\x0b\x32\x1a.hangar.image.v1.BaseImageB\x0f\n\r_failed_layerB\x0c\n\n_exit_code\"D\n\tBaseImage\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63urrent_digest\x18\x03 \x01(\t\"p\n\x11ImageBuildLogLine\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12/\n\x0b\x63\x61ptured_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd2\x01\n\x0fImageBuildState\x12!\n\x1dIMAGE_BUILD_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18IMAGE_BUILD_STATE_QUEUED\x10\x01\x12\x1e\n\x1aIMAGE_BUILD_STATE_BUILDING\x10\x02\x12\x1f\n\x1bIMAGE_BUILD_STATE_SUCCEEDED\x10\x03\x12\x1c\n\x18IMAGE_BUILD_STATE_FAILED\x10\x04\x12\x1f\n\x1bIMAGE_BUILD_STATE_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hangar/image/v1/image_build.proto\x12\x0fhangar.image.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1changar/core/v1/failure.proto\"\xa5\x05\n\nImageBuild\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .hangar.image.v1.ImageBuildState\x12\x11\n\treference\x18\x03 \x01(\t\x12\x19\n\x11\x64\x65\x66inition_digest\x18\x04 \x01(\t\x12\x12\n\nbase_image\x18\x05 \x01(\t\x12\x10\n\x08platform\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61\x63hed\x18\n \x01(\x08\x12\x14\n\x0cimage_digest\x18\x0b \x01(\t\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x0c\n\x04step\x18\r \x01(\t\x12\x19\n\x0c\x66\x61iled_layer\x18\x0e \x01(\x05H\x00\x88\x01\x01\x12\x16\n\texit_code\x18\x0f \x01(\x05H\x01\x88\x01\x01\x12(\n\x07\x66\x61ilure\x18\x10 \x01(\x0b\x32\x17.hangar.core.v1.Failure\x12\x11\n\tlog_lines\x18\x11 \x01(\x03\x12\r\n\x05steps\x18\x12 \x01(\x05\x12\x13\n\x0bstep_number\x18\x13 \x01(\x05\x12\x13\n\x0b\x65nvironment\x18\x14 \x01(\x08\x12\x10\n\x08image_id\x18\x15 \x01(\t\x12\x17\n\x0fmissing_secrets\x18\x16 \x03(\t\x12)\n\x05\x62\x61ses\x18\x17 \x03(\x0b\x32\x1a.hangar.image.v1.BaseImage\x12\r\n\x05title\x18\x18 \x01(\tB\x0f\n\r_failed_layerB\x0c\n\n_exit_code\"D\n\tBaseImage\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x16\n\x0e\x63urrent_digest\x18\x03 \x01(\t\"p\n\x11ImageBuildLogLine\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\t\x12/\n\x0b\x63\x61ptured_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd2\x01\n\x0fImageBuildState\x12!\n\x1dIMAGE_BUILD_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18IMAGE_BUILD_STATE_QUEUED\x10\x01\x12\x1e\n\x1aIMAGE_BUILD_STATE_BUILDING\x10\x02\x12\x1f\n\x1bIMAGE_BUILD_STATE_SUCCEEDED\x10\x03\x12\x1c\n\x18IMAGE_BUILD_STATE_FAILED\x10\x04\x12\x1f\n\x1bIMAGE_BUILD_STATE_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hangar.image.v1.image_build_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEBUILDSTATE']._serialized_start=967
-  _globals['_IMAGEBUILDSTATE']._serialized_end=1177
+  _globals['_IMAGEBUILDSTATE']._serialized_start=982
+  _globals['_IMAGEBUILDSTATE']._serialized_end=1192
   _globals['_IMAGEBUILD']._serialized_start=118
-  _globals['_IMAGEBUILD']._serialized_end=780
-  _globals['_BASEIMAGE']._serialized_start=782
-  _globals['_BASEIMAGE']._serialized_end=850
-  _globals['_IMAGEBUILDLOGLINE']._serialized_start=852
-  _globals['_IMAGEBUILDLOGLINE']._serialized_end=964
+  _globals['_IMAGEBUILD']._serialized_end=795
+  _globals['_BASEIMAGE']._serialized_start=797
+  _globals['_BASEIMAGE']._serialized_end=865
+  _globals['_IMAGEBUILDLOGLINE']._serialized_start=867
+  _globals['_IMAGEBUILDLOGLINE']._serialized_end=979
 # @@protoc_insertion_point(module_scope)

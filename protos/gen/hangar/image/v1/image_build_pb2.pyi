@@ -27,7 +27,7 @@ IMAGE_BUILD_STATE_FAILED: ImageBuildState
 IMAGE_BUILD_STATE_CANCELLED: ImageBuildState
 
 class ImageBuild(_message.Message):
-    __slots__ = ("name", "state", "reference", "definition_digest", "base_image", "platform", "created_at", "started_at", "finished_at", "cached", "image_digest", "size_bytes", "step", "failed_layer", "exit_code", "failure", "log_lines", "steps", "step_number", "environment", "image_id", "missing_secrets", "bases")
+    __slots__ = ("name", "state", "reference", "definition_digest", "base_image", "platform", "created_at", "started_at", "finished_at", "cached", "image_digest", "size_bytes", "step", "failed_layer", "exit_code", "failure", "log_lines", "steps", "step_number", "environment", "image_id", "missing_secrets", "bases", "title")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class ImageBuild(_message.Message):
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
     MISSING_SECRETS_FIELD_NUMBER: _ClassVar[int]
     BASES_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: ImageBuildState
     reference: str
@@ -74,7 +75,8 @@ class ImageBuild(_message.Message):
     image_id: str
     missing_secrets: _containers.RepeatedScalarFieldContainer[str]
     bases: _containers.RepeatedCompositeFieldContainer[BaseImage]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ImageBuildState, str]] = ..., reference: _Optional[str] = ..., definition_digest: _Optional[str] = ..., base_image: _Optional[str] = ..., platform: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cached: _Optional[bool] = ..., image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., step: _Optional[str] = ..., failed_layer: _Optional[int] = ..., exit_code: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., log_lines: _Optional[int] = ..., steps: _Optional[int] = ..., step_number: _Optional[int] = ..., environment: _Optional[bool] = ..., image_id: _Optional[str] = ..., missing_secrets: _Optional[_Iterable[str]] = ..., bases: _Optional[_Iterable[_Union[BaseImage, _Mapping]]] = ...) -> None: ...
+    title: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ImageBuildState, str]] = ..., reference: _Optional[str] = ..., definition_digest: _Optional[str] = ..., base_image: _Optional[str] = ..., platform: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cached: _Optional[bool] = ..., image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., step: _Optional[str] = ..., failed_layer: _Optional[int] = ..., exit_code: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., log_lines: _Optional[int] = ..., steps: _Optional[int] = ..., step_number: _Optional[int] = ..., environment: _Optional[bool] = ..., image_id: _Optional[str] = ..., missing_secrets: _Optional[_Iterable[str]] = ..., bases: _Optional[_Iterable[_Union[BaseImage, _Mapping]]] = ..., title: _Optional[str] = ...) -> None: ...
 
 class BaseImage(_message.Message):
     __slots__ = ("address", "digest", "current_digest")

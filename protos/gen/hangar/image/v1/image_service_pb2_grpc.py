@@ -120,7 +120,8 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelImageBuild(self, request, context):
-        """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then.
+        """Ends a build that has not ended, for all who wait for it; the host of an environment goes on making it as long as a
+        worker waits for it. Answers with the build as it is then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

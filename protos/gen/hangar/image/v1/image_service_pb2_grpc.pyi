@@ -49,7 +49,9 @@ class ImageServiceStub:
     terminal state. NOT_FOUND when there is no such build.
     """
     CancelImageBuild: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.CancelImageBuildRequest, _image_service_pb2.CancelImageBuildResponse]
-    """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+    """Ends a build that has not ended, for all who wait for it; the host of an environment goes on making it as long as a
+    worker waits for it. Answers with the build as it is then.
+    """
     DeleteImageBuild: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.DeleteImageBuildRequest, _image_service_pb2.DeleteImageBuildResponse]
     """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
     What a registry holds stays there.
@@ -84,7 +86,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     terminal state. NOT_FOUND when there is no such build.
     """
     CancelImageBuild: _aio.UnaryUnaryMultiCallable[_image_service_pb2.CancelImageBuildRequest, _image_service_pb2.CancelImageBuildResponse]  # type: ignore[assignment]
-    """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+    """Ends a build that has not ended, for all who wait for it; the host of an environment goes on making it as long as a
+    worker waits for it. Answers with the build as it is then.
+    """
     DeleteImageBuild: _aio.UnaryUnaryMultiCallable[_image_service_pb2.DeleteImageBuildRequest, _image_service_pb2.DeleteImageBuildResponse]  # type: ignore[assignment]
     """Removes an image where it was built, and its build from the record. FAILED_PRECONDITION while it is built or used.
     What a registry holds stays there.
@@ -146,7 +150,9 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _image_service_pb2.CancelImageBuildRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.CancelImageBuildResponse, _abc.Awaitable[_image_service_pb2.CancelImageBuildResponse]]:
-        """Ends a build that has not ended, for all who wait for it. Answers with the build as it is then."""
+        """Ends a build that has not ended, for all who wait for it; the host of an environment goes on making it as long as a
+        worker waits for it. Answers with the build as it is then.
+        """
 
     @_abc_1.abstractmethod
     def DeleteImageBuild(
