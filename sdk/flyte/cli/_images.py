@@ -203,7 +203,7 @@ def image(ctx: click.Context, name: str | None, limit: int, log: bool, sbom: boo
             from flyte.errors import RuntimeUserError
 
             raise RuntimeUserError(
-                "SbomNotAvailableError",
+                "SbomNotFoundError",
                 f"what is in image {found.name} is not known: images say it that have Python and the platform's SDK "
                 "(not those with install_flyte=False, or of container tasks), while they are where they were built",
             )

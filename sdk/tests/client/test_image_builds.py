@@ -45,6 +45,15 @@ class FakeImages(ImageServiceServicer):
         )
         return image_service_pb2.BuildImageResponse(build=build)
 
+    async def GetImageBuild(self, request, context):
+        """One with a name of its author, and a Dockerfile."""
+        build = image_build_pb2.ImageBuild(name=request.name, title="trainer", base_image="hangar/base-1")
+        return image_service_pb2.GetImageBuildResponse(build=build)
+
+    async def GetImageAttestation(self, request, context):
+        """It does not know what is in it."""
+        return image_service_pb2.GetImageAttestationResponse(provenance_json="{}")
+
 
 @pytest.fixture
 def images(request):
@@ -108,3 +117,17 @@ def test_the_command_shows_each_platform(images, tmp_path, capsys):
     assert rows("--platform", "linux/aarch64") == [("linux/arm64", "hangar/linux/arm64")]
     assert invoke([*backend, "--platform", "arm", str(file), "env"]) == 2
     assert "platform 'arm' cannot be read" in capsys.readouterr().err
+
+
+def test_an_image_is_shown_as_people_know_it(images, capsys):
+    """By the name of its author and what it is based on; what is in it is an error when it is not known."""
+    backend = ["--insecure", "--endpoint", images.endpoint, "-of", "json", "get", "image", "1" * 32]
+    assert invoke(backend) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["title"], shown["base"]) == ("trainer", "Dockerfile")
+    assert invoke([*backend, "--provenance"]) == 0
+    assert capsys.readouterr().out == "{}\n"
+    assert invoke([*backend, "--sbom"]) == 7
+    answer = capsys.readouterr()
+    assert answer.out == ""
+    assert "install_flyte=False" in answer.err

@@ -426,11 +426,11 @@ async def test_only_its_own_images_are_pruned(world: World) -> None:
     other.database.dispose()
 
 
-@pytest.mark.parametrize(("age", "words"), [({}, "is missing"), ({"max_age_seconds": -5}, "is -5")])
-async def test_an_age_has_to_be_given(world: World, age: dict[str, int], words: str) -> None:
+@pytest.mark.parametrize(("age", "words"), [(None, "is missing"), (-5, "is -5")])
+async def test_an_age_has_to_be_given(world: World, age: int | None, words: str) -> None:
     """Nothing goes because somebody said nothing, or something without a meaning."""
     with pytest.raises(grpc.aio.AioRpcError, match=f"max_age_seconds {words}: .* 0 for all") as caught:
-        await world.stub.PruneImages(messages.PruneImagesRequest(**age))
+        await world.stub.PruneImages(messages.PruneImagesRequest(max_age_seconds=age))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -473,7 +473,8 @@ async def test_an_image_has_the_name_of_its_author(world: World) -> None:
     async def ask(name: str) -> states.ImageBuild:
         text = json.dumps({"base": {"kind": "debian", "python": "3.11", "name": name}})
         request = messages.BuildImageRequest(definition_json=text)
-        return (await world.stub.BuildImage(request)).build
+        build: states.ImageBuild = (await world.stub.BuildImage(request)).build
+        return build
 
     name = (await ask("trainer")).name
     _, lines, build = await world.watch(name)
