@@ -25,9 +25,9 @@ from services.image_builder.progress import Output
 _LOOK = """
 import json
 from importlib import metadata
-found = {(each.metadata["Name"], each.metadata["Version"]) for each in metadata.distributions()}
-named = sorted(each for each in found if all(each))
-print(json.dumps([{"type": "pypi", "name": name, "version": version} for name, version in named]))
+known = [each.metadata or {} for each in metadata.distributions()]
+found = {(each["Name"], each["Version"]) for each in known if "Name" in each and "Version" in each}
+print(json.dumps([{"type": "pypi", "name": name, "version": version} for name, version in sorted(found)]))
 """
 
 

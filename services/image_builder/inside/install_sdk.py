@@ -130,9 +130,8 @@ def open_directory(directory: Path) -> None:
 def write_packages(path: Path) -> None:
     """Writes what is installed: Python packages, and Debian packages where there are any."""
     described = [each.metadata for each in metadata.distributions() if each.metadata]  # a broken one has none
-    found = {
-        ("pypi", each["Name"], each["Version"], "") for each in described if each["Name"] and each["Version"]
-    }
+    named = [each for each in described if "Name" in each and "Version" in each]
+    found = {("pypi", each["Name"], each["Version"], "") for each in named}
     try:
         status = Path(_DPKG).read_text(encoding="utf-8", errors="replace")
     except OSError:  # no Debian

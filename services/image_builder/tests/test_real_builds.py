@@ -124,10 +124,10 @@ async def test_commands_cannot_hide_or_break_the_sdk(builder: Builder) -> None:
 
 
 async def test_base_images_that_cannot_be_used_are_refused(builder: Builder) -> None:
-    """One that does not exist, and one without Python: each with what is wrong."""
+    """One whose registry does not answer, which may be another time, and one without Python: each with what is wrong."""
     missing, _ = await builder.build(base={"kind": "image", "uri": "127.0.0.1:9/none/such:1"})
     assert (missing.state, missing.failure.code) == (FAILED, "BaseImageUnavailable")
-    assert missing.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
+    assert missing.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
     assert "base image 127.0.0.1:9/none/such:1 cannot be had" in missing.failure.message
     bare, _ = await builder.build(base={"kind": "image", "uri": "busybox:latest"})
     assert bare.state == FAILED
@@ -194,6 +194,10 @@ async def test_a_dockerfile(builder: Builder, tmp_path: Path) -> None:
     assert printed.replace("'.bashrc', ", "").replace("'.profile', ", "") == (
         f"hello from a dockerfile\n{listed}\n\n"
     )
+    label = f"hangar.base={build.base_image}"
+    assert len(builder.engine.images.list(filters={"label": label})) == 2
+    await builder.stub.DeleteImageBuild(messages.DeleteImageBuildRequest(name=build.name))
+    assert builder.engine.images.list(filters={"label": label}) == []
     file.write_text(f"FROM {base}\nRUN echo oh no && exit 9\n")
     failed, _ = await builder.build_image(image)
     assert (failed.state, failed.exit_code, failed.step) == (
