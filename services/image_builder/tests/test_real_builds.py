@@ -124,7 +124,7 @@ async def test_commands_cannot_hide_or_break_the_sdk(builder: Builder) -> None:
 
 
 async def test_base_images_that_cannot_be_used_are_refused(builder: Builder) -> None:
-    """One whose registry does not answer, which may be another time, and one without Python: each with what is wrong."""
+    """One whose registry does not answer, as it may later, and one without Python: each with what is wrong."""
     missing, _ = await builder.build(base={"kind": "image", "uri": "127.0.0.1:9/none/such:1"})
     assert (missing.state, missing.failure.code) == (FAILED, "BaseImageUnavailable")
     assert missing.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
