@@ -23,6 +23,7 @@ class World:
         self.launches: list[int] = []
         self.forgotten: list[int] = []
         self.image_failure = ""
+        self.is_outage = False
         self.launch_failure = ""
         self.defect: Exception | None = None
         """What launches raise that no engine should."""
@@ -49,7 +50,8 @@ class WorldEngine(FakeEngine):
     async def ensure_image(self, definition: ImageDefinition, progress: Progress) -> PreparedImage:
         if self._world.image_failure:
             progress("installing")
-            raise ImageFailedError("UnsupportedLayer", self._world.image_failure)
+            code = "PackagesUnavailable" if self._world.is_outage else "UnsupportedLayer"
+            raise ImageFailedError(code, self._world.image_failure, is_system=self._world.is_outage)
         return await super().ensure_image(definition, progress)
 
     async def launch(self, spec: WorkerSpec) -> None:

@@ -221,6 +221,18 @@ async def test_an_image_that_cannot_be_made_fails_the_lease(bench: Bench):
     assert [each.detail for each in bench.scheduler.all("progress")] == ["installing"]
 
 
+async def test_an_image_that_cannot_be_made_now_is_the_platforms_fault(bench: Bench):
+    """An outage fails the lease with kind SYSTEM, so that it is tried again."""
+    bench.world.image_failure, bench.world.is_outage = "the index does not answer", True
+    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
+    result = await bench.scheduler.result(10)
+    assert result.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
+    assert (result.failure.code, result.failure.message) == (
+        "PackagesUnavailable",
+        "the index does not answer",
+    )
+
+
 async def test_a_pool_worker_without_image_is_reported_as_exited(bench: Bench):
     """The status of a pool worker that could not be prepared carries the failure."""
     bench.world.image_failure = "the process engine has no apt"
