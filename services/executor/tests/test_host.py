@@ -1,5 +1,6 @@
 """Leases in workers of their own and in pools."""
 
+import pytest
 import structlog.testing
 
 from hangar.core.v1 import failure_pb2
@@ -208,29 +209,23 @@ async def test_inputs_that_are_gone_fail_the_lease(bench: Bench):
     assert "runs/none.json" in result.failure.message
 
 
-async def test_an_image_that_cannot_be_made_fails_the_lease(bench: Bench):
-    """A cold lease fails with kind IMAGE and the engine's words."""
-    bench.world.image_failure = "the process engine has no apt"
+@pytest.mark.parametrize(
+    ("is_outage", "kind", "code"),
+    [
+        (False, failure_pb2.FAILURE_KIND_IMAGE, "UnsupportedLayer"),
+        (True, failure_pb2.FAILURE_KIND_SYSTEM, "PackagesUnavailable"),
+    ],
+)
+async def test_an_image_that_cannot_be_made_fails_the_lease(
+    bench: Bench, is_outage: bool, kind: failure_pb2.FailureKind, code: str
+):
+    """A cold lease fails with the engine's words, and with kind IMAGE unless it may be made later."""
+    bench.world.image_failure, bench.world.is_outage = "the process engine has no apt", is_outage
     bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
     result = await bench.scheduler.result(10)
-    assert result.failure.kind == failure_pb2.FAILURE_KIND_IMAGE
-    assert (result.failure.code, result.failure.message) == (
-        "UnsupportedLayer",
-        "the process engine has no apt",
-    )
+    assert result.failure.kind == kind
+    assert (result.failure.code, result.failure.message) == (code, "the process engine has no apt")
     assert [each.detail for each in bench.scheduler.all("progress")] == ["installing"]
-
-
-async def test_an_image_that_cannot_be_made_now_is_the_platforms_fault(bench: Bench):
-    """An outage fails the lease with kind SYSTEM, so that it is tried again."""
-    bench.world.image_failure, bench.world.is_outage = "the index does not answer", True
-    bench.scheduler.send(frame(assignment(10, worker_id=5)), [spec()])
-    result = await bench.scheduler.result(10)
-    assert result.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
-    assert (result.failure.code, result.failure.message) == (
-        "PackagesUnavailable",
-        "the index does not answer",
-    )
 
 
 async def test_a_pool_worker_without_image_is_reported_as_exited(bench: Bench):
