@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-_NEVER = ("__pycache__/", "*.py[co]", ".git/", ".DS_Store")
-"""What changes without meaning: never copied into images."""
+from flyte._dockerignore import Dockerignore
+
+if TYPE_CHECKING:
+    import tarfile
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Archive:
     """Files of an image. They are read when their digest is needed, and again when they are sent.
 
     Attributes:
-        entries: Name in the archive and file, in the order of the names.
+        entries: Name in the archive and file, in the order of the names. Links and empty directories are entries of
+            their own.
     """
 
     entries: tuple[tuple[str, Path], ...]
@@ -50,15 +54,29 @@ class Archive:
 
         with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             for name, path in self.entries:
-                entry = tarfile.TarInfo(name)
                 try:
-                    with path.open("rb") as content:
-                        status = path.stat()
-                        entry.size = status.st_size
-                        entry.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-                        archive.addfile(entry, content)
+                    _add(archive, name, path)
                 except OSError as error:
-                    raise ValueError(f"image: {path} cannot be read: {error.strerror or error}") from None
+                    raise _unreadable(path, error) from None
+
+
+def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
+    import tarfile
+
+    entry = tarfile.TarInfo(name)
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode):
+        entry.size = status.st_size
+        entry.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        with path.open("rb") as content:
+            archive.addfile(entry, content)
+        return
+    entry.mode = 0o755
+    if stat.S_ISLNK(status.st_mode):
+        entry.type, entry.linkname = tarfile.SYMTYPE, str(path.readlink())
+    else:
+        entry.type = tarfile.DIRTYPE
+    archive.addfile(entry)
 
 
 def archive_of(files: Iterable[tuple[str, Path]]) -> Archive:
@@ -74,40 +92,40 @@ def archive_of(files: Iterable[tuple[str, Path]]) -> Archive:
     return Archive(tuple(sorted(found.items())))
 
 
-def files_below(folder: Path, is_ignored: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
-    """The files below a directory by their path in it, without those that are ignored.
+def files_below(folder: Path, ignored: Dockerignore, within: str = "") -> Iterator[tuple[str, Path]]:
+    """The files, links and empty directories below a directory, by their path in it.
+
+    Links are what they are, wherever they lead, as in `docker build`. Sockets and devices are left out.
+
+    Args:
+        folder: The directory.
+        ignored: What is left out.
+        within: Path of the directory in the one that patterns are relative to.
 
     Raises:
-        ValueError: It is no directory.
+        ValueError: It is no directory, or one in it cannot be read.
     """
-    if not folder.is_dir():
+    if not within and not folder.is_dir():
         raise ValueError(f"image: {folder} does not exist or is no directory")
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not is_ignored(name):
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    for entry in entries:
+        name, path = f"{within}{entry.name}", Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            if not ignored.leaves_out_all_below(name):
+                below = list(files_below(path, ignored, f"{name}/"))
+                yield from below
+                if not below and not ignored.leaves_out(name):
+                    yield name, path
+        elif (entry.is_symlink() or entry.is_file()) and not ignored.leaves_out(name):
             yield name, path
 
 
-def ignoring(lines: Iterable[str]) -> Callable[[str], bool]:
-    """Says which paths are left out: what is no source, and what patterns name as in a `.dockerignore`.
-
-    Args:
-        lines: The patterns; a later one wins.
-    """
-    from pathspec import PathSpec
-
-    patterns = list(_NEVER)
-    for raw in lines:
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        kept = line.startswith("!")
-        pattern = line[1:].strip() if kept else line
-        pattern = pattern.removeprefix("./").strip("/")
-        if pattern:  # one without a slash counts at the top only, unlike git's
-            patterns.append(f"{'!' if kept else ''}/{pattern}")
-    spec = PathSpec.from_lines("gitignore", patterns)
-    return spec.match_file
+def _unreadable(path: Path, error: OSError) -> ValueError:
+    return ValueError(f"image: {path} cannot be read: {error.strerror or error}")
 
 
 class _Hashing(io.RawIOBase):

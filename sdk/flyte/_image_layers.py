@@ -9,17 +9,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flyte._image_files import Archive, archive_of, files_below, ignoring
+from flyte._dockerignore import Dockerignore
+from flyte._image_files import Archive, archive_of, files_below
 from flyte._image_uv import check_poetry_lock, header_settings, local_folders
 
 StrPath = str | os.PathLike[str]
 
-_COPIES = re.compile(r"(?im)^\s*(?:COPY|ADD|RUN\s+--mount=type=bind)\b[^\n]*")
+_INSTRUCTION = re.compile(r"(?im)^[^\S\n]*(?:ONBUILD\s+)?(COPY|ADD|RUN)\b([^\n]*)")
+_CONTINUATIONS = [re.compile(mark + r"[ \t]*\r?\n(?:\s*(?:#[^\n]*)?\n)*") for mark in (r"\\", "`")]
+"""With a backslash, and with the character that a directive may name in its place."""
+_ESCAPE = re.compile(r"(?i)#\s*escape\s*=\s*`")
+_ELSEWHERE = re.compile(r"(^|,)(type=(cache|tmpfs|secret|ssh)|from=[^,]+)(,|$)")
+"""Options of a mount that is none of the context."""
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _SCRIPT_BLOCK = re.compile(r"(?m)^# /// script[ \t]*$\s(?P<content>(?:^#(?:| .*)$\s)+)^# ///[ \t]*$")
 
@@ -155,12 +161,15 @@ class LocalFiles:
         Raises:
             ValueError: A file does not exist.
         """
-        ignored = ignoring(setting.dockerignore)
+        ignored = Dockerignore(setting.dockerignore)
         if self.form == "files":
-            return archive_of(self._files(ignored))
+            return archive_of(self._files())
         folder = self.paths[0]
         if self.form == "folder":
-            return archive_of((f"{folder.name}/{name}", path) for name, path in files_below(folder, ignored))
+            found = list(files_below(folder, ignored))
+            return archive_of(
+                [(f"{folder.name}/{name}", path) for name, path in found] or [(folder.name, folder)]
+            )
         if self.form == "contents":
             return archive_of(files_below(folder, ignored))
         if self.form == "context":
@@ -178,20 +187,20 @@ class LocalFiles:
         root = check_root(folder.absolute().parent if is_project else _code_root(setting))
         style: Any = "all" if is_project else folder.name
         found = select_files(root, style)
-        named = ((path.relative_to(root).as_posix(), path) for path in found)
+        named = ((path.relative_to(root).as_posix(), path.resolve()) for path in found)
         return archive_of(
             (name, path)
             for name, path in named
-            if not ignored(name) and any(not each or f"{name}/".startswith(f"{each}/") for each in wanted)
+            if not ignored.leaves_out(name) and any(not each or f"{name}/".startswith(f"{each}/") for each in wanted)
         )
 
-    def _files(self, ignored: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
+    def _files(self) -> Iterator[tuple[str, Path]]:
         for path in self.paths:
             if not path.exists():
                 raise ValueError(f"image: {path} does not exist")
             if path.is_dir():
                 raise ValueError(f"image: {path} is a directory: use with_source_folder")
-            yield path.name, path
+            yield path.name, path.resolve()
 
 
 def _code_root(setting: Setting) -> Path:
@@ -204,9 +213,7 @@ def _code_root(setting: Setting) -> Path:
 
 def _context(dockerfile: Path) -> Archive | None:
     """The files beside a Dockerfile, when it copies any."""
-    text = re.sub(r"\\\r?\n", " ", read(dockerfile))
-    copies = [line for line in _COPIES.findall(text) if "from=" not in line]
-    if not copies:
+    if not reads_context(read(dockerfile)):
         return None
     from flyte._bundle._root import check_root
 
@@ -214,7 +221,22 @@ def _context(dockerfile: Path) -> Archive | None:
     own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
     file = own if own.is_file() else folder / ".dockerignore"
     lines = read(file).splitlines() if file.is_file() else []
-    return archive_of(files_below(folder, ignoring(lines)))
+    return archive_of(files_below(folder, Dockerignore(lines)))
+
+
+def reads_context(dockerfile: str) -> bool:
+    """False for a Dockerfile that copies or mounts nothing of its directory. In doubt it does."""
+    patterns = _CONTINUATIONS if _ESCAPE.search(dockerfile) else _CONTINUATIONS[:1]
+    readings = [pattern.sub("", dockerfile) for pattern in patterns]
+    for instruction, rest in (found for text in readings for found in _INSTRUCTION.findall(text)):
+        words = rest.replace('"', "").replace("'", "").split()
+        flags = [word for word in words if word.startswith("--")]
+        if instruction.upper() != "RUN" and not any(flag.startswith("--from=") for flag in flags):
+            return True
+        mounts = [flag.removeprefix("--mount=").lower() for flag in flags if flag.startswith("--mount=")]
+        if instruction.upper() == "RUN" and any(not _ELSEWHERE.search(mount) for mount in mounts):
+            return True
+    return False
 
 
 def local_path(path: StrPath, declared_in: str) -> Path:

@@ -23,16 +23,19 @@ def extract(
     directory: Path,
     check_size: Callable[[int], None] = lambda size: None,
     what: str = "the archive",
+    *,
+    keeps_links: bool = False,
 ) -> None:
     """Unpacks a tar archive, gzipped or not, of files, directories and links into a directory, and nowhere else.
 
-    Owners and special permission bits are not taken over.
+    Owners and special permission bits are not taken over. Nothing is written through a link that leads outside.
 
     Args:
         archive: An open file of it.
         directory: An empty directory.
         check_size: Called with the bytes that it will take there, before any is written.
         what: What it is, for people.
+        keeps_links: True to take symbolic links as they are, wherever they lead: for what is used in another place.
 
     Raises:
         InvalidArgument: It is damaged, too large, or has a member that would reach outside or is a device.
@@ -56,12 +59,12 @@ def extract(
             bundle.extraction_filter = staticmethod(lambda member, path: member)
             root = os.path.realpath(directory)
             for member in members:
-                bundle.extract(_checked(member, root, what), directory)
+                bundle.extract(_checked(member, root, what, keeps_links=keeps_links), directory)
     except _DAMAGE as error:
         raise InvalidArgument(f"{what} is damaged: {error}", reason="BUNDLE_DAMAGED") from error
 
 
-def _checked(member: tarfile.TarInfo, root: str, what: str) -> tarfile.TarInfo:
+def _checked(member: tarfile.TarInfo, root: str, what: str, *, keeps_links: bool) -> tarfile.TarInfo:
     """Returns a member that is safe to unpack next, of this process's user and without special permission bits.
 
     Raises:
@@ -73,7 +76,7 @@ def _checked(member: tarfile.TarInfo, root: str, what: str) -> tarfile.TarInfo:
         problem = "is neither a file nor a directory nor a link"
     elif not _is_inside(place, root):
         problem = "would be outside of the root"
-    elif member.issym() or member.islnk():
+    elif member.islnk() or (member.issym() and not keeps_links):
         start = os.path.dirname(os.path.join(root, member.name)) if member.issym() else root  # noqa: PTH118, PTH120
         if not _is_inside(os.path.realpath(os.path.join(start, member.linkname)), root):  # noqa: PTH118
             problem = f"is a link to {member.linkname!r}, outside of the root"
@@ -92,8 +95,22 @@ def _is_inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def unpack(archive: Path, directory: Path) -> None:
-    """Unpacks an archive into a directory that is made unless it is there. Raises as `extract`."""
+def unpack(archive: Path, directory: Path, root: Path | None = None) -> None:
+    """Unpacks files of an image into a directory that is made unless it is there. Links stay as they are.
+
+    Args:
+        archive: The archive.
+        directory: Where.
+        root: Directory that it must not leave, through links that are there already; itself when not given.
+
+    Raises:
+        InvalidArgument: As `extract`; or it leaves the root.
+    """
+    if root is not None and not _is_inside(os.path.realpath(directory), os.path.realpath(root)):
+        raise InvalidArgument(
+            f"{directory.relative_to(root)} is refused as a place for files: it leads outside, by '..' or a link",
+            reason="BUNDLE_UNSAFE",
+        )
     directory.mkdir(parents=True, exist_ok=True)
     with archive.open("rb") as file:
-        extract(file, directory)
+        extract(file, directory, keeps_links=True)

@@ -208,8 +208,9 @@ class EnvironmentPackages:
         if files is not None:
             await self._unpack(files, directory)
         directory.mkdir(exist_ok=True)
-        (directory / "pyproject.toml").write_text(layer.pyproject)
-        (directory / layer.lock_name).write_text(layer.lock)
+        for name, text in (("pyproject.toml", layer.pyproject), (layer.lock_name, layer.lock)):
+            (directory / name).unlink(missing_ok=True)  # it may be a link that leads outside
+            (directory / name).write_text(text)
         yield directory
         await asyncio.to_thread(shutil.rmtree, directory)
 

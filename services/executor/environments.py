@@ -25,7 +25,7 @@ import psutil
 
 from services.common import archives, disk
 from services.common.blobs import BlobStore
-from services.common.errors import NotFound, ResourceExhausted
+from services.common.errors import InvalidArgument, NotFound, ResourceExhausted
 from services.common.image_definition import NEWEST
 from services.common.image_layers import Archive, CopyLayer, InstallLayer, ProjectLayer
 from services.common.platforms import host_platform
@@ -293,21 +293,23 @@ class Environments:
     ) -> None:
         if isinstance(layer, CopyLayer):
             progress(f"copying {layer.what} to {layer.destination}")
-            await self._unpack(layer.archive, path / "files" / layer.destination)
+            await self._unpack(layer.archive, path / "files" / layer.destination, path / "files")
         elif isinstance(layer, ProjectLayer):
             await packages.install_project(layer)
         else:
             await packages.install(layer)
 
-    async def _unpack(self, archive: Archive, place: Path) -> None:
-        file = place.parent / f"{archive.sha256}.tar"
-        file.parent.mkdir(parents=True, exist_ok=True)
+    async def _unpack(self, archive: Archive, place: Path, root: Path | None = None) -> None:
+        """Unpacks files of the author into a place in a directory of the environment, itself when not given."""
+        file = (root or place).with_name(f"{archive.sha256}.tar")
         try:
             await BlobStore(self._blobs_url).get_file(archive.key, file, sha256=archive.sha256)
-            await _in_thread(archives.unpack, file, place)
+            await _in_thread(archives.unpack, file, place, root)
         except NotFound as error:
             message = f"files of the image ({archive.key}) were not uploaded: run it again with this version of flyte"
             raise ImageFailedError("FilesMissing", message) from error
+        except InvalidArgument as error:
+            raise ImageFailedError("ImageBuildError", error.message) from error
         except ResourceExhausted as error:
             raise ImageFailedError("DiskFull", error.message, is_system=True) from error
         finally:

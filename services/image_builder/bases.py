@@ -12,16 +12,11 @@ from services.common.image_layers import DockerfileBase, ImageBase
 from services.common.registry_secrets import RegistrySecret
 from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Recipe
+from services.image_builder.dockerfile_images import ADDRESS, images_of
 from services.image_builder.engine import BuilderEngine, StoredImage
 from services.image_builder.makers import Emit
 from services.image_builder.progress import Output
 
-_FROM = re.compile(
-    r"^\s*FROM\s+(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?", re.IGNORECASE | re.MULTILINE
-)
-_COPY_FROM = re.compile(
-    r"^\s*(?:COPY|ADD|RUN)\s[^\n]*?(?:--from=|\bfrom=)(?P<image>[^\s,]+)", re.IGNORECASE | re.MULTILINE
-)
 _REGISTRY_SECONDS = 20.0
 
 
@@ -29,7 +24,7 @@ def bases_of(recipe: Recipe) -> tuple[str, ...]:
     """Returns the addresses of the base images of a recipe, as they are written; those with variables are left out."""
     if recipe.base is None:
         return (recipe.base_image,)
-    return tuple(dict.fromkeys(image for image in _bases_of(recipe.base.text) if "$" not in image))
+    return tuple(image for image in images_of(recipe.base.text) if ADDRESS.fullmatch(image))
 
 
 def check_bases(recipe: Recipe, allowed: tuple[str, ...]) -> None:
@@ -43,19 +38,32 @@ def check_bases(recipe: Recipe, allowed: tuple[str, ...]) -> None:
         InvalidArgument: A base is not on it (reason ``BASE_IMAGE_NOT_ALLOWED``).
     """
     base = recipe.definition.base
-    wanted: list[str] = []
+    wanted: tuple[str, ...] = ()
     if isinstance(base, ImageBase):
-        wanted = [base.uri]
+        wanted = (base.uri,)
     elif isinstance(base, DockerfileBase):
-        wanted = _bases_of(base.text)
+        wanted = images_of(base.text)
     for image in wanted if allowed else ():
-        if not any(fnmatch.fnmatchcase(image, pattern) for pattern in allowed):
-            raise InvalidArgument(
-                f"base image {image!r} is not allowed here: use one of {', '.join(allowed)}, or ask the operator to "
-                "add it to HANGAR_IMAGE_BUILDER_ALLOWED_BASES",
-                reason="BASE_IMAGE_NOT_ALLOWED",
-                field="definition_json.base",
-            )
+        if not ADDRESS.fullmatch(image):
+            problem = f"the Dockerfile takes something from {image!r}, of which it cannot be told whether it is allowed"
+            fix = f"write the address of the image out, one of {', '.join(allowed)}"
+        elif not any(_matches(image, pattern) for pattern in allowed):
+            problem = f"base image {image!r} is not allowed here"
+            fix = f"use one of {', '.join(allowed)}"
+        else:
+            continue
+        raise InvalidArgument(
+            f"{problem}: {fix}, or ask the operator to add it to HANGAR_IMAGE_BUILDER_ALLOWED_BASES",
+            reason="BASE_IMAGE_NOT_ALLOWED",
+            field="definition_json.base",
+        )
+
+
+def _matches(image: str, pattern: str) -> bool:
+    """Says whether a pattern allows an image. That of a tag does not reach into a path: "python:5000/x" is a host's."""
+    return fnmatch.fnmatchcase(image, pattern) and fnmatch.fnmatchcase(
+        _without_tag(image), _without_tag(pattern)
+    )
 
 
 async def check_platform(
@@ -161,22 +169,6 @@ async def _in_registry(engine: BuilderEngine, address: str, secret: RegistrySecr
         return ""
 
 
-def _bases_of(dockerfile: str) -> list[str]:
-    """Images that a Dockerfile takes anything from, as it writes them; stages of its own are left out."""
-    text = re.sub(r"\\\r?\n", " ", dockerfile)
-    stages: set[str] = set()
-    found: list[str] = []
-    for match in _FROM.finditer(text):
-        if match["image"].lower() not in stages and match["image"] != "scratch":
-            found.append(match["image"])
-        if match["stage"]:
-            stages.add(match["stage"].lower())
-    for match in _COPY_FROM.finditer(text):
-        if match["image"].lower() not in stages and not match["image"].isdigit():
-            found.append(match["image"])
-    return found
-
-
 def _from_registry(held: StoredImage, address: str) -> bool:
     return _digest_of(held, address) != held.identity
 
@@ -189,7 +181,12 @@ def _digest_of(held: StoredImage, address: str) -> str:
 
 
 def _repository(address: str) -> str:
-    return _full(address).partition("@")[0].rpartition(":")[0]
+    return _without_tag(_full(address))
+
+
+def _without_tag(address: str) -> str:
+    path, slash, name = address.partition("@")[0].rpartition("/")
+    return f"{path}{slash}{name.partition(':')[0]}"
 
 
 def _full(address: str) -> str:

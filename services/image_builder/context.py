@@ -17,7 +17,7 @@ import structlog
 
 from services.common import archives
 from services.common.blobs import BlobStore
-from services.common.errors import NotFound
+from services.common.errors import InvalidArgument, NotFound
 from services.common.image_layers import Archive
 from services.common.sdk_layer import SdkLayer
 from services.image_builder import inside
@@ -130,6 +130,8 @@ class Contexts:
         unpacking = asyncio.create_task(asyncio.to_thread(archives.unpack, file, place))
         try:
             await asyncio.shield(unpacking)
+        except InvalidArgument as error:
+            raise BuildError("FilesRefused", f"files of the image: {error.message}") from error
         finally:
             await asyncio.wait([unpacking])
             file.unlink(missing_ok=True)
@@ -157,6 +159,7 @@ class Contexts:
             base = directory / "base"
             base.mkdir()
             _write(directory / "base.Dockerfile", recipe.base.text)
+            _write(directory / "base.Dockerfile.dockerignore", "# what is left out was not sent\n")
         files = {f"hangar-{name}": content for name, content in host.files.items()}
         files |= {f"hangar-secret-{key}": content for key, content in secrets.items()}
         return Context(path, _write_secrets(directory / "secrets", files), base, directory / _PROCESS)

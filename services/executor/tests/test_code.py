@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.archives import extract
+from services.common.archives import extract, unpack
 from services.common.blobs import BlobStore, check_sha256
 from services.common.errors import InvalidArgument, NotFound, ResourceExhausted
 from services.common.tests.small_disk import SmallDisk, small_disk
@@ -153,6 +153,32 @@ def test_links_inside_are_kept(tmp_path: Path) -> None:
         tmp_path,
     )
     assert (tmp_path / "b.py").read_bytes() == b"x"
+
+
+def test_nothing_is_written_through_links_that_are_kept(tmp_path: Path) -> None:
+    """Files of images keep links as they are, also those that lead outside; what would go through one is refused."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = member("out", type=tarfile.SYMTYPE, linkname="../outside")
+    (tmp_path / "files.tar").write_bytes(
+        archive(link, member("gone", type=tarfile.SYMTYPE, linkname="/none"))
+    )
+    unpack(tmp_path / "files.tar", tmp_path / "files")
+    assert (tmp_path / "files" / "out").readlink() == Path("../outside")
+    assert (tmp_path / "files" / "gone").readlink() == Path("/none")
+    for evil in (
+        member("out/x", b"x"),
+        member("out", b"x"),
+        member("x", type=tarfile.LNKTYPE, linkname="out"),
+    ):
+        (tmp_path / "evil.tar").write_bytes(archive(link, evil))
+        with pytest.raises(InvalidArgument, match="outside of the root"):
+            unpack(tmp_path / "evil.tar", tmp_path / "evil")
+    (tmp_path / "more.tar").write_bytes(archive(member("x", b"x")))
+    for place in ("out", "out/deep", "../outside"):
+        with pytest.raises(InvalidArgument, match="leads outside"):
+            unpack(tmp_path / "more.tar", tmp_path / "files" / place, tmp_path / "files")
+    assert list(outside.iterdir()) == []
 
 
 def test_permissions_of_others_are_not_taken_over(tmp_path: Path) -> None:

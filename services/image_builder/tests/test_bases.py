@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
 
-from services.common.errors import Unavailable
+from services.common.errors import InvalidArgument, Unavailable
 from services.image_builder import bases
-from services.image_builder.bases import bases_of, current_digest, digests_of_bases, refresh_bases
+from services.image_builder.bases import (
+    bases_of,
+    check_bases,
+    current_digest,
+    digests_of_bases,
+    refresh_bases,
+)
 from services.image_builder.dockerfile import Recipe, SdkContent, make_recipe, read_definition
 from services.image_builder.engine import BuilderEngine, StoredImage
 from services.image_builder.progress import Output
@@ -51,8 +58,7 @@ def recipe(dockerfile: str = "", python: str = "3.12") -> Recipe:
     """How to make an image from Debian, or from a Dockerfile."""
     base = f'{{"kind":"debian","python":"{python}"}}'
     if dockerfile:
-        text = dockerfile.replace("\n", "\\n")
-        base = f'{{"kind":"dockerfile","dockerfile":{{"text":"{text}"}}}}'
+        base = f'{{"kind":"dockerfile","dockerfile":{{"text":{json.dumps(dockerfile)}}}}}'
     definition = read_definition(f'{{"base":{base}}}')
     return make_recipe(definition, "python:{python}", SdkContent("0", (), {}), PLATFORM)
 
@@ -66,8 +72,55 @@ DOCKERFILE = (
 def test_bases_of_a_dockerfile() -> None:
     """Those that it takes anything from, as it writes them; of what is behind a variable nothing is known."""
     assert bases_of(recipe()) == ("python:3.12",)
-    expected = ("a.example/one:1", "two", "four@sha256:4", "other", "team/three:2")
+    expected = ("a.example/one:1", "two", "team/three:2", "four@sha256:4", "other")
     assert bases_of(recipe(DOCKERFILE)) == expected
+
+
+@pytest.mark.parametrize(
+    "dockerfile",
+    [
+        "from evil",
+        "FROM python:3 AS a\nFROM a\nCOPY --link --from=evil /a /a",
+        "FROM python:3\nRUN --mount=type=bind,from=python:3,target=/a --mount=type=bind,from=evil,target=/b true",
+        "# escape=`\nFROM python:3\nCOPY `\n  --from=evil /a /a",
+        "FROM python:3\nCOPY\t\\\n\t--from=evil /a /a",
+        "FROM python:3\nCOPY \\\n\n  # note\n--from=evil /a /a",
+        "FROM python:3\nCO\\\nPY --from=evil /a /a",
+        "# syntax=evil/frontend\nFROM python:3",
+        "#comment\n//SYNTAX = evil\nFROM python:3",
+        '{"syntax": "evil"}\nFROM python:3',
+        "FROM python:3 AS evil\nONBUILD COPY --from=evil /a /a",
+        "FROM python:3\nONBUILD RUN --mount=from=evil,target=/a true",
+        "ARG BASE=evil\nFROM ${BASE}",
+        'FROM "evil"',
+        "FROM --platform='linux/amd64 x' evil",
+        "FROM python:3\nCOPY --chown='a b' --fr\"om\"=evil /a /a",
+        'FROM python:3\nRUN --mount="type=bind,from=evil" true',
+        "FROM python:3\nRUN --mount=$MORE,target=/a true",
+        'FROM python:3\nRUN <<"E\\"\nE\\\nFROM evil',
+        "FROM python:3\nRUN <<E\nFROM python:3 AS evil\nE\nCOPY --from=evil /a /a",
+        "FROM python:3\nRUN true \\\nFROM python:3 AS evil\nCOPY --from=evil /a /a",
+        "FROM python:3\nRUN --mount=from=0,target=/a true",
+        "\ufeffFROM evil\r\n",
+        "FROM python:5000/evil",
+    ],
+)
+def test_no_image_gets_past_the_operators_list(dockerfile: str) -> None:
+    """However it is written; what cannot be told is refused."""
+    with pytest.raises(InvalidArgument, match=r"not allowed here|cannot be told"):
+        check_bases(recipe(dockerfile), ("python:*",))
+
+
+def test_what_is_no_image_is_no_base() -> None:
+    """Stages, scratch, numbers of stages, comments, and Python in a here-document."""
+    text = (
+        "# FROM a\nARG X=1\nFROM --platform=$BUILDPLATFORM python:3@sha256:1 AS First\nFROM scratch\nFROM first\n"
+        "COPY --from=0 --chown=$X:$X /a /a\nCOPY --from=FIRST a /b\nADD --chown='a b' https://x/y /y\n"
+        "RUN --mount=type=cache,target=/c --mount=from=first,target=/d true \\\n  # from=x\n && echo FROM\n"
+        "RUN echo `date`\nFROM python:3 AS other\nCOPY --from=other /a /a\nRUN python <<E\nfrom os import path\nE\n"
+    )
+    check_bases(recipe(text), ("python:*",))
+    assert bases_of(recipe(text)) == ("python:3@sha256:1", "python:3")
 
 
 async def test_the_digest_of_each_base_is_on_record() -> None:
