@@ -102,6 +102,8 @@ def _regex(pattern: str) -> str:
             if at == len(pattern):
                 raise ValueError("a backslash needs a character after it")
             character = pattern[at]
+            if character.isalnum():  # Docker refuses most, and takes others for classes of characters
+                raise ValueError(f"a backslash before {character!r} has no meaning")
         elif character in "*?":
             found += "[^/]*" if character == "*" else "[^/]"
             at += 1

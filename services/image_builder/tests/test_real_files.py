@@ -1,0 +1,61 @@
+"""Files of authors in images for real: what is copied, and as what, is what `docker build` copies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from pathlib import Path
+
+import flyte
+from services.image_builder.buildkit import BuildKit
+from services.image_builder.tests.real_builder import SUCCEEDED, Builder
+
+_LIST = "find /c /d -printf '%y %p %l\\n' | sort; cat /mounted"
+
+
+async def test_a_context_is_that_of_docker(builder: Builder, tmp_path: Path, docker_url: str) -> None:
+    """The same files, links and empty directories as of plain `docker build`, ignored by the same patterns."""
+    context = tmp_path / "context"
+    for name in (
+        "keep",
+        "a.log",
+        "sub/secret",
+        "sub/deep/x.md",
+        "b/keep.md",
+        "b/c/a.txt",
+        "src/.env",
+        "src/a.py",
+    ):
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        (context / name).write_text(name)
+    (context / "empty" / "deep").mkdir(parents=True)
+    for name, target in (("dir", "src"), ("file", "src/a.py"), ("broken", "none"), ("out", "/etc/hostname")):
+        (context / name).symlink_to(target)
+    (context / ".dockerignore").write_text(
+        "# all but these\n*\n!keep\n!src\n**/.env\n!b/c/\n!/empty\n!dir\n!file\n!broken\n!out\n"
+    )
+    (context / "Dockerfile.dockerignore").write_text((context / ".dockerignore").read_text())
+    (context / ".dockerignore").write_text("src\n")  # one of its own goes before it
+    file = context / "Dockerfile"
+    file.write_text(
+        f"FROM {builder.repository}:3.11\nCOPY . /c\nCOPY empty dir /d/\n"
+        "RUN --mount=target=/m,type=bind ls /m > /mounted\n"
+    )
+    build, lines = await builder.build_image(flyte.Image.from_dockerfile(file))
+    assert build.state == SUCCEEDED, lines
+    kit = BuildKit("docker", "", "default")
+    await kit.check()
+    tag = f"hangar-test-{uuid.uuid4().hex}"
+    environ = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": docker_url}
+    plain = await asyncio.create_subprocess_exec(
+        kit.command, "build", "--quiet", "--tag", tag, str(context), env=environ
+    )
+    assert await plain.wait() == 0
+    builder.built.add(tag)
+    ours = await builder.run(build.reference, "sh", "-c", _LIST)
+    assert ours == await builder.run(tag, "sh", "-c", _LIST)
+    assert "d /c/empty/deep" in ours
+    assert "l /c/out /etc/hostname" in ours
+    assert "/c/src/a.py" in ours
+    assert ".env" not in ours
