@@ -81,7 +81,11 @@ class Image(Bases, Packages, Steps):
                 )
             base = Layer.of("debian", **{**dict(base.fields), "python": python_text(python_version)})
         new = named(
-            where, name if name is not None else base.get("name"), registry, registry_secret, platform
+            where,
+            name if name is not None else base.get("name"),
+            registry if registry is not None else base.get("registry"),
+            registry_secret,
+            platform,
         )
         base = Layer.of(base.kind, **{**dict(base.fields), **new})
         return replace(

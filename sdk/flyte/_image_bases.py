@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flyte._caller import caller
-from flyte._image_checks import address, check_version, installer, named, secrets
+from flyte._image_checks import address, check_version, flag, installer, named, secrets
 from flyte._image_layers import Layer, LocalFile, LocalFiles, StrPath, local_path, string_list
 from flyte._image_stack import Stack
 from flyte._python_version import PythonVersion, python_text
@@ -58,7 +58,8 @@ class Bases(Stack):
         check_version(where, flyte_version)
         base = named(where, name, registry, registry_secret, platform)
         return cls(
-            Layer.of("debian", python=python_text(python_version), **base), _has_sdk=bool(install_flyte)
+            Layer.of("debian", python=python_text(python_version), **base),
+            _has_sdk=flag(f"{where}(install_flyte=…)", install_flyte),
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -109,13 +110,36 @@ def installer(
     extra_args: str | None,
 ) -> dict[str, Any]:
     """The fields of a layer that say how packages are installed."""
-    extra = [extra_index_urls] if isinstance(extra_index_urls, str) else list(extra_index_urls or ())
+    extra = [extra_index_urls] if isinstance(extra_index_urls, str) else extra_index_urls
+    several = string_list(f"{where}(extra_index_urls=…)", extra) if extra or isinstance(extra, int) else []
     return {
         "index_url": None if index_url is None else string_list(where, [index_url])[0],
-        "extra_index_urls": string_list(where, extra) if extra else [],
-        "pre": bool(pre),
-        "extra_args": None if extra_args is None else string_list(where, [extra_args])[0],
+        "extra_index_urls": several,
+        "pre": flag(f"{where}(pre=…)", pre),
+        "extra_args": None if extra_args is None else words(where, extra_args),
     }
+
+
+def words(where: str, extra_args: object) -> str:
+    """Arguments as one text, whose quotes are closed.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, or a quote is open.
+    """
+    [text] = string_list(f"{where}(extra_args=…)", [extra_args])
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: extra_args={text!r} cannot be read ({error}): mend the quotes") from None
+    return text
+
+
+def flag(what: str, value: object) -> bool:
+    """True or False, or a `TypeError` for what would only count as one of them."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} takes True or False, not {value!r}")
+    return value
 
 
 def secrets(where: str, mounts: Any) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def resolve(base: Layer, layers: tuple[Layer, ...], setting: Setting, *, has_sdk
         required = definition.pop("requires_python", "")
         if definition["kind"] == "pip" and "name" in definition:
             name = definition.pop("name")
-            if start["python"] is None and required:
-                start["python"] = allowed_python(name, required)
+            if start["kind"] == "debian" and required:
+                start["python"] = allowed_python(name, required, start["python"])
         if definition["kind"] != "pip" or definition["packages"]:
             found.append(definition)
     if start["kind"] == "debian" and start["python"] is None:

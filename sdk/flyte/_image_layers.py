@@ -16,6 +16,7 @@ from typing import Any
 
 from flyte._dockerignore import Dockerignore
 from flyte._image_files import Archive, archive_of, files_below
+from flyte._image_requirements import check_reachable
 from flyte._image_uv import check_poetry_lock, header_settings, local_folders
 
 StrPath = str | os.PathLike[str]
@@ -240,7 +241,13 @@ def reads_context(dockerfile: str) -> bool:
 
 
 def local_path(path: StrPath, declared_in: str) -> Path:
-    """A path as given: absolute, beside the declaring file, or below the working directory."""
+    """A path as given: absolute, beside the declaring file, or below the working directory.
+
+    Raises:
+        TypeError: It is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"image: a path must be text or a pathlib.Path, not {path!r}")
     given = Path(path)
     if given.is_absolute():
         return given
@@ -268,11 +275,7 @@ def requirement_lines(path: Path) -> list[str]:
         line = _COMMENT.sub("", raw).strip()
         if not line:
             continue
-        if re.match(r"(-r|-c|-e|--requirement|--constraint|--editable)\b|\.{0,2}/", line):
-            raise ValueError(
-                f"image: {path}: {line!r} refers to another local file: write the packages out, "
-                "for instance with `uv pip compile`"
-            )
+        check_reachable(f"image: {path}", line)
         lines.append(" ".join(line.split()))
     return lines
 
@@ -295,6 +298,12 @@ def script_header(path: Path) -> dict[str, Any]:
     packages, python = header.get("dependencies", []), header.get("requires-python", "")
     if not isinstance(packages, list) or not all(isinstance(package, str) for package in packages):
         raise ValueError(f"image: {path}: dependencies in the script's header must be a list of strings")
+    if not isinstance(python, str):
+        raise ValueError(
+            f"image: {path}: requires-python in the script's header must be text, not {python!r}"
+        )
+    for package in packages:
+        check_reachable(f"image: {path}", package)
     found = {"packages": packages, "requires_python": python, "name": path.name}
     settings = header_settings(path, header)
     newest = settings.pop("exclude-newer", None)
@@ -305,6 +314,8 @@ def script_header(path: Path) -> dict[str, Any]:
 
 def string_list(what: str, values: Iterable[object], *, lines: bool = False) -> list[str]:
     """The values as a list of non-empty strings, of one line unless told so, or an error that names the wrong one."""
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{what} takes a list of strings, not {values!r}")
     found = []
     for value in values:
         if not isinstance(value, str):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from flyte._caller import caller
-from flyte._image_checks import installer, secrets
+from flyte._image_checks import installer, secrets, words
 from flyte._image_layers import LocalFile, LocalFiles, StrPath, local_path, string_list
+from flyte._image_requirements import check_reachable
 from flyte._image_stack import Stack
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Packages(Stack):
 
         Raises:
             TypeError: A package is not a string.
-            ValueError: There is no package, or an empty one.
+            ValueError: There is no package, or an empty one, or one names something on this machine.
 
         Example:
             ```python
@@ -49,9 +50,10 @@ class Packages(Stack):
         """
         where = "Image.with_pip_packages"
         how = installer(where, index_url, extra_index_urls, pre, extra_args)
-        return self._with(
-            "pip", packages=string_list(where, packages), **how, **secrets(where, secret_mounts)
-        )
+        wanted = string_list(where, packages)
+        for package in wanted:
+            check_reachable(where, package)
+        return self._with("pip", packages=wanted, **how, **secrets(where, secret_mounts))
 
     def with_requirements(self, file: StrPath) -> Self:
         """Add the packages of a requirements file.
@@ -164,7 +166,7 @@ class Packages(Stack):
             "poetry_project",
             pyproject=LocalFile(pyproject, "text"),
             lock=LocalFile(lock, "poetry_lock"),
-            extra_args=extra_args,
+            extra_args=None if extra_args is None else words("Image.with_poetry_project", extra_args),
             **secrets("Image.with_poetry_project", secret_mounts),
         )
 
@@ -186,4 +188,10 @@ class Packages(Stack):
             ```
         """
         where = "Image.with_apt_packages"
-        return self._with("apt", packages=string_list(where, packages), **secrets(where, secret_mounts))
+        names = string_list(where, packages)
+        several = next((name for name in names if name.split()[1:]), None)
+        if several is not None:
+            raise ValueError(
+                f"{where}: {several!r} is no name of a package: give several as an argument each"
+            )
+        return self._with("apt", packages=names, **secrets(where, secret_mounts))

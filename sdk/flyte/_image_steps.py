@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,7 @@ class Steps(Stack):
 
         Raises:
             TypeError: A name or value is not a string.
+            ValueError: A name is none, or a value has a line break.
 
         Example:
             ```python
@@ -35,7 +37,18 @@ class Steps(Stack):
         """
         from flyte._texts import check_env_vars
 
-        return self._with("env", vars=Pairs(tuple(check_env_vars(env_vars).items())))
+        variables = check_env_vars(env_vars)
+        for name, value in variables.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(
+                    f"Image.with_env_vars: {name!r} is no name: use letters, digits and _, no digit first"
+                )
+            if "\n" in value or "\r" in value:
+                raise ValueError(
+                    f"Image.with_env_vars: {name} has a line break, which images cannot carry: set it with env_vars= "
+                    "of the environment or of the run"
+                )
+        return self._with("env", vars=Pairs(tuple(variables.items())))
 
     def with_commands(self, commands: Sequence[str], secret_mounts: Any = None) -> Self:
         """Run shell commands while the image is made. Needs an engine with containers.
@@ -67,14 +80,17 @@ class Steps(Stack):
             workdir: Absolute path inside the image.
 
         Raises:
-            ValueError: The path is empty.
+            ValueError: The path is not absolute.
 
         Example:
             ```python
             image = flyte.Image.from_debian_base().with_workdir("/app")
             ```
         """
-        return self._with("workdir", path=string_list("Image.with_workdir", [workdir])[0])
+        path = string_list("Image.with_workdir", [workdir])[0]
+        if not path.startswith("/"):
+            raise ValueError(f"Image.with_workdir: {path!r} must be an absolute path, such as '/app'")
+        return self._with("workdir", path=path)
 
     def with_source_file(self, src: StrPath | Sequence[StrPath], dst: str = ".") -> Self:
         """Copy files into the image. Tasks find them in their working directory. See also `include=`.
@@ -92,19 +108,24 @@ class Steps(Stack):
             image = flyte.Image.from_debian_base().with_source_file("settings.toml")
             ```
         """
+        where = "Image.with_source_file"
+        if not isinstance(src, (str, os.PathLike, Iterable)):
+            raise TypeError(f"{where} takes a file or several, not {src!r}")
         sources = [src] if isinstance(src, (str, os.PathLike)) else list(src)
         paths = tuple(local_path(source, caller()[0]) for source in sources)
         if not paths:
-            raise ValueError("Image.with_source_file needs at least one file")
+            raise ValueError(f"{where} needs at least one file")
         return self._with(
             "source_file",
             names=[path.name for path in paths],
             archive=LocalFiles(paths, "files"),
-            dst=string_list("Image.with_source_file(dst=…)", [dst])[0],
+            dst=string_list(f"{where}(dst=…)", [dst])[0],
         )
 
     def with_source_folder(self, src: StrPath, dst: str = ".", copy_contents_only: bool = False) -> Self:
         """Copy a directory into the image, without caches, compiled Python files and `.git`.
+
+        Links are copied as links, wherever they lead.
 
         Args:
             src: Directory.
@@ -113,7 +134,7 @@ class Steps(Stack):
             copy_contents_only: True to copy what is in the directory, not the directory itself.
 
         Raises:
-            ValueError: When the definition is needed: it is no directory.
+            ValueError: When the definition is needed: it is no directory, or something in it cannot be read.
 
         Example:
             ```python
@@ -121,10 +142,14 @@ class Steps(Stack):
             ```
         """
         folder = local_path(src, caller()[0])
+        if folder.name in {"", ".."}:
+            folder = folder.resolve()
         form = "contents" if copy_contents_only else "folder"
+        if form == "folder" and not folder.name:
+            raise ValueError(f"Image.with_source_folder: {folder} has no name: give copy_contents_only=True")
         return self._with(
             "source_folder",
-            names=[folder.name],
+            names=[folder.name if form == "folder" else "the contents of a folder"],
             archive=LocalFiles((folder,), form),
             dst=string_list("Image.with_source_folder(dst=…)", [dst])[0],
         )

@@ -293,7 +293,14 @@ def test_the_seeds_script_header_becomes_packages(tmp_path):
         "base": {"kind": "debian", "python": "3.13", "name": "hello"},
         "layers": [{**PIP, "packages": ["flyte>=2.0.0b52", "fastapi", "uvicorn"]}],
     }
-    assert definition(Image.from_uv_script(script, python_version=(3, 12)))["base"]["python"] == "3.12"
+    assert definition(Image.from_uv_script(script, python_version=(3, 13, 1)))["base"]["python"] == "3.13.1"
+    for image in (
+        Image.from_uv_script(script, python_version=(3, 12)),
+        Image.from_uv_script(script).clone(python_version="3.12"),
+    ):
+        with pytest.raises(ValueError, match=r"requires-python '==3.13' excludes python_version='3.12'"):
+            _ = image.definition_json
+    assert definition(Image.from_uv_script(script).clone(base_image="a"))["base"]["kind"] == "image"
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,8 @@ class _Draft:
             self._add_project(here, index, layer)
         elif isinstance(layer, CopyLayer):
             self.archives[f"{here}/files"] = layer.archive
-            destination = layer.destination.rstrip("/") + "/"
+            # BuildKit takes quotes, variables and escapes in these, too.
+            destination = re.sub(r"([\\\"'$])", r"\\\1", layer.destination.rstrip("/") + "/")
             self.lines.append(f"COPY {json.dumps([f'{here}/files/', destination], ensure_ascii=False)}")
             self.steps.append(_step(index, f"copy {layer.what} to {layer.destination}"))
         elif isinstance(layer, EnvLayer):

@@ -97,8 +97,14 @@ class CodeLoader:
         try:
             module = _loading.load_module(module_name)
         except BaseException as error:
+            hint = ""
+            if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+                hint = (
+                    ": it is neither in the code that was sent nor in the image; with copy_style 'none' the image "
+                    "has to bring it (Image.with_code_bundle)"
+                )
             raise errors.ModuleLoadError(
-                f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+                f"module {module_name!r} cannot be imported: {type(error).__name__}: {error}{hint}"
             ) from error
         main = sys.modules.get("__main__")
         if main is None or getattr(main, "__package__", None) == __package__:
