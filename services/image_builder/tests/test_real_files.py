@@ -59,3 +59,22 @@ async def test_a_context_is_that_of_docker(builder: Builder, tmp_path: Path, doc
     assert "l /c/out /etc/hostname" in ours
     assert "/c/src/a.py" in ours
     assert ".env" not in ours
+
+
+async def test_folders_keep_links_at_any_destination(builder: Builder, tmp_path: Path) -> None:
+    """Quotes, variables and backslashes of a destination are its name; links lead where they lead in the image."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    (folder / "link").symlink_to("a")
+    (folder / "out").symlink_to("/etc/debian_version")
+    place = '/data/it\'s $HOME "x" \\y'
+    base = flyte.Image.from_debian_base(python_version=(3, 11))
+    build, lines = await builder.build_image(base.with_source_folder(folder, dst=place))
+    assert build.state == SUCCEEDED, lines
+    program = (
+        "import os, sys; os.chdir(sys.argv[1])\n"
+        "print(open('link').read(), os.readlink('out'), open('out').read())"
+    )
+    printed = await builder.run(build.reference, "python3", "-c", program, f"{place}/folder")
+    assert printed.startswith("1 /etc/debian_version 12")
