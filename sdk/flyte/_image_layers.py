@@ -187,12 +187,13 @@ class LocalFiles:
         is_project = self.form in {"project", "local"}
         root = check_root(folder.absolute().parent if is_project else _code_root(setting))
         style: Any = "all" if is_project else folder.name
-        found = select_files(root, style)
-        named = ((path.relative_to(root).as_posix(), path.resolve()) for path in found)
+        selected = select_files(root, style)
+        named = ((path.relative_to(root).as_posix(), path.resolve()) for path in selected)
         return archive_of(
             (name, path)
             for name, path in named
-            if not ignored.leaves_out(name) and any(not each or f"{name}/".startswith(f"{each}/") for each in wanted)
+            if not ignored.leaves_out(name)
+            and any(not each or f"{name}/".startswith(f"{each}/") for each in wanted)
         )
 
     def _files(self) -> Iterator[tuple[str, Path]]:
@@ -304,7 +305,7 @@ def script_header(path: Path) -> dict[str, Any]:
         )
     for package in packages:
         check_reachable(f"image: {path}", package)
-    found = {"packages": packages, "requires_python": python, "name": path.name}
+    found: dict[str, Any] = {"packages": packages, "requires_python": python, "name": path.name}
     settings = header_settings(path, header)
     newest = settings.pop("exclude-newer", None)
     if settings:
