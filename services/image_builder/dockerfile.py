@@ -50,7 +50,7 @@ PACKAGES = f"{HOME}/packages.json"
 BASE_PREFIX = "hangar/base-"
 """How the names of images begin that Dockerfiles of authors make."""
 
-_APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
+_APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9*?][A-Za-z0-9.+:~*?-]*)?")
 _KINDS = KINDS - {BUILT}
 _MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
 """Variables with which another Python may run."""
@@ -423,7 +423,8 @@ def _check_apt(index: int, layer: AptLayer) -> None:
     for number, package in enumerate(layer.packages):
         if not _APT_PACKAGE.fullmatch(package):
             where = f"layers[{index}].packages[{number}]"
-            raise _wrong(where, f"is {package!r}", "use the name of a Debian package such as 'ffmpeg'")
+            fix = "use the name of a Debian package, and a version as apt takes it, such as 'ffmpeg' or 'ffmpeg=7:5.*'"
+            raise _wrong(where, f"is {package!r}", fix)
 
 
 def _variable(index: int, name: str, value: str) -> str:

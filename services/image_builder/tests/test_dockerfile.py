@@ -97,6 +97,12 @@ def test_options_of_a_requirements_file_count_for_heavy_packages_too() -> None:
         assert "layers/0/heavy/requirements.txt" not in each.files
 
 
+def test_versions_of_debian_packages_may_have_wildcards() -> None:
+    """As apt takes them; the shell does not see them."""
+    found = recipe(layers({"kind": "apt", "packages": ["hello=2.*", "curl=7.88.1-10+deb12u?", "git/stable"]}))
+    assert "recommends 'hello=2.*' 'curl=7.88.1-10+deb12u?' git/stable\n" in found.files["layers/0/run.sh"]
+
+
 def test_a_date_counts_for_packages_that_have_none() -> None:
     """That of the host goes to the installer by its name, so that it is a part of the image's identity."""
     text = layers(
