@@ -134,6 +134,11 @@ class Image(Bases, Packages, Steps):
         return resolve(self._base, self._layers, setting, has_sdk=self._has_sdk)
 
     @property
+    def ref_name(self) -> str | None:
+        """Name that the configuration has an address for, None for an image that is no such name."""
+        return self._base.get("ref") if self._base.kind == "ref" else None
+
+    @property
     def has_sdk(self) -> bool:
         """False for an image that container tasks only can use."""
         return self._has_sdk

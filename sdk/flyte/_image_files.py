@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,12 @@ from flyte._dockerignore import Dockerignore
 
 if TYPE_CHECKING:
     import tarfile
+
+
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which a changed file would have another time of its change on any file system."""
+_known: dict[bytes, tuple[str, int]] = {}
+"""Digests and sizes of archives by the state of their files: one command needs them more than once."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,35 @@ class Archive:
         Raises:
             ValueError: A file cannot be read.
         """
+        state, changed = self._state()
+        known = _known.get(state)
+        if known is not None:
+            return known
         sink = _Hashing()
         self.write(sink)  # type: ignore[arg-type]  # tarfile writes to it, and does nothing else
-        return sink.digest.hexdigest(), sink.size
+        found = sink.digest.hexdigest(), sink.size
+        if changed < time.time_ns() - _SETTLED and self._state()[0] == state:
+            _known[state] = found
+        return found
+
+    def _state(self) -> tuple[bytes, int]:
+        """What tells that files are as they were, without reading them, and when one of them changed last, in ns.
+
+        Raises:
+            ValueError: A file does not exist.
+        """
+        import hashlib
+
+        digest, changed = hashlib.blake2b(digest_size=16), 0
+        for name, path in self.entries:
+            try:
+                status = path.lstat()
+            except OSError as error:
+                raise _unreadable(path, error) from None
+            changed = max(changed, status.st_ctime_ns)
+            fields = (name, status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns)
+            digest.update(repr((*fields, status.st_ctime_ns)).encode())
+        return digest.digest(), changed
 
     def definition(self) -> dict[str, Any]:
         """What a definition holds of it."""

@@ -8,8 +8,9 @@ import tarfile
 
 import pytest
 
-from flyte import Image
+from flyte import Image, _image_files
 from flyte._dockerignore import Dockerignore
+from flyte._image_files import Archive
 from flyte._image_layers import Setting, reads_context
 
 BASE = Image.from_debian_base(python_version=(3, 12))
@@ -141,3 +142,21 @@ def test_directories_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 def test_whether_a_dockerfile_needs_its_directory(dockerfile, expected):
     """Copies and bind mounts do, however they are written, unless they take from another image or stage."""
     assert reads_context(dockerfile) is expected
+
+
+def test_a_command_reads_files_once(tmp_path, monkeypatch):
+    """What is unchanged is not read again for a second definition; what changed a moment ago is, whatever its size."""
+    (tmp_path / "a").write_text("1")
+    image = BASE.with_source_folder(tmp_path)
+    written = []
+    write = Archive.write
+    monkeypatch.setattr(Archive, "write", lambda self, file: written.append(1) or write(self, file))
+    assert image.digest == image.digest
+    assert len(written) == 2  # it may change again within the tick of the file system's clock
+    monkeypatch.setattr(_image_files, "_SETTLED", -1_000_000_000)
+    first = [image.digest, image.digest]
+    assert (len(written), len(set(first))) == (3, 1)
+    (tmp_path / "a").write_text("2")
+    os.utime(tmp_path / "a", (1, 1))
+    assert image.digest != first[0]
+    assert len(written) == 4

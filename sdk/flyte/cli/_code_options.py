@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from flyte._environment import TaskEnvironment
 
 _STYLES = ("loaded_modules", "auto", "all", "none")
 
@@ -60,6 +63,28 @@ def _checked_version(_ctx: click.Context, _option: click.Parameter, version: str
 
     check_version(version)
     return version
+
+
+def check_images(images: Mapping[str, str], environments: Iterable[TaskEnvironment]) -> None:
+    """Refuses names of ``--image`` that no environment has.
+
+    Args:
+        images: Addresses by name.
+        environments: What is run, deployed or built, with all that it depends on.
+
+    Raises:
+        click.UsageError: There is one.
+    """
+    used = {each.image.ref_name or ("default" if each.has_default_image else "") for each in environments} - {
+        ""
+    }
+    for name, address in images.items():
+        if name not in used:
+            known = f"they name {', '.join(sorted(used))}" if used else "they name none"
+            raise click.UsageError(
+                f"--image {name}={address}: no environment here has an image of that name ({known}). Names are those "
+                "of flyte.Image.from_ref_name(…); 'default' is that of environments without an image."
+            )
 
 
 def _checked_images(_ctx: click.Context, _option: click.Parameter, images: tuple[str, ...]) -> dict[str, str]:

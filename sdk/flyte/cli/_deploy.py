@@ -68,6 +68,8 @@ def deploy(
     ENV_VAR is the variable of FILE that holds the environment. What an environment depends on is deployed, too.
     """
     import flyte
+    from flyte._environment import walk
+    from flyte.cli._code_options import check_images
 
     if env_var is not None and (everything or recursive):
         raise click.UsageError("ENV_VAR excludes --all and --recursive: they deploy every environment.", ctx)
@@ -77,6 +79,7 @@ def deploy(
         root, environments = _below(file, root_dir, ignore=ignore_load_errors)
     else:
         root, environments = _of_file(file, root_dir, env_var, everything=everything)
+    check_images(images, walk(environments))
     settings = settings_of(ctx)
     session = settings.open_session(project, domain, starts_backend=not dry_run)
     session.root_dir = root

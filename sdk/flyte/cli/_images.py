@@ -115,6 +115,7 @@ def build(
     from flyte._environment import TaskEnvironment, walk
     from flyte._initialize import checked_images
     from flyte._platforms import platform_names
+    from flyte.cli._code_options import check_images
     from flyte.cli._load import load_module_file
 
     try:
@@ -127,10 +128,12 @@ def build(
     if chosen is None:
         raise click.UsageError(unknown(f"environment in {Path(file).name} named", environment, list(found)))
     settings = settings_of(ctx)
+    own_images = checked_images(images)
+    check_images(own_images, walk([chosen]))
     settings = replace(settings, verbosity=settings.verbosity + verbose)
     session = settings.open_session(project, domain, starts_backend=True)
     session.root_dir = root
-    session.own_images = checked_images(images)
+    session.own_images = own_images
     built = build_with_progress(
         walk([chosen]), session, root, settings, bakes_code=True, force=force, platforms=platforms
     )

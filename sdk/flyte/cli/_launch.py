@@ -37,14 +37,17 @@ def launch(
 
         return launch_locally(task, inputs, options, settings)
     from flyte._client._submit import random_name
+    from flyte._environment import walk
     from flyte._run import with_runcontext
+    from flyte.cli._code_options import check_images
+
+    check_images(options.images, walk([task.environment]))
 
     session = settings.open_session(options.project, options.domain, starts_backend=True)
     session.root_dir = file.root
     session.sync_local_sys_paths = options.sync_local_sys_paths
     session.own_images = options.images
     if not options.detach:
-        from flyte._environment import walk
         from flyte.cli._images import build_with_progress
 
         build_with_progress(

@@ -114,6 +114,10 @@ def test_arguments_have_the_types_of_the_signature(flyte_command, backend, argum
         (["--detach", "--follow", "flow.py", "greet"], "--detach and --follow"),
         (["-e", "novalue", "flow.py", "greet", "--name", "x"], "KEY=VALUE"),
         (["--copy-style", "none", "flow.py", "greet", "--name", "x"], "copy_style='none'"),
+        (
+            ["--image", "gpu=x", "flow.py", "greet", "--name", "x"],
+            "--image gpu=x: no environment here has an image",
+        ),
         (["--version", "a b/c", "flow.py", "greet", "--name", "x"], "version='a b/c' is not valid"),
         (["--root-dir", "/usr", "flow.py", "greet", "--name", "x"], "not below the root directory"),
         (["--domain", "moon", "--project", "nope", "flow.py", "greet", "--name", "x"], "'nope'"),

@@ -99,7 +99,11 @@ def test_sys_exit_in_a_subtask_does_not_end_the_worker(host: Host, worker: Runni
     ("module", "attribute", "message"),
     [
         ("broken", "add", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
-        ("missing", "add", "No module named 'missing'"),
+        (
+            "missing",
+            "add",
+            "No module named 'missing': it is neither in the code that was sent nor in the image",
+        ),
         ("tasks", "missing", "has no 'missing'"),
         ("tasks", "Point", "is no task"),
     ],
