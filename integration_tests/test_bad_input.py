@@ -173,7 +173,7 @@ def test_an_impossible_package(backend, workspace, environments):
             return 1
     """,
     )
-    done = workspace.flyte("run", "image.py", "f", code=2)
+    done = workspace.flyte("run", "image.py", "f", code=1)
     check_message(done, "pydantic==99.0")
     assert done.lines == []
     wanted = [*environments.glob("*/requirements.txt"), *environments.glob("*/*/requirements.txt")]
