@@ -14,6 +14,7 @@ import pytest
 
 import flyte
 from flyte._context import ActionID, TaskContext, running
+from flyte._initialize import uninstall
 from flyte._local import LocalAction, LocalRun, run_local
 
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -126,10 +127,13 @@ async def test_examples_run(name, code, tmp_path, monkeypatch):
     namespace = _namespace()
     compiled = compile(code, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     inside = running(TaskContext(ActionID("a0", "r")), NoController()) if "ctx()" in code else nullcontext()
-    with inside:
-        result = eval(compiled, namespace)
-        if inspect.iscoroutine(result):
-            await result
+    try:
+        with inside:
+            result = eval(compiled, namespace)
+            if inspect.iscoroutine(result):
+                await result
+    finally:
+        uninstall()  # some begin a session, which other tests must not have
 
 
 def test_every_public_class_and_function_has_an_example():
