@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hangar.core.v1 import failure_pb2
 from integration_tests import test_kills
 from integration_tests.api import phase_of
 from integration_tests.docker_backend import docker_settings
@@ -220,8 +221,6 @@ def test_workers_whose_backend_never_returns_end_by_themselves(make_backend, use
 @pytest.mark.parametrize(
     ("task", "kind", "texts"),
     [
-        ("in_unknown", "IMAGE", ["no-such-image-anywhere:1"]),
-        ("in_refused", "IMAGE", ["127.0.0.1:1/nobody/listens:1"]),
         ("in_without_python", "IMAGE", ["no python3", "base image"]),
         ("in_starved", "OOM", ["memory"]),
         ("in_tight", "OOM", ["memory"]),
@@ -229,7 +228,7 @@ def test_workers_whose_backend_never_returns_end_by_themselves(make_backend, use
     ],
 )
 def test_what_cannot_run_says_why(backend, user, task, kind, texts):
-    """A missing image, a refusing registry, an image without Python, too little memory, devices that nobody has."""
+    """An image without Python, too little memory, devices that nobody has."""
     before = {each.name for each in backend.host.containers()}
     run = user.launch("images.py", task)
     ended = backend.api.wait(run, 120)
@@ -244,6 +243,25 @@ def test_what_cannot_run_says_why(backend, user, task, kind, texts):
         ), ended.failure
     assert "Traceback" not in ended.failure.message
     until(lambda: {each.name for each in backend.host.containers()} <= before, "nothing of it is left", 30)
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [("in_unknown", "no-such-image-anywhere:1"), ("in_refused", "127.0.0.1:1/nobody/listens:1")],
+)
+def test_a_registry_that_is_away_is_no_fault_of_the_task(backend, user, task, text):
+    """An image whose registry cannot be reached is tried again; the attempt says which image and why."""
+    run = user.launch("images.py", task)
+
+    def failures():
+        return [each.failure for each in backend.api.action(run).attempts if each.HasField("failure")]
+
+    until(failures, "an attempt has failed", 120)
+    first = failures()[0]
+    assert text in first.message
+    assert first.kind == failure_pb2.FAILURE_KIND_SYSTEM, first
+    backend.api.abort(run, "the registry stays away")
+    assert phase_of(backend.api.wait(run, 60)) == "aborted"
 
 
 @pytest.mark.parametrize(
