@@ -18,7 +18,7 @@ BUILD, PACKAGE = "ImageBuildError", "InvalidPackage"
         ("E: Package 'granite' has no installation candidate", PACKAGE),
         ("E: Version '9' for 'hello' was not found", PACKAGE),
         ("error: Failed to fetch: `https://nowhere.example/simple/granite/`", BUILD),
-        ("Temporary failure resolving 'deb.debian.org'", "PackagesUnavailable"),
+        ("Temporary failure resolving 'packages.example'", "PackagesUnavailable"),
         ("", BUILD),
     ],
 )

@@ -172,7 +172,7 @@ def test_what_moves_the_cursor_is_left_out() -> None:
         (
             (
                 "#6 [3/3] RUN y\n#6 0.2 error: Request failed after 3 retries\n"
-                "#6 0.2   cause: error sending request for url (https://pypi.org/simple/six/)\n"
+                "#6 0.2   cause: error sending request for url (https://index.example/simple/six/)\n"
                 "#6 ERROR: executor failed running [y]: exit code: 2"
             ),
             "PackagesUnavailable",
