@@ -13,7 +13,7 @@ from typing import Any
 from services.common.errors import InvalidArgument
 
 _HUB = "docker.io"
-_HUB_KEY = "https://index.docker.io/v1/"
+_HUB_KEY = f"https://index.{_HUB}/v1/"
 _HUB_HOSTS = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})
 _HOW = (
     'store user:password for the registry that registry= names, or the text of a Docker config.json ({"auths": …}) '

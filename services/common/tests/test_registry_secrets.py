@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from docker.auth import INDEX_URL
 
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.registry_credentials import RegistryCredentials
@@ -50,7 +51,7 @@ def test_the_text_of_a_configuration_of_docker() -> None:
     """All that have credentials count, in each form that Docker writes."""
     config = {
         "auths": {
-            "https://index.docker.io/v1/": {"auth": AUTH},
+            INDEX_URL: {"auth": AUTH},
             "ghcr.io": {"username": "me", "password": PASSWORD},
             "cloud.example": {"auth": base64.b64encode(b"0000:").decode(), "identitytoken": "token-4712"},
             "empty.example": {},
@@ -62,7 +63,7 @@ def test_the_text_of_a_configuration_of_docker() -> None:
     assert secret.login_for("python:3.12") == {
         "username": "me",
         "password": PASSWORD,
-        "serveraddress": "https://index.docker.io/v1/",
+        "serveraddress": INDEX_URL,
     }
     assert secret.login_for("cloud.example/a") == {
         "identitytoken": "token-4712",
