@@ -13,7 +13,8 @@ from typing import Any
 from services.common.errors import InvalidArgument
 
 _HUB = "docker.io"
-_HUB_KEY = f"https://index.{_HUB}/v1/"
+HUB_KEY = f"https://index.{_HUB}/v1/"
+"""What Docker Hub is called where credentials are kept."""
 _HUB_HOSTS = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})
 _HOW = (
     'store user:password for the registry that registry= names, or the text of a Docker config.json ({"auths": …}) '
@@ -62,7 +63,7 @@ class RegistrySecret:
         login = self.logins.get(host)
         if login is None:
             return None
-        server = _HUB_KEY if host == _HUB else host
+        server = HUB_KEY if host == _HUB else host
         if login.token:
             return {"identitytoken": login.token, "serveraddress": server}
         return {"username": login.user, "password": login.password, "serveraddress": server}
@@ -86,7 +87,7 @@ class RegistrySecret:
             for same in [each for each in (*auths, *helpers) if _host(each) == host]:
                 auths.pop(same, None)
                 helpers.pop(same, None)
-            name = _HUB_KEY if host == _HUB else host
+            name = HUB_KEY if host == _HUB else host
             auths[name] = {"auth": _auth(login), **({"identitytoken": login.token} if login.token else {})}
             helpers[name] = ""  # no helper: what is written here counts
         return {**config, "auths": auths, "credHelpers": helpers}

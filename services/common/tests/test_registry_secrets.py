@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from docker.auth import INDEX_URL
 
 from services.common.errors import FailedPrecondition, InvalidArgument
 from services.common.registry_credentials import RegistryCredentials
-from services.common.registry_secrets import Login, read_registry_secret, registry_of
+from services.common.registry_secrets import HUB_KEY, Login, read_registry_secret, registry_of
 from services.common.secret_directory import SecretDirectory
 
 PASSWORD = "pass:word-4711"
@@ -51,7 +50,7 @@ def test_the_text_of_a_configuration_of_docker() -> None:
     """All that have credentials count, in each form that Docker writes."""
     config = {
         "auths": {
-            INDEX_URL: {"auth": AUTH},
+            HUB_KEY: {"auth": AUTH},
             "ghcr.io": {"username": "me", "password": PASSWORD},
             "cloud.example": {"auth": base64.b64encode(b"0000:").decode(), "identitytoken": "token-4712"},
             "empty.example": {},
@@ -63,7 +62,7 @@ def test_the_text_of_a_configuration_of_docker() -> None:
     assert secret.login_for("python:3.12") == {
         "username": "me",
         "password": PASSWORD,
-        "serveraddress": INDEX_URL,
+        "serveraddress": HUB_KEY,
     }
     assert secret.login_for("cloud.example/a") == {
         "identitytoken": "token-4712",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.auth
 import pytest
 
 import flyte
@@ -27,6 +28,7 @@ from integration_tests.components.registry import PASSWORD, USER, Registry
 from services.common.errors import FailedPrecondition
 from services.common.image_definition import definition_digest
 from services.common.registry_credentials import RegistryCredentials
+from services.common.registry_secrets import HUB_KEY
 from services.common.secret_directory import SecretDirectory
 from services.common.serve import Registration, build_server
 from services.executor.engines.base import ImageDefinition, ImageFailedError
@@ -303,3 +305,8 @@ def test_a_file_without_credentials(tmp_path: Path, text: str | None, problem: s
         path.write_text(text)
     with pytest.raises(FailedPrecondition, match=f"{EXECUTOR} names .*{problem}.*docker --config"):
         RegistryCredentials(path, EXECUTOR).check()
+
+
+def test_docker_hub_has_the_name_that_docker_gives_it() -> None:
+    """Credentials of Docker Hub are found in files of Docker's command line, which has a name of its own for it."""
+    assert HUB_KEY == docker.auth.INDEX_URL
