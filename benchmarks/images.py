@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
+from functools import cache
 from pathlib import Path
 
 import uv
@@ -31,7 +32,6 @@ from benchmarks.processes import running, until, workspace
 from benchmarks.protocol import IMAGES
 from benchmarks.systems.hangar import program
 from services.executor.environments import Environments
-from services.image_builder.buildkit import BuildKit
 from services.image_builder.host_settings import read_host_settings
 
 PACKAGES = ("pandas==2.2.3", "rich==13.9.4")
@@ -65,11 +65,14 @@ def timed(action) -> float:  # type: ignore[no-untyped-def]
     return time.perf_counter() - started
 
 
-async def builder() -> str:
-    """Docker's command line with BuildKit, the one that Hangar uses."""
-    buildkit = BuildKit("docker", "", "host")
-    await buildkit.check()
-    return buildkit.command
+@cache
+def builder() -> str:
+    """Docker's command line with BuildKit."""
+    find = ". deploy/docker.sh && docker_builder"
+    root = Path(__file__).parent.parent
+    return subprocess.run(
+        ["bash", "-c", find], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def expert(folder: Path, first: str, last: str, *, anew: bool = False) -> float:
@@ -89,7 +92,7 @@ def expert(folder: Path, first: str, last: str, *, anew: bool = False) -> float:
     (folder / "Dockerfile").write_text(text)
     environ = {**os.environ, "DOCKER_BUILDKIT": "1"}
     command = [
-        asyncio.run(builder()),
+        builder(),
         "build",
         "--quiet",
         "--network",
@@ -154,7 +157,7 @@ def builds(rounds: int) -> dict[str, float]:
         }
         subprocess.run(["cp", "-r", str(Path(flyte.__file__).parent), f"{context}/flyte"], check=True)
         subprocess.run(["cp", uv.find_uv_bin(), f"{context}/uv"], check=True)
-        subprocess.run([asyncio.run(builder()), "tag", BASE, OWN_BASE], check=True)
+        subprocess.run([builder(), "tag", BASE, OWN_BASE], check=True)
         with running([program("hangar"), "up"], log, variables):
             file = data / "backend.json"
             until(lambda: file.exists() or None, "hangar up")

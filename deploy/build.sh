@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images of the services: hangar-<service>:$HANGAR_VERSION, with the prefix $HANGAR_REGISTRY when it is set.
 # usage: deploy/build.sh [SERVICE …], all of them by default.
-# BASE_IMAGE and DOCKER_CLI_IMAGE name other base images. Indexes, proxies and certificates that uv, pip and curl were told
-# about on this host count inside the build as well, and stay outside the images.
+# BASE_IMAGE names another base image. Indexes, proxies and certificates that uv, pip and curl were told about on this host
+# count inside the build as well, and stay outside the images.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/docker.sh
@@ -35,9 +35,7 @@ certificates=$(certificates)
 if [[ -n $certificates ]]; then cp "$certificates" "$secrets/certificates"; else : >"$secrets/certificates"; fi
 
 options=(--secret "id=settings,src=$secrets/settings" --secret "id=certificates,src=$secrets/certificates")
-for name in BASE_IMAGE DOCKER_CLI_IMAGE; do
-    if [[ -n ${!name:-} ]]; then options+=(--build-arg "$name=${!name}"); fi
-done
+if [[ -n ${BASE_IMAGE:-} ]]; then options+=(--build-arg "BASE_IMAGE=$BASE_IMAGE"); fi
 for service in "${services[@]}"; do
     image=$(setting HANGAR_REGISTRY)hangar-$service:$(setting HANGAR_VERSION latest)
     printf 'building %s\n' "$image" >&2

@@ -1,6 +1,7 @@
 # Sourced by the scripts here: which docker and compose commands to use.
 #   docker_command …  any docker client
 #   docker_build …    `docker build` with BuildKit
+#   docker_builder    the client that it takes
 #   compose …         Docker Compose v2 or later, for deploy/compose.yaml and deploy/compose.local.yaml, where there is one
 # DOCKER names a client in place of those on PATH.
 
@@ -40,9 +41,14 @@ docker_command() {
     "$_docker" "$@"
 }
 
-docker_build() {
+docker_builder() {
     if [[ -z ${_docker:-} ]]; then _find_docker; fi
     if [[ -z ${_builder:-} ]]; then _find_builder; fi
+    echo "$_builder"
+}
+
+docker_build() {
+    docker_builder >/dev/null
     local log
     log=$(mktemp)
     if ! DOCKER_BUILDKIT=1 "$_builder" build --progress=plain "$@" >"$log" 2>&1; then

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=python:3.11-slim-bookworm
 images=("$@")
 if ((${#images[@]} == 0)); then
-    images=("$python" postgres:15 chrislusf/seaweedfs:4.48 envoyproxy/envoy:v1.40.0 registry:2.8.3 docker:28-cli)
+    images=("$python" postgres:15 chrislusf/seaweedfs:4.48 envoyproxy/envoy:v1.40.0 registry:2.8.3)
 fi
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
@@ -58,11 +58,6 @@ provide() {
         registry:2.*)
             provide "$python"
             make_image "$1" registry
-            ;;
-        docker:*-cli)
-            provide "$python"
-            provide busybox:latest
-            make_image "$1" docker-cli
             ;;
         *)
             echo "images: $1 cannot be pulled, and there is nothing to make it from" >&2

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import FailedPrecondition
-from services.common.registry_secrets import RegistrySecret, registry_of
+from services.common.registry_secrets import registry_of
 
 _REFUSED = re.compile(
     r"unauthorized|authentication required|no basic auth|access (is |to the resource is )?denied|forbidden|\b40[13]\b",
     re.IGNORECASE,
 )
 _KEYS = ("auths", "credHelpers", "credsStore")
-_CONFIG = "config.json"
-_KEPT = ("cli-plugins", "contexts")
-"""What Docker's command line has beside its configuration."""
 
 
 class RegistryCredentials:
@@ -57,6 +54,15 @@ class RegistryCredentials:
             )
             raise FailedPrecondition(message, reason="REGISTRY_CREDENTIALS_INVALID")
 
+    def file(self) -> str | None:
+        """Returns the path of the file as it is now, None for that of Docker's command line.
+
+        Raises:
+            FailedPrecondition: As `check`.
+        """
+        self.check()
+        return str(self._path) if self._path is not None else None
+
     def load_into(self, api: Any) -> None:
         """Gives the credentials, as the file has them now, to a client of the Docker engine.
 
@@ -66,54 +72,6 @@ class RegistryCredentials:
         if self._path is not None:
             self.check()
             api.reload_config(str(self._path))
-
-    def config_directory(self, place: Path, own: Path) -> Path | None:
-        """Makes a directory that Docker's command line takes for its own, with these credentials.
-
-        Args:
-            place: Where to make it.
-            own: The directory that it has without this; its plugins are kept.
-
-        Returns:
-            The directory, None when the command line has the right one.
-
-        Raises:
-            FailedPrecondition: As `check`.
-        """
-        if self._path is None:
-            return None
-        self.check()
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _link(place / _CONFIG, self._path.absolute())
-        for name in _KEPT:
-            _link(place / name, own / name)
-        return place
-
-    def directory_with(self, secret: RegistrySecret, place: Path, own: Path) -> Path:
-        """Makes a directory that Docker's command line takes for its own, with an author's credentials beside these.
-
-        Args:
-            secret: The author's.
-            place: Where to make it. It is the caller's to remove.
-            own: The directory that the command line has without this; its plugins are kept.
-
-        Raises:
-            FailedPrecondition: As `check`.
-        """
-        self.check()
-        path = self._path or own / _CONFIG
-        try:
-            config = json.loads(path.read_text()) if path.is_file() else {}
-        except ValueError:
-            message = f"{path}, the configuration of Docker's command line, is no JSON: mend or remove it"
-            raise FailedPrecondition(message, reason="REGISTRY_CREDENTIALS_INVALID") from None
-        place.mkdir(mode=0o700)
-        file = place / _CONFIG
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(secret.beside(config)))
-        for name in _KEPT:
-            _link(place / name, own / name)
-        return place
 
     def explained(self, reference: str, problem: str) -> str:
         """Adds what to do to the words of a registry that wants other credentials.
@@ -134,9 +92,3 @@ class RegistryCredentials:
 def is_refusal(problem: str) -> bool:
     """Says whether the words of a registry mean that it wants other credentials."""
     return bool(_REFUSED.search(problem))
-
-
-def _link(link: Path, target: Path) -> None:
-    if not link.is_symlink() or link.readlink() != target:
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from services.common.errors import InvalidArgument
 
@@ -79,18 +78,6 @@ class RegistrySecret:
             f"{problem}\nThe registry {registry_of(reference)} did not take the credentials in the secret "
             f"{self.key!r}, which registry_secret= of the image names: give it the right ones"
         )
-
-    def beside(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns a configuration of Docker's command line with these credentials beside its own, and over them."""
-        auths, helpers = dict(config.get("auths") or {}), dict(config.get("credHelpers") or {})
-        for host, login in self.logins.items():
-            for same in [each for each in (*auths, *helpers) if _host(each) == host]:
-                auths.pop(same, None)
-                helpers.pop(same, None)
-            name = HUB_KEY if host == _HUB else host
-            auths[name] = {"auth": _auth(login), **({"identitytoken": login.token} if login.token else {})}
-            helpers[name] = ""  # no helper: what is written here counts
-        return {**config, "auths": auths, "credHelpers": helpers}
 
 
 def read_registry_secret(key: str, content: bytes, registry: str) -> RegistrySecret:

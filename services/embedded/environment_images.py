@@ -16,9 +16,9 @@ from services.executor.engines.base import ImageFailedError
 from services.executor.engines.process import ProcessEngine
 from services.executor.environments import in_use
 from services.image_builder import attestations
-from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Image
 from services.image_builder.dockerfile import Step
+from services.image_builder.failures import BuildError
 from services.image_builder.makers import Emit, Made, Plan
 from services.image_builder.progress import Output
 

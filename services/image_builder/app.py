@@ -39,7 +39,7 @@ class ImageBuilderApp:
     Args:
         settings: Settings.
         environments: Makes Python environments, where tasks run as processes.
-        check_at_start: True to refuse to start without engine and builder. False to start, and to say what is
+        check_at_start: True to refuse to start without an engine that has BuildKit. False to start, and to say what is
             missing when a container image is asked for: a laptop needs neither until then.
 
     Raises:
@@ -58,8 +58,8 @@ class ImageBuilderApp:
         directory = prepare_directory(settings.state_dir)
 
         def site(engine: str) -> Site:
-            buildkit = BuildKit(settings.docker, engine, settings.network, credentials, directory / "docker")
-            return Site(BuilderEngine(engine, credentials), buildkit)
+            client = BuilderEngine(engine, credentials)
+            return Site(client, BuildKit(client, settings.network, directory, credentials))
 
         named = {platform: site(engine) for platform, engine in settings.platform_engines.items()}
         sites = Sites(site(settings.engine), named)
@@ -86,15 +86,15 @@ class ImageBuilderApp:
         return self._registrations
 
     async def start(self) -> None:
-        """Looks for engine and builder, clears what an earlier process left behind, and takes up its builds.
+        """Looks for the engine, clears what an earlier process left behind, and takes up its builds.
 
         Raises:
             FailedPrecondition: One of them is missing, or the database cannot be used. The message says what to do.
         """
         await self._containers.clear()
         if self._check_at_start:
-            await self._containers.check()
             try:
+                await self._containers.check()
                 _log.info("image builder ready", platform=await self._engine.platform())
             except HangarError as error:
                 raise FailedPrecondition(error.message, reason=error.reason) from error

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from services.common.errors import HangarError, InvalidArgument
 from services.common.image_layers import DockerfileBase, ImageBase
 from services.common.registry_secrets import RegistrySecret
-from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Recipe
 from services.image_builder.dockerfile_images import ADDRESS, images_of
 from services.image_builder.engine import BuilderEngine, StoredImage
+from services.image_builder.failures import BuildError
 from services.image_builder.makers import Emit
 from services.image_builder.progress import Output
 

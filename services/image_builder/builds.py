@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from services.image_builder.buildkit import BuildError
 from services.image_builder.dockerfile import Step
+from services.image_builder.failures import BuildError
 
 _LONGEST_LINE = 4096
 _LINES_AT_ONCE = 500

@@ -28,7 +28,7 @@ from services.image_builder.bases import (
     digests_of_bases,
     refresh_bases,
 )
-from services.image_builder.buildkit import BuildError, Job
+from services.image_builder.buildkit import Job
 from services.image_builder.builds import Image
 from services.image_builder.context import Context, Contexts
 from services.image_builder.destinations import destination, needs_own_login
@@ -41,6 +41,7 @@ from services.image_builder.dockerfile import (
     read_definition,
 )
 from services.image_builder.engine import StoredImage
+from services.image_builder.failures import BuildError
 from services.image_builder.host_settings import HostSettings, read_host_settings
 from services.image_builder.inside.prepare_python import INSTALLER_FAILED
 from services.image_builder.installers import Installers
@@ -62,12 +63,18 @@ class _Given:
     Attributes:
         host: Settings of this host.
         secrets: Secrets that layers see, by key.
-        config: Directory that Docker's command line takes for its own, None for the usual one.
+        login: The author's credentials of registries, None when he names none.
     """
 
     host: HostSettings
     secrets: Mapping[str, bytes]
-    config: Path | None
+    login: RegistrySecret | None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Contents of the build secrets that steps may mount, by identifier."""
+        files = {f"hangar-{name}": content for name, content in self.host.files.items()}
+        return files | {f"hangar-secret-{key}": content for key, content in self.secrets.items()}
 
 
 class ContainerMaker:
@@ -178,18 +185,14 @@ class ContainerMaker:
         site = self._sites.of(plan.image.platform)
         tag = _tag(recipe.name)
         try:
-            with self._contexts.private() as private:
-                config = await site.buildkit.config_with(login, private / "docker") if login else None
-                if fresh:
-                    await refresh_bases(site.engine, recipe, plan.image.platform, login, say)
-                await check_platform(site.engine, recipe, plan.image.platform, login)
-                recipe, printed = await self._build(
-                    plan, recipe, _Given(host, given, config), say, fresh=fresh
-                )
-                digest = ""
-                if plan.image.reference != tag:
-                    await site.engine.tag(tag, plan.image.reference)
-                    digest = await site.buildkit.push(plan.image.reference, say, login, config)
+            if fresh:
+                await refresh_bases(site.engine, recipe, plan.image.platform, login, say)
+            await check_platform(site.engine, recipe, plan.image.platform, login)
+            recipe, printed = await self._build(plan, recipe, _Given(host, given, login), say, fresh=fresh)
+            digest = ""
+            if plan.image.reference != tag:
+                await site.engine.tag(tag, plan.image.reference)
+                digest = await site.buildkit.push(plan.image.reference, say, login)
         except BuildError as error:
             error.message = redaction.redact(error.message)
             raise
@@ -229,9 +232,8 @@ class ContainerMaker:
                 say(Output(text, steps=recipe.steps))
             installer = await self._installer(plan, recipe, site)
             try:
-                async with self._contexts.make(recipe, given.host, given.secrets, installer) as context:
-                    context = replace(context, config=given.config)  # noqa: PLW2901 - with credentials
-                    return recipe, await self._build_in(context, plan, recipe, say, fresh=fresh)
+                async with self._contexts.make(recipe, installer) as context:
+                    return recipe, await self._build_in(context, plan, recipe, given, say, fresh=fresh)
             except BuildError as error:
                 shown = recipe.shown_by(error.step, error.exit_code)
                 if shown is not None:
@@ -259,7 +261,7 @@ class ContainerMaker:
         return await self._installers.static(await site.engine.platform()) != installer
 
     async def _build_in(
-        self, context: Context, plan: Plan, recipe: Recipe, say: Emit, *, fresh: bool
+        self, context: Context, plan: Plan, recipe: Recipe, given: _Given, say: Emit, *, fresh: bool
     ) -> Mapping[str, str]:
         platform = plan.image.platform
         site = self._sites.of(platform)
@@ -269,31 +271,21 @@ class ContainerMaker:
         try:
             if recipe.base is not None:
                 assert context.base is not None
-                dockerfile = context.base.with_name("base.Dockerfile")
-                base = Job(
-                    context.base,
-                    {},
-                    None,
-                    recipe.base_image,
-                    platform,
-                    # It may be based on an image of ours, whose name it would have as its own.
-                    {image_labels.IMAGE: "", **{name: labels[name] for name in _BASE_LABELS}},
-                    fresh,
-                    dockerfile,
-                    process=context.process,
-                    config=context.config,
-                )
+                # It may be based on an image of ours, whose name it would have as its own.
+                own = {image_labels.IMAGE: "", **{name: labels[name] for name in _BASE_LABELS}}
+                text, tag = recipe.base.text, recipe.base_image
+                base = Job(context.base, text, {}, None, tag, platform, own, fresh, given.login)
                 printed = await site.buildkit.build(base, say)
             job = Job(
-                context.path,
-                context.secrets,
+                context.tree,
+                recipe.dockerfile,
+                given.files,
                 recipe.steps,
                 _tag(recipe.name),
                 platform,
                 labels,
                 fresh,
-                process=context.process,
-                config=context.config,
+                given.login,
             )
             return {**printed, **await site.buildkit.build(job, say)}
         except BuildError as error:

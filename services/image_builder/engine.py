@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -17,9 +19,11 @@ from services.common.emulation import runs_platform
 from services.common.errors import FailedPrecondition, Unavailable
 from services.common.platforms import image_platform, normalised
 from services.common.registry_credentials import RegistryCredentials
-from services.common.registry_secrets import RegistrySecret
+from services.common.registry_secrets import RegistrySecret, registry_of
+from services.image_builder.engine_streams import Address, NotTakenOverError, in_thread, take_over
 
 _SECONDS = 60
+_CANCEL_SECONDS = 10.0
 _REFUSED_SECONDS = 10.0
 """How long it counts that a kernel did not run another platform: somebody may install emulation at any time."""
 _ANY_VERSION = "1.41"
@@ -61,6 +65,7 @@ class BuilderEngine:
         self._url = url
         self._credentials = credentials
         self._client: Any = None
+        self._address = Address("")
         self._platform = ""
         self._runs: dict[str, bool] = {}
         self._refused_until: dict[str, float] = {}
@@ -250,20 +255,154 @@ class BuilderEngine:
             repository, tag = other, "latest"
         await self._call(lambda client: client.api.tag(reference, repository, tag, force=True))
 
-    async def _call(self, ask: Callable[[Any], T]) -> T:
+    async def take_over(
+        self, path: str, headers: Sequence[tuple[str, str]]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Opens a connection on which the engine speaks HTTP/2, as the client.
+
+        Raises:
+            Unavailable: It is not reachable.
+            FailedPrecondition: It does not know what this asks for (reason ``BUILDKIT_MISSING``).
+        """
+        api = (await self._connected()).api
         try:
-            async with self._opening:
-                if self._client is None:
-                    self._client = await asyncio.to_thread(self._connect)
-            return await asyncio.to_thread(ask, self._client)
+            return await take_over(self._address, f"/v{api.api_version}{path}", headers)
+        except NotTakenOverError as error:
+            message = (
+                f"image builds need a Docker engine with BuildKit: the one at {self._place} answers {path} with "
+                f"{str(error)!r}. Use Docker Engine 20.10 or later, or name one in HANGAR_IMAGE_BUILDER_ENGINE"
+            )
+            raise FailedPrecondition(message, reason="BUILDKIT_MISSING") from error
+        except OSError as error:
+            raise self._unreachable(error) from error
+
+    async def build(self, parameters: Mapping[str, str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Builds an image. Cancelled, it ends the build and waits for that.
+
+        Args:
+            parameters: Of the engine's `POST /build`, with the identity of the build as ``buildid``.
+            on_event: Called with what the engine tells, its errors among that.
+
+        Raises:
+            Unavailable: The engine is not reachable, or ended before the build did.
+        """
+        api = (await self._connected()).api
+        url = f"{api.base_url}/v{api.api_version}/build"
+
+        def ask() -> Iterator[dict[str, Any]]:
+            with api.post(url, params=parameters, stream=True, timeout=(_SECONDS, None)) as answer:
+                for line in answer.iter_lines(chunk_size=None):
+                    if line:
+                        yield json.loads(line)
+
+        building = asyncio.create_task(in_thread(ask, on_event))
+        try:
+            await asyncio.shield(building)
+        except asyncio.CancelledError:
+            ending = f"{url}/cancel?id={parameters['buildid']}"
+            with suppress(Unavailable):
+                await self._call(lambda client: client.api.post(ending, timeout=_CANCEL_SECONDS))
+            await asyncio.wait([building], timeout=_CANCEL_SECONDS)
+            building.cancel()
+            raise
+        except _failures() as error:
+            raise self._unreachable(error) from error
+
+    async def push(
+        self, reference: str, on_line: Callable[[str], None], secret: RegistrySecret | None = None
+    ) -> tuple[str, str]:
+        """Pushes an image to its registry.
+
+        Args:
+            reference: Its address.
+            on_line: Called with lines for people.
+            secret: Credentials of its author, which go before the builder's.
+
+        Returns:
+            Its digest there, and what went wrong; one of them is empty.
+
+        Raises:
+            Unavailable: The engine is not reachable.
+        """
+        client = await self._connected()
+        login = secret.login_for(reference) if secret is not None else None
+
+        def ask() -> Iterator[dict[str, Any]]:
+            if login is None:
+                self._credentials.load_into(client.api)
+            options = {"auth_config": login} if login is not None else {}
+            repository, tag = _library().utils.parse_repository_tag(reference)
+            yield from client.api.push(repository, tag or "latest", stream=True, decode=True, **options)
+
+        digest = problem = ""
+
+        def read(event: dict[str, Any]) -> None:
+            nonlocal digest, problem
+            digest = (event.get("aux") or {}).get("Digest") or digest
+            problem = event.get("error") or problem
+            if event.get("status") and not event.get("progressDetail"):
+                on_line(f"{event['id']}: {event['status']}" if event.get("id") else event["status"])
+
+        try:
+            await in_thread(ask, read)
+        except _library().errors.APIError as error:
+            problem = str(error.explanation or error)
+        except _failures() as error:
+            raise self._unreachable(error) from error
+        return ("" if problem else digest), problem
+
+    def login(self, host: str) -> tuple[str, str]:
+        """Returns user and password that the builder has for a registry's host; empty texts for none. May block.
+
+        Raises:
+            FailedPrecondition: The file of credentials cannot be used.
+            docker.errors.DockerException: A credential helper fails.
+        """
+        config = _library().auth.load_config(self._credentials.file())
+        found = config.resolve_authconfig(registry_of(f"{host}/")) or {}
+        given = {name.lower(): value for name, value in found.items()}
+        if given.get("identitytoken"):
+            return "", str(given["identitytoken"])
+        return str(given.get("username") or ""), str(given.get("password") or "")
+
+    async def prune_cache(self, max_age_seconds: float) -> int:
+        """Removes what BuildKit keeps and did not use for so long. Returns the bytes that it took.
+
+        Raises:
+            Unavailable: The engine is not reachable.
+        """
+        filters = {"until": f"{max(int(max_age_seconds), 0)}s"}
+        freed = await self._call(lambda client: client.api.prune_builds(filters=filters, all=True))
+        return int(freed["SpaceReclaimed"])
+
+    async def _call(self, ask: Callable[[Any], T]) -> T:
+        client = await self._connected()
+        try:
+            return await asyncio.to_thread(ask, client)
         except _library().errors.APIError:
             raise
-        except (_library().errors.DockerException, OSError) as error:
-            message = (
-                f"the Docker engine at {self._url or 'DOCKER_HOST or the local socket'} is not reachable ({error}): "
-                "start it, or name another one in HANGAR_IMAGE_BUILDER_ENGINE"
-            )
-            raise Unavailable(message, reason="ENGINE_UNAVAILABLE") from error
+        except _failures() as error:
+            raise self._unreachable(error) from error
+
+    async def _connected(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                try:
+                    self._client = await asyncio.to_thread(self._connect)
+                except _failures() as error:
+                    raise self._unreachable(error) from error
+            return self._client
+
+    @property
+    def _place(self) -> str:
+        return self._url or "DOCKER_HOST or the local socket"
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        message = (
+            f"the Docker engine at {self._place} is not reachable ({error}): "
+            "start it, or name another one in HANGAR_IMAGE_BUILDER_ENGINE"
+        )
+        return Unavailable(message, reason="ENGINE_UNAVAILABLE")
 
     def _connect(self) -> Any:
         docker = _library()
@@ -274,7 +413,30 @@ class BuilderEngine:
             version = probe.version(api_version=False)["ApiVersion"]
         finally:
             probe.close()
-        return docker.DockerClient(**address, version=version, timeout=_SECONDS)
+        self._address = _address(address)
+        client = docker.DockerClient(**address, version=version, timeout=_SECONDS)
+        # Proxies and credentials in the configuration of the user's client are not for an engine.
+        client.api.trust_env = False
+        return client
+
+
+def _address(address: Mapping[str, Any]) -> Address:
+    docker = _library()
+    url = docker.utils.parse_host(address.get("base_url"))
+    tls = address.get("tls")
+    if not tls:
+        return Address(url)
+    context = ssl.create_default_context(cafile=tls.ca_cert if tls.verify else None)
+    if not tls.verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if tls.cert:
+        context.load_cert_chain(*tls.cert)
+    return Address(url, context)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What the library raises when the engine is away."""
+    return _library().errors.DockerException, OSError  # among these are the errors of requests
 
 
 def _library() -> Any:

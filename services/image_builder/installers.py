@@ -16,7 +16,7 @@ import uv
 from services.common.commands import run_command
 from services.common.package_settings import host_environ
 from services.common.platforms import architecture, host_platform
-from services.image_builder.buildkit import BuildError
+from services.image_builder.failures import BuildError
 
 _log = structlog.get_logger(__name__)
 _TARGETS = {

@@ -1,4 +1,4 @@
-"""Reads what the builder prints (`--progress=plain`), of Docker 20.10 and of buildx. Pure: lines in, lines out."""
+"""Reads what BuildKit tells of a build. Pure: changes in, lines for people out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from hangar.buildkit.v1.buildkit_pb2 import BuildLog, BuildStatus, BuildVertex
 from services.image_builder.dockerfile import Step
 
-_LINE = re.compile(r"#(\d+) (.*)")
 _STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
-_OUTPUT = re.compile(r"\d+\.\d+ ?(.*)")
 _EXIT = re.compile(r"exit code: (\d+)")
 _BASE = re.compile(r"(?:\[[^\]]*\] )?FROM (\S+)@(sha256:[0-9a-f]{64})$")
 _METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
@@ -19,9 +18,8 @@ _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]"
 )
 """Colours, and what else moves the cursor of a terminal."""
-_NOISE = re.compile(
-    r"sha256:[0-9a-f]{64}$|\.\.\.$|transferring |naming to |writing image |exporting |resolve "
-)
+_CANCELLED = "context canceled"
+_LONGEST_LINE = 64 * 1024
 _SHOWN = 20
 """Last lines of the failing step that its message has."""
 
@@ -45,7 +43,25 @@ class Output:
 class _Vertex:
     step: Step | None = None
     metadata_of: str = ""
+    has_started: bool = False
+    is_over: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_SHOWN))
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    """Beginnings of lines, by the stream that their ends will come on."""
+
+    def complete_lines(self, stream: int, piece: bytes) -> list[str]:
+        """Takes a piece of output, and returns the lines that end in it; what is too long for one comes in parts."""
+        *lines, rest = (self.pieces.pop(stream, b"") + piece).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        if rest:
+            self.pieces[stream] = rest
+        return [line.decode(errors="replace") for line in lines]
+
+    def rest(self) -> list[str]:
+        """Returns what was begun and will have no end."""
+        pieces, self.pieces = self.pieces, {}
+        return [piece.decode(errors="replace") for piece in pieces.values()]
 
 
 class Progress:
@@ -89,8 +105,7 @@ class Progress:
     @property
     def exit_code(self) -> int | None:
         """Exit code of the command that failed, None when none did."""
-        match = _EXIT.search(self._failed[1]) if self._failed else None
-        return int(match[1]) if match else None
+        return _exit_code(self._failed[1]) if self._failed else None
 
     @property
     def message(self) -> str:
@@ -101,57 +116,73 @@ class Progress:
         said = list(vertex.tail)
         return "\n".join(said if said and self.exit_code is not None else [*said, error])
 
-    def feed(self, line: str) -> Iterator[Output]:
-        """Takes a line of the builder, and returns what of it people should see."""
-        match = _LINE.match(line)
-        if match is None:
-            if line.strip(" -"):
-                self._last = line.strip().removeprefix("ERROR: ")
-            return
-        vertex = self._vertices.setdefault(match[1], _Vertex())
-        text = match[2]
-        base = _BASE.match(text)
+    @property
+    def has_failed(self) -> bool:
+        """True when there will be no image."""
+        return bool(self._last)
+
+    def fail(self, message: str) -> None:
+        """Takes what the engine says of a build that has come to nothing."""
+        self._last = message
+
+    def feed(self, status: BuildStatus) -> Iterator[Output]:
+        """Takes changes of the build, and returns what of them people should see."""
+        logs: dict[str, list[BuildLog]] = {}
+        for log in status.logs:
+            logs.setdefault(log.vertex, []).append(log)
+        for told in status.vertexes:
+            vertex = self._vertices.setdefault(told.digest, _Vertex())
+            if told.HasField("started") and not vertex.has_started:
+                vertex.has_started = True
+                yield from self._started(vertex, told.name)
+            yield from self._logged(vertex, logs.pop(told.digest, []))
+            if told.HasField("completed") and not vertex.is_over:
+                vertex.is_over = True
+                yield from self._ended(vertex, told)
+        for digest, rest in logs.items():
+            yield from self._logged(self._vertices.setdefault(digest, _Vertex()), rest)
+
+    def _started(self, vertex: _Vertex, name: str) -> Iterator[Output]:
+        base, step, metadata = _BASE.match(name), _STEP.match(name), _METADATA.match(name)
         if base:
             self.bases[base[1]] = base[2]
-        if text.startswith("["):
-            yield from self._started(vertex, text)
-        elif text.startswith("ERROR"):
-            error = text.removeprefix("ERROR").lstrip(": ")
-            if self._failed is None:
-                self._failed = (vertex, error)
-            what = (
-                f"failed with exit code {self.exit_code}"
-                if self.exit_code is not None
-                else f"failed: {error}"
-            )
-            yield Output(what, vertex.step)
-        elif vertex.step is not None:
-            yield from self._said(vertex, text)
-
-    def _started(self, vertex: _Vertex, text: str) -> Iterator[Output]:
-        step, metadata = _STEP.match(text), _METADATA.match(text)
         if metadata:
             vertex.metadata_of = metadata[1]
-        if step and vertex.step is None:
+        if step:
             if self._steps is None:
-                vertex.step = Step(f"Dockerfile: {text[step.end() :]}"[:100])
+                vertex.step = Step(f"Dockerfile: {name[step.end() :]}"[:100])
             elif 0 < int(step[1]) <= len(self._steps):
                 vertex.step = self._steps[int(step[1]) - 1]
             else:
                 return
             yield Output(f"[{step[1]}/{step[2]}] {vertex.step.text}", vertex.step)
 
+    def _ended(self, vertex: _Vertex, told: BuildVertex) -> Iterator[Output]:
+        if vertex.step is not None:
+            yield from self._said(vertex, vertex.rest())
+        if told.error and not told.error.endswith(_CANCELLED):  # as others are when one has failed
+            if self._failed is None:
+                self._failed = (vertex, told.error)
+            code = _exit_code(told.error)
+            what = f"failed with exit code {code}" if code is not None else f"failed: {told.error}"
+            yield Output(what, vertex.step)
+        elif vertex.step is not None and not told.error:
+            took = told.completed.ToNanoseconds() - told.started.ToNanoseconds()
+            yield Output("cached" if told.cached else f"done in {took / 1e9:.1f}s", vertex.step)
+
+    def _logged(self, vertex: _Vertex, logs: Sequence[BuildLog]) -> Iterator[Output]:
+        for log in logs if vertex.step is not None else ():
+            yield from self._said(vertex, vertex.complete_lines(log.stream, log.msg))
+
     @staticmethod
-    def _said(vertex: _Vertex, text: str) -> Iterator[Output]:
-        said = _OUTPUT.match(text)
-        if said:
-            shown = _CONTROL.sub("", said[1].rstrip().rsplit("\r", 1)[-1]).rstrip()
+    def _said(vertex: _Vertex, lines: Sequence[str]) -> Iterator[Output]:
+        for line in lines:
+            shown = _CONTROL.sub("", line.rstrip().rsplit("\r", 1)[-1]).rstrip()
             if shown:
                 vertex.tail.append(shown)
                 yield Output(shown, vertex.step)
-        elif text == "CACHED":
-            yield Output("cached", vertex.step)
-        elif text.startswith("DONE "):
-            yield Output(f"done in {text.removeprefix('DONE ')}", vertex.step)
-        elif not _NOISE.match(text):
-            yield Output(text, vertex.step)
+
+
+def _exit_code(error: str) -> int | None:
+    match = _EXIT.search(error)
+    return int(match[1]) if match else None

@@ -19,8 +19,8 @@ from services.common.disk import full_message, is_full
 from services.common.errors import FailedPrecondition, HangarError, InvalidArgument, NotFound, Unavailable
 from services.common.sdk_layer import SdkLayer
 from services.image_builder import attestations
-from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Build, Builds, Image, LogLine, State
+from services.image_builder.failures import BuildError
 from services.image_builder.makers import Made, Maker, Plan
 from services.image_builder.progress import Output
 from services.image_builder.settings import Settings

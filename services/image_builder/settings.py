@@ -24,8 +24,6 @@ class Settings(ServiceSettings):
     """Port for gRPC; 0 for any that is free."""
     engine: str = ""
     """URL of the Docker engine that builds; empty for ``DOCKER_HOST``, else the local socket."""
-    docker: str = "docker"
-    """Path of Docker's command line with BuildKit. A name without a path is the first on ``PATH`` that has it."""
     platform_engines: dict[str, str] = Field(default_factory=dict)
     """URLs of Docker engines that build for other platforms, as a JSON object such as
     ``{"linux/arm64": "unix:///run/arm64.sock"}``. A platform without one is emulated, where the
@@ -48,8 +46,8 @@ class Settings(ServiceSettings):
     """Registries that authors may push to with credentials of their own (``registry_secret=``), as in ``registries``;
     ``["*"]`` for all. That of ``registry`` has to be in ``registries``."""
     registry_credentials: Path | None = None
-    """File of credentials for image registries, in the format of Docker's ``config.json``. That of Docker's command
-    line by default."""
+    """File of credentials for image registries, in the format of Docker's ``config.json``. That of `docker login` by
+    default."""
     allowed_bases: tuple[str, ...] = ()
     """Base images that authors may use, as a JSON list of patterns such as ``["python:*"]``; empty for all. The one of
     ``base_image`` always is."""

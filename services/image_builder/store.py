@@ -28,9 +28,9 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 from services.common.db import unavailable_while_away
-from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Build, Image, LogLine, State
 from services.image_builder.dockerfile import Step
+from services.image_builder.failures import BuildError
 
 _NAMES = {"pk": "pk_%(table_name)s", "ix": "ix_%(column_0_label)s"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

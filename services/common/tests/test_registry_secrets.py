@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import FailedPrecondition, InvalidArgument
-from services.common.registry_credentials import RegistryCredentials
 from services.common.registry_secrets import HUB_KEY, Login, read_registry_secret, registry_of
 from services.common.secret_directory import SecretDirectory
 
@@ -91,28 +90,6 @@ def test_what_has_no_credentials_is_named_and_not_shown(text: str, registry: str
     for part in ("'my-login'", problem, "user:password", '{"auths": …}'):
         assert part in caught.value.message
     assert "4711" not in caught.value.message
-
-
-def test_they_go_before_those_of_the_host(tmp_path: Path) -> None:
-    """The command line sees both; for the author's registries neither the host's own nor its helpers count."""
-    own = tmp_path / "own"
-    (own / "cli-plugins").mkdir(parents=True)
-    config = {
-        "auths": {"https://ghcr.io/v2/": {"auth": "b3RoZXI6b25l"}, "kept.example": {"auth": "a2VwdDpvbmU="}},
-        "credHelpers": {"ghcr.io": "gcloud", "kept.example": "gcloud"},
-        "credsStore": "desktop",
-        "currentContext": "remote",
-    }
-    (own / "config.json").write_text(json.dumps(config))
-    secret = read_registry_secret("login", f"me:{PASSWORD}".encode(), "ghcr.io")
-    place = RegistryCredentials(None, "X").directory_with(secret, tmp_path / "place", own)
-    assert (place / "config.json").stat().st_mode & 0o077 == 0
-    assert (place / "cli-plugins").resolve() == own / "cli-plugins"
-    assert json.loads((place / "config.json").read_text()) == {
-        **config,
-        "auths": {"kept.example": {"auth": "a2VwdDpvbmU="}, "ghcr.io": {"auth": AUTH}},
-        "credHelpers": {"kept.example": "gcloud", "ghcr.io": ""},
-    }
 
 
 def test_a_directory_of_secrets(tmp_path: Path) -> None:

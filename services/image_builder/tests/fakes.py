@@ -1,94 +1,117 @@
-"""A Docker command line that is a shell script, and an engine that is a directory."""
+"""An engine whose images are files, with a BuildKit that asks builds for what the real one asks for."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import grpc
+
+from hangar.buildkit.v1.buildkit_pb2 import BuildLog, BuildStatus, BuildVertex
 from services.image_builder.engine import BuilderEngine, StoredImage
+from services.image_builder.tests.buildkit_client import receive, secret
 
-_SCRIPT = """#!/bin/sh
-# Waits for the file `go`, fails when there is a file `fail`, and makes the image a file.
-if [ "$2" = --help ]; then echo "{help}"; exit {help_code}; fi
-for word in "$@"; do
-    if [ "$before" = --tag ]; then tag="$word"; fi
-    if [ "$before" = --platform ]; then platform="$word"; fi
-    if [ "$before" = --label ]; then labels="$labels $word"; fi
-    if [ "$before" = --secret ]; then secrets="$secrets ${{word#*src=}}"; fi
-    before="$word"
-done
-if [ ! -d "$word" ]; then echo "no context at $word"; exit 1; fi
-name="${{tag#hangar/}}"
-echo "$name" >> {root}/started
-echo "#1 [1/4] FROM base"
-sleep 1000 &
-child=$!
-echo "$child" >> {root}/children
-while [ ! -e {root}/go ]; do sleep 0.02; done
-kill "$child"
-echo "#2 [2/4] RUN check"
-echo "#2 0.1 hello from $name"
-if [ -e {root}/tell ]; then for file in $secrets; do sed "s/^/#2 0.1 /" "$file"; echo; done; fi
-if [ -e {root}/fail ]; then
-    echo "#2 0.2 it broke"
-    echo "#2 ERROR: executor failed running [x]: exit code: 3"
-    exit 1
-fi
-echo "$platform$labels" > {root}/images/"$name"
-"""
+_SECRET = re.compile(r"--mount=type=secret,id=([\w.-]+)")
 
 
 class FakeDocker:
-    """What builds and what is there, below one directory.
+    """What builds and what is there.
 
     Args:
-        root: The directory.
+        root: Directory of the images.
         platform: Platform of its engine.
     """
 
     def __init__(self, root: Path, platform: str = "linux/amd64") -> None:
         self.root = root
         self.platform = platform
+        self.tells = self.fails = False
+        """Whether builds print the secrets that they are given, and whether they fail."""
+        self.started: list[str] = []
+        """Names of the images whose builds have begun, in order."""
+        self.running = 0
+        """Builds that have not ended."""
+        self._may_go = asyncio.Event()
         (root / "images").mkdir(parents=True)
-        self.cli = root / "docker"
-        self.write_cli()
-
-    def write_cli(self, help: str = "--secret stringArray", help_code: int = 0) -> None:
-        """Writes the command line anew."""
-        self.cli.write_text(_SCRIPT.format(root=self.root, help=help, help_code=help_code))
-        self.cli.chmod(0o755)
 
     def go(self) -> None:
         """Lets builds end."""
-        (self.root / "go").touch()
+        self._may_go.set()
 
-    def tell(self) -> None:
-        """Makes builds print the secrets that they are given."""
-        (self.root / "tell").touch()
+    def hold(self) -> None:
+        """Lets builds end no more."""
+        self._may_go.clear()
 
-    def fail(self) -> None:
-        """Makes builds fail."""
-        (self.root / "fail").touch()
-
-    @property
-    def started(self) -> list[str]:
-        """Names of the images whose builds have begun, in order."""
-        path = self.root / "started"
-        return path.read_text().split() if path.exists() else []
-
-    @property
-    def children(self) -> list[int]:
-        """Processes that builds have started."""
-        path = self.root / "children"
-        return [int(line) for line in path.read_text().split()] if path.exists() else []
+    async def wait(self) -> None:
+        """Waits until builds may end."""
+        await self._may_go.wait()
 
 
 class FakeEngine(BuilderEngine):
-    """An engine whose images are the files of a `FakeDocker`."""
+    """The engine of a `FakeDocker`."""
 
     def __init__(self, docker: FakeDocker) -> None:
         super().__init__("")
         self._docker = docker
+        self._sessions: dict[str, grpc.aio.Channel] = {}
+
+    async def take_over(
+        self, path: str, headers: Sequence[tuple[str, str]]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which a client of gRPC speaks."""
+        arrived: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
+        server = await asyncio.start_server(
+            lambda reader, writer: arrived.set_result((reader, writer)), "127.0.0.1", 0
+        )
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        channel.get_state(try_to_connect=True)
+        streams = await arrived
+        server.close()
+        self._sessions[dict(headers)["X-Docker-Expose-Session-Uuid"]] = channel
+        return streams
+
+    async def build(self, parameters: Mapping[str, str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Waits until builds may end, and makes the image a file."""
+        name = parameters["t"].removeprefix("hangar/")
+        channel = self._sessions.pop(parameters["session"])
+        self._docker.started.append(name)
+        self._docker.running += 1
+
+        def tell(vertex: BuildVertex, text: str = "") -> None:
+            logs = [BuildLog(vertex=vertex.digest, stream=1, msg=text.encode())] if text else []
+            status = BuildStatus(vertexes=[vertex], logs=logs).SerializeToString()
+            on_event({"id": "moby.buildkit.trace", "aux": base64.b64encode(status).decode()})
+
+        try:
+            step = BuildVertex(digest="1", name="[1/4] FROM base")
+            step.started.GetCurrentTime()
+            tell(step)
+            files = await receive(channel, "dockerfile")
+            await self._docker.wait()
+            step = BuildVertex(digest="2", name="[2/4] RUN check")
+            step.started.GetCurrentTime()
+            tell(step, f"hello from {name}\n")
+            for each in dict.fromkeys(_SECRET.findall(files["Dockerfile"].decode())):
+                content = await secret(channel, each)
+                if content is not None and self._docker.tells:
+                    tell(step, f"{content.decode()}\n")
+            if self._docker.fails:
+                step.completed.GetCurrentTime()
+                step.error = "executor failed running [x]: exit code: 3"
+                tell(step, "it broke\n")
+                on_event({"error": step.error})
+                return
+            image = {"platform": parameters["platform"], "labels": json.loads(parameters["labels"])}
+            self._file(parameters["t"]).write_text(json.dumps(image))
+        finally:
+            self._docker.running -= 1
+            await channel.close()
 
     async def platform(self) -> str:
         """That of its Docker."""
@@ -96,12 +119,12 @@ class FakeEngine(BuilderEngine):
 
     async def image(self, reference: str) -> StoredImage | None:
         """An image whose file exists."""
-        file = self._docker.root / "images" / reference.removeprefix("hangar/")
+        file = self._file(reference)
         if not file.exists():
             return None
-        platform, *labels = file.read_text().split()
-        pairs = dict(label.split("=", 1) for label in labels)
-        return StoredImage("sha256:1", pairs, 5, datetime(2026, 1, 1, tzinfo=UTC), platform)
+        image = json.loads(file.read_text())
+        made = datetime(2026, 1, 1, tzinfo=UTC)
+        return StoredImage("sha256:1", image["labels"], 5, made, image["platform"])
 
     async def read_file(self, reference: str, path: str) -> bytes:
         """Its images have no files."""
@@ -120,4 +143,7 @@ class FakeEngine(BuilderEngine):
 
     async def remove(self, reference: str) -> None:
         """Removes the file."""
-        (self._docker.root / "images" / reference.removeprefix("hangar/")).unlink(missing_ok=True)
+        self._file(reference).unlink(missing_ok=True)
+
+    def _file(self, reference: str) -> Path:
+        return self._docker.root / "images" / reference.removeprefix("hangar/")

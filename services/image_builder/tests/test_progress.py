@@ -1,82 +1,74 @@
-"""What the builder prints is understood, of Docker 20.10 and of buildx."""
+"""What BuildKit tells is understood, that of Docker 20.10 and of later ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 
-from services.image_builder.buildkit import _failure
+from hangar.buildkit.v1.buildkit_pb2 import BuildLog, BuildStatus, BuildVertex
 from services.image_builder.dockerfile import Step
-from services.image_builder.progress import Progress
+from services.image_builder.failures import failure_of
+from services.image_builder.progress import Output, Progress
 
 STEPS = (Step("base image debian"), Step("check Python"), Step("layer 0: install nope", 0))
-OLD = """#1 [internal] load build definition from Dockerfile
-#1 sha256:0c6454d32d767d8dc2d2561573da51dc5b19745776d2525d71cd3ef63c07f079
-#1 transferring dockerfile: 411B done
-#1 DONE 0.0s
-
-#4 [stage-0 1/3] FROM docker.io/library/debian
-#4 sha256:952df0ccbe7dd6076e0f963a0e6647c3f46d47509f5c87ecf7ee9d4f44297c17
-#4 CACHED
-
-#5 [stage-0 2/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "x"]
-#5 sha256:952df0ccbe7dd6076e0f963a0e6647c3f46d47509f5c87ecf7ee9d4f44297c17
-#5 0.069 fine
-#5 DONE 0.1s
-
-#6 [stage-0 3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]
-#6 0.249 error: No solution found
-#6 0.250   cause: nope was not found
-#6 ERROR: executor failed running [/bin/sh y]: exit code: 2
-------
- > [stage-0 3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]:
-------
-executor failed running [/bin/sh y]: exit code: 2
-"""
-NEW = """#0 building with "default" instance using docker driver
-#1 [internal] load build definition from Dockerfile
-#1 transferring dockerfile: 1.2kB done
-#4 [1/3] FROM docker.io/library/debian:latest
-#4 CACHED
-#5 [2/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "x"]
-#5 0.069 fine
-#5 DONE 0.1s
-#6 [3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]
-#6 0.249 error: No solution found
-#6 0.250   cause: nope was not found
-#6 ERROR: process "/bin/sh y" did not complete successfully: exit code: 2
-------
- > [3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]:
-0.249 error: No solution found
-------
-Dockerfile:12
---------------------
-  12 |     RUN --mount
---------------------
-ERROR: failed to solve: process "/bin/sh y" did not complete successfully: exit code: 2
-"""
-
-MISSING = """#3 [internal] load metadata for nope.example/none:1
-#3 ERROR: failed to do request: Head "https://nope.example": no such host
-failed to solve with frontend dockerfile.v0: no such host
-"""
-
-NO_SHELL = """#5 [2/3] RUN x
-#5 0.1 runc run failed: exec: "/bin/sh": stat /bin/sh: no such file or directory
-#5 ERROR: executor failed running [x]: exit code: 1
-"""
+BASE = "[1/3] FROM docker.io/library/debian:latest"
+CHECK = '[2/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "x"]'
+INSTALL = '[3/3] RUN --mount=type=tmpfs,target=/run/hangar ["/bin/sh", "y"]'
+METADATA = "[internal] load metadata for nope.example/none:1"
+UNREACHABLE = 'failed to do request: Head "https://nope.example": no such host'
 
 
-def read(text: str) -> tuple[Progress, list[tuple[str, Step | None]]]:
-    """What is known after an output, and the lines for people."""
-    progress = Progress(STEPS)
-    return progress, [(out.text, out.step) for line in text.splitlines() for out in progress.feed(line)]
+def said(name: str, *texts: str) -> BuildStatus:
+    """A step begins, and its output comes in pieces."""
+    vertex = BuildVertex(digest=name, name=name)
+    vertex.started.FromMilliseconds(1000)
+    return BuildStatus(
+        vertexes=[vertex], logs=[BuildLog(vertex=name, stream=1, msg=text.encode()) for text in texts]
+    )
 
 
-@pytest.mark.parametrize("text", [OLD, NEW], ids=["20.10", "buildx"])
-def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
+def over(name: str, error: str = "", *, cached: bool = False) -> BuildStatus:
+    """A step ends after a tenth of a second."""
+    vertex = BuildVertex(digest=name, name=name, error=error, cached=cached)
+    vertex.started.FromMilliseconds(1000)
+    vertex.completed.FromMilliseconds(1100)
+    return BuildStatus(vertexes=[vertex])
+
+
+def feed(progress: Progress, told: Sequence[BuildStatus]) -> Iterator[Output]:
+    """What people see of it."""
+    for status in told:
+        yield from progress.feed(status)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "error"),
+    [
+        ("stage-0 ", "executor failed running [/bin/sh y]: exit code: 2"),
+        ("", 'process "/bin/sh y" did not complete successfully: exit code: 2'),
+    ],
+    ids=["20.10", "later"],
+)
+def test_a_failing_step_is_named_with_its_layer(prefix: str, error: str) -> None:
     """The step, the layer, the exit code and the tool's own words are found."""
-    progress, lines = read(text)
-    assert lines == [
+    base, check, install = (f"[{prefix}{name[1:]}" for name in (BASE, CHECK, INSTALL))
+    progress = Progress(STEPS)
+    internal = "[internal] load build definition from Dockerfile"
+    lines = feed(
+        progress,
+        [
+            over(internal),
+            over(base, cached=True),
+            said(check, "fi", "ne\n"),
+            over(check),
+            said(install, "error: No solution found\n  cause: nope was not", " found"),
+            over(base.replace("1/", "9/"), "context canceled"),
+            over(install, error),
+            over(install, error),
+        ],
+    )
+    assert [(output.text, output.step) for output in lines] == [
         ("[1/3] base image debian", STEPS[0]),
         ("cached", STEPS[0]),
         ("[2/3] check Python", STEPS[1]),
@@ -87,14 +79,17 @@ def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
         ("  cause: nope was not found", STEPS[2]),
         ("failed with exit code 2", STEPS[2]),
     ]
-    error = _failure(progress, 1, "linux/amd64")
-    assert (error.code, error.step, error.exit_code, error.is_system) == (
+    assert not progress.has_failed
+    progress.fail(f"failed to solve: {error}")
+    assert progress.has_failed
+    failure = failure_of(progress, "linux/amd64")
+    assert (failure.code, failure.step, failure.exit_code, failure.is_system) == (
         "ImageBuildError",
         STEPS[2],
         2,
         False,
     )
-    assert error.message == (
+    assert failure.message == (
         "layer 0: install nope failed (exit code 2):\nerror: No solution found\n  cause: nope was not found"
     )
 
@@ -102,99 +97,135 @@ def test_a_failing_step_is_named_with_its_layer(text: str) -> None:
 def test_what_moves_the_cursor_is_left_out() -> None:
     """Colours, bells and NULs of a tool reach nobody; of a line that was written over, the last state does."""
     progress = Progress(STEPS)
-    list(progress.feed("#5 [2/3] RUN x"))
-    for said, shown in (("\x1b[1;31mred\x1b[0m \x00\x07end", "red end"), (" 10%\r 100%\r", " 100%")):
-        assert [output.text for output in progress.feed(f"#5 0.1 {said}")] == [shown]
+    list(progress.feed(said(CHECK)))
+    for text, shown in (("\x1b[1;31mred\x1b[0m \x00\x07end", "red end"), (" 10%\r 100%\r", " 100%")):
+        assert [output.text for output in progress.feed(said(CHECK, f"{text}\n"))] == [shown]
+
+
+def test_lines_come_whole() -> None:
+    """However it is cut into pieces, a character neither; one of a megabyte comes in parts."""
+    progress = Progress(STEPS)
+    list(progress.feed(said(CHECK)))
+    pieces = [BuildLog(vertex=CHECK, stream=1, msg=bytes([byte])) for byte in "eins\nzw\u00f6lf\n".encode()]
+    lines = [output.text for output in progress.feed(BuildStatus(logs=pieces))]
+    assert lines == ["eins", "zw\u00f6lf"]
+    parts = list(feed(progress, [said(CHECK, "x" * 50_000) for _ in range(21)]))
+    assert 10 <= len(parts) <= 21
+    assert sum(len(part.text) for part in [*parts, *feed(progress, [over(CHECK)])][:-1]) == 21 * 50_000
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "is_system", "words"),
+    ("told", "message", "code", "is_system", "words"),
     [
+        ([over(METADATA, UNREACHABLE)], "", "BaseImageUnavailable", False, "no such host"),
         (
-            MISSING,
-            "BaseImageUnavailable",
-            False,
-            "no such host",
-        ),
-        (
-            "failed to dial gRPC: cannot connect to the Docker daemon. Is 'docker daemon' running?",
+            [],
+            "no active session for x: context deadline exceeded",
             "EngineUnavailable",
             True,
             "not reachable",
         ),
         (
-            "rpc error: code = Unavailable desc = error reading from server: EOF",
+            [],
+            "rpc error: code = Unavailable desc = error reading from server",
             "EngineUnavailable",
             True,
-            "EOF",
+            "server",
         ),
         (
-            "#5 [2/3] RUN x\n#5 1.0 OSError: No space left on device\n#5 ERROR: process: exit code: 1",
+            [said(CHECK, "OSError: No space left on device\n"), over(CHECK, "process: exit code: 1")],
+            "",
             "DiskFull",
             True,
             "the disk of the Docker engine",
         ),
         (
-            NO_SHELL,
+            [
+                said(CHECK, 'runc run failed: exec: "/bin/sh": stat /bin/sh: no such file or directory\n'),
+                over(CHECK, "executor failed running [x]: exit code: 1"),
+            ],
+            "",
             "ImageBuildError",
             False,
             "base image debian has no /bin/sh",
         ),
         (
-            MISSING.replace("nope.example", "registry-1.docker.io").replace(
-                "no such", "lookup registry-1.docker.io: no such"
-            ),
+            [over(METADATA, UNREACHABLE.replace("no such", "lookup registry-1.docker.io: no such"))],
+            "",
             "BaseImageUnavailable",
             True,
             "no such host",
         ),
         (
-            MISSING.replace("no such host", "toomanyrequests: You have reached your pull rate limit"),
+            [over(METADATA, "toomanyrequests: You have reached your pull rate limit")],
+            "",
             "BaseImageUnavailable",
             True,
             "rate limit",
         ),
         (
-            MISSING.replace("no such host", "net/http: TLS handshake timeout"),
+            [over(METADATA, "net/http: TLS handshake timeout")],
+            "",
             "BaseImageUnavailable",
             True,
             "TLS handshake timeout",
         ),
         (
-            (
-                "#6 [3/3] RUN y\n#6 0.2 runc run failed: unable to apply cgroup configuration: no such process\n"
-                "#6 ERROR: executor failed running [y]: exit code: 1"
-            ),
+            [
+                said(INSTALL, "runc run failed: unable to apply cgroup configuration: no such process\n"),
+                over(INSTALL, "executor failed running [y]: exit code: 1"),
+            ],
+            "",
             "StepNotStarted",
             True,
             "could not run layer 0: install nope: runc run failed",
         ),
         (
-            (
-                "#6 [3/3] RUN y\n#6 0.2 error: Request failed after 3 retries\n"
-                "#6 0.2   cause: error sending request for url (https://index.example/simple/six/)\n"
-                "#6 ERROR: executor failed running [y]: exit code: 2"
-            ),
+            [
+                over(
+                    INSTALL,
+                    "executor failed running [y]: failed to create endpoint x: no such network interface",
+                )
+            ],
+            "",
+            "StepNotStarted",
+            True,
+            "could not run layer 0: install nope",
+        ),
+        (
+            [
+                said(INSTALL, "error: Request failed after 3 retries\n"),
+                said(INSTALL, "  cause: error sending request for url (https://index.example/simple/six/)\n"),
+                over(INSTALL, "executor failed running [y]: exit code: 2"),
+            ],
+            "",
             "PackagesUnavailable",
             True,
             "layer 0: install nope failed (exit code 2)",
         ),
         (
-            (
-                "#6 [3/3] RUN y\n#6 0.2 error: HTTP status client error (404 Not Found) for url (https://h.example/x)\n"
-                "#6 ERROR: executor failed running [y]: exit code: 2"
-            ),
+            [
+                said(
+                    INSTALL, "error: HTTP status client error (404 Not Found) for url (https://h.example/x)\n"
+                ),
+                over(INSTALL, "executor failed running [y]: exit code: 2"),
+            ],
+            "",
             "ImageBuildError",
             False,
             "404",
         ),
-        ("ERROR: dockerfile parse error on line 3", "ImageBuildError", False, "parse error on line 3"),
+        ([], "dockerfile parse error on line 3", "ImageBuildError", False, "parse error on line 3"),
     ],
 )
-def test_failures_are_told_apart(text: str, code: str, is_system: bool, words: str) -> None:
+def test_failures_are_told_apart(
+    told: list[BuildStatus], message: str, code: str, is_system: bool, words: str
+) -> None:
     """Who is to blame is known: the definition, or the platform."""
-    progress, _ = read(text)
-    error = _failure(progress, 1, "linux/amd64")
+    progress = Progress(STEPS)
+    list(feed(progress, told))
+    progress.fail(message or "failed to solve")
+    error = failure_of(progress, "linux/amd64")
     assert (error.code, error.is_system) == (code, is_system)
     assert words in error.message
 
@@ -203,12 +234,12 @@ def test_digests_of_bases_are_noted() -> None:
     """Of images that came from a registry, whether a stage begins with them or copies from them."""
     digest = f"sha256:{'1' * 64}"
     progress = Progress(None)
-    for line in (
-        f"#4 [stage-0 1/3] FROM docker.io/library/debian:12@{digest}",
-        "#5 [build 1/2] FROM docker.io/library/local:latest",
-        f"#6 FROM 127.0.0.1:5000/tools:3@{digest}",
-        f"#4 resolve docker.io/library/other:1@{digest} done",
-        f"#7 [2/2] RUN echo FROM evil@{digest}",
-    ):
-        list(progress.feed(line))
+    names = (
+        f"[stage-0 1/3] FROM docker.io/library/debian:12@{digest}",
+        "[build 1/2] FROM docker.io/library/local:latest",
+        f"FROM 127.0.0.1:5000/tools:3@{digest}",
+        f"resolve docker.io/library/other:1@{digest} done",
+        f"[2/2] RUN echo FROM evil@{digest}",
+    )
+    list(feed(progress, [over(name) for name in names]))
     assert progress.bases == {"docker.io/library/debian:12": digest, "127.0.0.1:5000/tools:3": digest}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import uuid
 from pathlib import Path
 
 import flyte
-from services.image_builder.buildkit import BuildKit
 from services.image_builder.tests.real_builder import SUCCEEDED, Builder
 
+ROOT = Path(__file__).parents[3]
 _LIST = "find /c /d -printf '%y %p %l\\n' | sort; cat /mounted"
 
 
@@ -44,12 +45,13 @@ async def test_a_context_is_that_of_docker(builder: Builder, tmp_path: Path, doc
     )
     build, lines = await builder.build_image(flyte.Image.from_dockerfile(file))
     assert build.state == SUCCEEDED, lines
-    kit = BuildKit("docker", "", "default")
-    await kit.check()
     tag = f"hangar-test-{uuid.uuid4().hex}"
-    environ = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": docker_url}
     plain = await asyncio.create_subprocess_exec(
-        kit.command, "build", "--quiet", "--tag", tag, str(context), env=environ
+        "bash",
+        "-c",
+        f". deploy/docker.sh && docker_build --tag {tag} {shlex.quote(str(context))}",
+        cwd=ROOT,
+        env={**os.environ, "DOCKER_HOST": docker_url},
     )
     assert await plain.wait() == 0
     builder.built.add(tag)
@@ -78,3 +80,21 @@ async def test_folders_keep_links_at_any_destination(builder: Builder, tmp_path:
     )
     printed = await builder.run(build.reference, "python3", "-c", program, f"{place}/folder")
     assert printed.startswith("1 /etc/debian_version 12")
+
+
+async def test_a_file_that_changes_without_its_size_is_the_new_one(builder: Builder, tmp_path: Path) -> None:
+    """BuildKit keeps what it was sent, and looks at sizes and times: in folders and in contexts of Dockerfiles."""
+    file, dockerfile = tmp_path / "file", tmp_path / "Dockerfile"
+    dockerfile.write_text(f"FROM {builder.repository}:3.11\nCOPY file /copied\n")
+    for content in ("one\n", "two\n"):
+        file.write_text(content)
+        folder = flyte.Image.from_debian_base(python_version=(3, 11)).with_source_file(file, dst="/copied")
+        for image in (flyte.Image.from_dockerfile(dockerfile), folder):
+            build, lines = await builder.build_image(image)
+            assert build.state == SUCCEEDED, lines
+            assert (
+                await builder.run(
+                    build.reference, "sh", "-c", "test -f /copied && cat /copied || cat /copied/file"
+                )
+                == content
+            )

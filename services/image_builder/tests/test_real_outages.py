@@ -211,15 +211,16 @@ async def test_no_engine_is_the_platforms_failure(tmp_path: Path) -> None:
         await app.stop()
 
 
-def test_it_runs_as_a_process(tmp_path: Path, docker_url: str) -> None:
-    """`python -m services.image_builder` refuses to start without a builder, naming what to install."""
+def test_it_runs_as_a_process(tmp_path: Path) -> None:
+    """`python -m services.image_builder` refuses to start without an engine, and says what to do."""
     environ = {
         "PATH": os.environ["PATH"],
         "HANGAR_DATA_DIR": str(tmp_path),
-        "HANGAR_IMAGE_BUILDER_DOCKER": "/none/docker",
+        "HANGAR_IMAGE_BUILDER_ENGINE": "tcp://127.0.0.1:9",
         "HANGAR_IMAGE_BUILDER_GRPC_PORT": "0",
     }
     command = [sys.executable, "-m", "services.image_builder"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "image builds need BuildKit: /none/docker is not found" in done.stderr
+    assert "tcp://127.0.0.1:9 is not reachable" in done.stderr
+    assert "start it, or name another one in HANGAR_IMAGE_BUILDER_ENGINE" in done.stderr

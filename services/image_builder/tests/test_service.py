@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -32,6 +31,7 @@ from services.image_builder.builds import Build, Image
 from services.image_builder.containers import ContainerMaker
 from services.image_builder.context import Contexts
 from services.image_builder.dockerfile import Step
+from services.image_builder.engine import BuilderEngine
 from services.image_builder.installers import Installers
 from services.image_builder.service import ImageBuilds
 from services.image_builder.servicer import ImageServicer
@@ -56,7 +56,7 @@ class World:
     def __init__(self, root: Path, docker: FakeDocker, **settings: Any) -> None:
         self.docker = docker
         self.clock = ManualClock()
-        self.settings = Settings.load(data_dir=root, docker=str(docker.cli), failure_ttl=30.0, **settings)
+        self.settings = Settings.load(data_dir=root, failure_ttl=30.0, **settings)
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         for architecture in ("amd64", "arm64"):
             (root / f"uv-{architecture}").symlink_to(uv.find_uv_bin())
@@ -71,7 +71,8 @@ class World:
 
     def site(self, docker: FakeDocker) -> Site:
         """A place to build at."""
-        return Site(FakeEngine(docker), BuildKit(str(docker.cli), "", "default"))
+        engine = FakeEngine(docker)
+        return Site(engine, BuildKit(engine, "default", self.settings.state_dir))
 
     def another(self, named: Mapping[str, Site] | None = None) -> ImageBuilds:
         """The image builder of another process, on the same record, with further engines by platform."""
@@ -186,7 +187,7 @@ async def test_watchers_see_the_whole_log(world: World) -> None:
 
 async def test_a_failed_build_says_what_failed(world: World) -> None:
     """The step, the exit code, the tool's words and the log are kept; whose fault it is, too."""
-    world.docker.fail()
+    world.docker.fails = True
     world.docker.go()
     _, lines, build = await world.watch((await world.ask()).name)
     assert build.state == FAILED
@@ -202,7 +203,7 @@ async def test_a_failed_build_says_what_failed(world: World) -> None:
 
 async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
     """Within `failure_ttl` the failure is the answer; after it, or by force, the build runs again."""
-    world.docker.fail()
+    world.docker.fails = True
     world.docker.go()
     name = (await world.ask()).name
     await world.watch(name)
@@ -223,7 +224,7 @@ async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
 
 async def test_a_failure_is_of_the_secrets_that_were_given(world: World) -> None:
     """Other ones are tried at once; the same, or none, get the old answer while it counts."""
-    world.docker.fail()
+    world.docker.fails = True
     world.docker.go()
 
     async def started(**secrets: bytes) -> int:
@@ -240,7 +241,7 @@ async def test_an_image_outlives_a_failed_attempt_to_force_it(world: World) -> N
     world.docker.go()
     name = (await world.ask()).name
     await world.watch(name)
-    world.docker.fail()
+    world.docker.fails = True
     await world.ask(force=True)
     assert (await world.watch(name))[2].state == FAILED
     again = await world.ask()
@@ -249,15 +250,15 @@ async def test_an_image_outlives_a_failed_attempt_to_force_it(world: World) -> N
 
 
 async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
-    """A stop kills the builder with its children, tells those who watch, and leaves no file."""
+    """A stop ends what is being built, tells those who watch, and leaves no file."""
     build = await world.ask()
     watching = asyncio.create_task(world.watch(build.name))
-    await until(lambda: world.docker.children != [])
+    await until(lambda: world.docker.running > 0)
     await world.builds.stop()
     _, _, last = await watching
     assert (last.state, last.failure.code) == (FAILED, "BuildStopped")
     assert last.failure.kind == failure_pb2.FAILURE_KIND_SYSTEM
-    await until(lambda: not any(is_running(pid) for pid in world.docker.children))
+    await until(lambda: world.docker.running == 0)
     assert list(world.settings.state_dir.iterdir()) == []
     with pytest.raises(grpc.aio.AioRpcError, match="is stopping: ask again"):
         await world.ask(1)
@@ -335,7 +336,7 @@ async def test_a_build_waits_for_the_secrets_that_a_restart_lost(
     assert world.docker.started == [name, name]
     await second.stop()
 
-    (world.docker.root / "go").unlink()
+    world.docker.hold()
     third = world.another()
     await third.build(text, secrets=given, force=True)
     await until(lambda: len(world.docker.started) == 3)
@@ -355,7 +356,7 @@ async def test_a_build_waits_for_the_secrets_that_a_restart_lost(
 
 async def test_a_failure_is_on_record(world: World) -> None:
     """A later process answers with the failure, its step and exit code, and does not try again at once."""
-    world.docker.fail()
+    world.docker.fails = True
     world.docker.go()
     name = (await world.ask()).name
     await world.watch(name)
@@ -370,14 +371,14 @@ async def test_a_failure_is_on_record(world: World) -> None:
 
 
 async def test_a_cancelled_build_ends_for_all(world: World) -> None:
-    """Who watches sees CANCELLED, the builder is killed, and who asks again gets a new build."""
+    """Who watches sees CANCELLED, the build ends, and who asks again gets a new build."""
     name = (await world.ask()).name
     watching = asyncio.create_task(world.watch(name))
-    await until(lambda: world.docker.children != [])
+    await until(lambda: world.docker.running > 0)
     answer = await world.stub.CancelImageBuild(messages.CancelImageBuildRequest(name=name))
     assert answer.build.state == states.IMAGE_BUILD_STATE_CANCELLED
     assert (await watching)[2].failure.code == "BuildCancelled"
-    await until(lambda: not any(is_running(pid) for pid in world.docker.children))
+    await until(lambda: world.docker.running == 0)
     world.docker.go()
     assert (await world.watch((await world.ask()).name))[2].state == SUCCEEDED
 
@@ -390,7 +391,7 @@ async def test_old_images_are_pruned(world: World) -> None:
     world.clock.advance(7200)
     young = (await world.ask(2)).name
     await world.watch(young)
-    (world.docker.root / "go").unlink()
+    world.docker.hold()
     running = (await world.ask(3)).name
     pruned = await world.stub.PruneImages(messages.PruneImagesRequest(max_age_seconds=3600))
     assert list(pruned.names) == [old]
@@ -576,8 +577,8 @@ async def test_secrets_come_from_the_caller_or_from_the_host(tmp_path: Path) -> 
 
 async def test_no_line_of_a_secret_is_shown_or_kept(world: World) -> None:
     """What a step prints of a secret with several lines is in no line of the log, no message and not on record."""
-    world.docker.tell()
-    world.docker.fail()
+    world.docker.tells = True
+    world.docker.fails = True
     world.docker.go()
     layer = {"kind": "commands", "commands": ["true"], "secret_mounts": [{"key": "key", "env": "KEY"}]}
     text = json.dumps({"base": {"kind": "debian", "python": "3.11"}, "layers": [layer]})
@@ -593,7 +594,7 @@ async def test_no_line_of_a_secret_is_shown_or_kept(world: World) -> None:
 
 
 async def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    """After `timeout` the builder and what it started are killed; the message names the setting."""
+    """After `timeout` the build is ended; the message names the setting."""
     docker = FakeDocker(tmp_path / "docker")
     world = World(tmp_path, docker, timeout=1.0)
     build = await world.builds.build(definition())
@@ -603,15 +604,7 @@ async def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert (build.error.code, build.error.is_system) == ("BuildTimeout", False)
     assert "did not end within 1 s" in build.error.message
     assert "HANGAR_IMAGE_BUILDER_TIMEOUT" in build.error.message
-    await until(lambda: not any(is_running(pid) for pid in docker.children))
-
-
-def is_running(pid: int) -> bool:
-    """Says whether a process lives; one that waits to be reaped does not."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    await until(lambda: docker.running == 0)
 
 
 async def test_an_image_that_exists_is_not_built(world: World) -> None:
@@ -733,43 +726,35 @@ async def test_lists_have_pages(world: World) -> None:
         await world.stub.ListImageBuilds(messages.ListImageBuildsRequest(page_token="x"))
 
 
-async def test_a_builder_without_buildkit_is_named(world: World) -> None:
-    """No command line, or one without BuildKit: the message says which and what to install."""
-    world.docker.write_cli("ERROR: the buildx component is missing", 1)
-    with pytest.raises(
-        FailedPrecondition, match=r"has no BuildKit \(ERROR: the buildx.*install Docker's command line"
-    ):
-        await BuildKit(str(world.docker.cli), "", "default").check()
-    with pytest.raises(FailedPrecondition, match=r"/none/docker is not found.*HANGAR_IMAGE_BUILDER_DOCKER"):
-        await BuildKit("/none/docker", "", "default").check()
+async def test_an_engine_without_buildkit_is_named(tmp_path: Path) -> None:
+    """One that does not take the connection over: the message has its answer and what to do."""
 
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        version = b'{"ApiVersion": "1.41"}'
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\nConnection: close\r\n\r\n" + version
+        writer.write(answer if "/version" in request else b"HTTP/1.1 404 Not Found\r\n\r\n")
+        writer.close()
 
-async def test_the_first_builder_on_the_path_that_can_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of several command lines of one name, one without BuildKit does not hide one that has it."""
-    without, able = FakeDocker(tmp_path / "a"), FakeDocker(tmp_path / "b")
-    without.write_cli("unknown command", 1)
-    monkeypatch.setenv("PATH", f"{without.root}:{able.root}:{os.environ['PATH']}")
-    builder = BuildKit("docker", "", "default")
-    await builder.check()
-    assert builder._found == str(able.cli)
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        engine = BuilderEngine(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(
+            FailedPrecondition, match=r"BuildKit: .* answers /session with 'HTTP/1\.1 404 Not Found'"
+        ):
+            await BuildKit(engine, "default", tmp_path).check()
+        await engine.close()
 
 
 async def test_the_service_says_at_its_start_what_is_missing(tmp_path: Path) -> None:
-    """Without builder or engine it does not start; one that is told to start anyway says it when asked to build."""
-    docker = FakeDocker(tmp_path / "docker")
-    engine = "tcp://127.0.0.1:9"  # nobody listens there
-    no_builder = Settings.load(data_dir=tmp_path, docker="/none/docker", engine=engine)
-    no_engine = Settings.load(data_dir=tmp_path, docker=str(docker.cli), engine=engine)
-    for settings, words in ((no_builder, "need BuildKit"), (no_engine, "127.0.0.1:9 is not reachable")):
-        app = ImageBuilderApp(settings)
-        with pytest.raises(FailedPrecondition, match=words):
-            await app.start()
-        await app.stop()
-        lenient = ImageBuilderApp(settings, check_at_start=False)
-        await lenient.start()
-        await lenient.stop()
+    """Without an engine it does not start; one that is told to start anyway says it when asked to build."""
+    settings = Settings.load(data_dir=tmp_path, engine="tcp://127.0.0.1:9")  # nobody listens there
+    app = ImageBuilderApp(settings)
+    with pytest.raises(FailedPrecondition, match=r"127\.0\.0\.1:9 is not reachable"):
+        await app.start()
+    await app.stop()
+    lenient = ImageBuilderApp(settings, check_at_start=False)
+    await lenient.start()
+    await lenient.stop()
 
 
 @pytest.mark.parametrize(

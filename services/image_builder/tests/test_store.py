@@ -14,9 +14,9 @@ from alembic.runtime.migration import MigrationContext
 from services.common.clock import ManualClock
 from services.common.db import migrate, upgrade, version_table, writer_engine
 from services.image_builder import migrations
-from services.image_builder.buildkit import BuildError
 from services.image_builder.builds import Build, Image, State
 from services.image_builder.dockerfile import Step
+from services.image_builder.failures import BuildError
 from services.image_builder.store import BuilderModel, Store
 
 LIMIT = 100
