@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from services.common.errors import FailedPrecondition, InvalidArgument, Unavailable
+from services.common.schema import check_schema
 
 _BUSY_MILLIS = 10_000
 _BUSY_POLL_SECONDS = 0.01
@@ -178,30 +179,27 @@ def _prepare_sqlite(engine: Engine, pragmas: tuple[str, ...], begin: str) -> Non
 
 
 def migrate(engine: Engine, migrations: ModuleType) -> None:
-    """Brings a database to the newest revision that this version of the program knows.
+    """Brings a database to the newest revision that this version of the program knows, and looks at its tables.
 
     Safe when several processes do it at once: one of them does it, the others wait. On PostgreSQL several packages
     of migrations may share one database.
 
     Args:
         engine: A writer's engine.
-        migrations: Package with Alembic's revisions in its directory ``versions``.
+        migrations: Package with Alembic's revisions in its directory ``versions``, and what they make in ``TABLES``.
 
     Raises:
-        FailedPrecondition: The database is newer than the program (reason ``DATABASE_TOO_NEW``), or cannot be
-            opened or changed (reason ``DATABASE_UNUSABLE``).
+        FailedPrecondition: The database is newer than the program (reason ``DATABASE_TOO_NEW``), cannot be opened
+            or changed (reason ``DATABASE_UNUSABLE``), or has other tables than the newest revision makes (reason
+            ``DATABASE_DIFFERS``).
     """
     directory = Path(next(iter(migrations.__path__)))
     known = _revisions(directory)
     heads = set(known) - set(known.values())
     name = engine.url.set(query={}).render_as_string()
     table = version_table(engine, migrations)
-    try:
-        with engine.connect() as connection:
-            current = _current(connection, table)
-    except DBAPIError as error:
-        message = f"database {name} cannot be opened: {_cause(error)}"
-        raise FailedPrecondition(message, reason="DATABASE_UNUSABLE") from error
+    with _opened(engine, name) as connection:
+        current = _current(connection, table)
     unknown = current - set(known)
     if unknown:
         raise FailedPrecondition(
@@ -209,16 +207,17 @@ def migrate(engine: Engine, migrations: ModuleType) -> None:
             "which this version of hangar does not know; upgrade hangar, or use another database",
             reason="DATABASE_TOO_NEW",
         )
-    if current == heads:
-        return
-    try:
-        upgrade(engine, migrations)
-    except DBAPIError as error:
-        message = (
-            f"database {name} cannot be brought up to date: {_cause(error)}; nothing was changed. "
-            "Its user must be allowed to create and alter tables, and nothing may lock them"
-        )
-        raise FailedPrecondition(message, reason="DATABASE_UNUSABLE") from error
+    if current != heads:
+        try:
+            upgrade(engine, migrations)
+        except DBAPIError as error:
+            message = (
+                f"database {name} cannot be brought up to date: {_cause(error)}; nothing was changed. "
+                "Its user must be allowed to create and alter tables, and nothing may lock them"
+            )
+            raise FailedPrecondition(message, reason="DATABASE_UNUSABLE") from error
+    with _opened(engine, name) as connection:
+        check_schema(connection, migrations.TABLES)
 
 
 def version_table(engine: Engine, migrations: ModuleType) -> str:
@@ -266,6 +265,16 @@ def upgrade(engine: Engine, migrations: ModuleType, revision: str = "head") -> N
         )
         with Operations.context(context):
             context.run_migrations()
+
+
+@contextmanager
+def _opened(engine: Engine, name: str) -> Iterator[Connection]:
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        message = f"database {name} cannot be opened: {_cause(error)}"
+        raise FailedPrecondition(message, reason="DATABASE_UNUSABLE") from error
 
 
 def _set(connection: sqlite3.Connection, pragma: str) -> None:

@@ -131,6 +131,36 @@ def test_a_newer_database_is_refused_untouched(writer, path):
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "r9999"
 
 
+def test_a_database_of_other_tables_is_refused(database_url):
+    """What is missing or unknown at the newest revision is named, with the way out; tables of others do not count."""
+    with engine_of(writer_engine, database_url) as engine:
+        migrate(engine, example_migrations)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE of_others (id integer)")
+        migrate(engine, example_migrations)
+        for statement, difference in (
+            ("ALTER TABLE child ADD COLUMN colour text", "table child has an unknown column colour"),
+            ("ALTER TABLE child RENAME COLUMN colour TO shape", "table child has an unknown column shape"),
+            (
+                "ALTER TABLE parent RENAME TO ancestor",
+                "unknown column shape, there is no table parent. An unreleased",
+            ),
+            ("ALTER TABLE ancestor RENAME TO parent", "table child has an unknown"),
+            (
+                "ALTER TABLE parent RENAME COLUMN id TO number",
+                "parent has no column id, table parent has an unk",
+            ),
+        ):
+            with engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+            with pytest.raises(FailedPrecondition, match=difference) as caught:
+                migrate(engine, example_migrations)
+            assert caught.value.reason == "DATABASE_DIFFERS"
+            assert engine.url.database in caught.value.message
+        way_out = "use an empty database" if engine.dialect.name == "postgresql" else "move the directory /"
+        assert way_out in caught.value.message
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     """A file of something else is refused with its path, without a traceback of the driver."""
     path = tmp_path / "notes.db"
@@ -219,6 +249,8 @@ def test_two_packages_of_migrations_share_a_postgresql_database(url, tmp_path):
     )
     other = ModuleType("services.other.migrations")
     other.__path__ = [str(tmp_path)]
+    made = vars(other)["TABLES"] = sqlalchemy.MetaData()
+    sqlalchemy.Table("elsewhere", made, sqlalchemy.Column("id", sqlalchemy.Integer))
     with engine_of(writer_engine, url) as engine:
         for package in (example_migrations, other, example_migrations, other):
             migrate(engine, package)

@@ -123,6 +123,22 @@ def test_a_database_that_is_newer_is_refused_untouched(tmp_path):
     assert read_backend_file(tmp_path) is None
 
 
+def test_a_database_of_an_unreleased_version_is_refused(tmp_path):
+    """One that is at the newest revision without all that it makes stops the start, rather than every call after it."""
+    assert hangar(tmp_path, "migrate").returncode == 0
+    with sqlite3.connect(tmp_path / "image-builder.db") as builds:
+        builds.execute("ALTER TABLE image_build DROP COLUMN bases")
+    builds.close()
+    for arguments in (("up", *FREE), ("migrate",)):
+        refused = hangar(tmp_path, *arguments)
+        assert refused.returncode == 1
+        assert f"{tmp_path}/image-builder.db is not what this version" in refused.stderr
+        assert "table image_build has no column bases. An unreleased or newer version" in refused.stderr
+        assert f"move the directory {tmp_path} away" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert read_backend_file(tmp_path) is None
+
+
 @pytest.mark.parametrize("place", ["/proc/hangar", "FILE/below"])
 def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path, place):
     """One message that names the directory and the way out, and exit code 1."""

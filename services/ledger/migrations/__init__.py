@@ -2,3 +2,8 @@
 
 A test compares what they make with `services.ledger.tables`: a change there needs a new file in `versions`.
 """
+
+from services.ledger.tables import LedgerModel
+
+TABLES = LedgerModel.metadata
+"""What the newest revision makes."""
