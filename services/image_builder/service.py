@@ -164,12 +164,22 @@ class ImageBuilds:
         if self._is_stopping:
             raise Unavailable("the image builder is stopping: ask again in a moment", reason="STOPPING")
         build = Build(plan.image, 0, self._clock.now(), self._settings.log_lines)
-        await asyncio.to_thread(self._store.begin, build, plan.definition_json, fresh=force)
-        self._builds.add(build)
-        build.task = asyncio.create_task(self._run(build, plan, secrets, fresh=force), name=f"image-{name}")
+        # The making of it begins at once. Nobody sees it before it is on record, nor does it end before.
+        recording = asyncio.create_task(self._record(build, plan.definition_json, fresh=force))
+        running = self._run(build, plan, secrets, recording, fresh=force)
+        build.task = asyncio.create_task(running, name=f"image-{name}")
+        try:
+            await asyncio.shield(recording)
+        except HangarError:
+            build.task.cancel()
+            raise
         if not plan.image.is_environment and plan.image.reference != f"hangar/{name}":
             self._announce(plan.definition_json)
         return build
+
+    async def _record(self, build: Build, definition_json: str, *, fresh: bool) -> None:
+        await asyncio.to_thread(self._store.begin, build, definition_json, fresh=fresh)
+        self._builds.add(build)
 
     async def get(self, name: str) -> Build:
         """Returns a build, or the image when only that is left.
@@ -433,7 +443,7 @@ class ImageBuilds:
             message = "the platform has changed since the build began: ask for the image again"
             await self._fail(build, BuildError("BuildStopped", message, is_system=True))
             return
-        await self._run(build, plan, None, fresh=request.fresh)
+        await self._run(build, plan, None, None, fresh=request.fresh)
 
     def _give(self, build: Build, secrets: Mapping[str, bytes]) -> None:
         """Gives a build that was taken up again the secrets that it waits for, if these are they."""
@@ -468,9 +478,23 @@ class ImageBuilds:
         return found
 
     async def _run(
-        self, build: Build, plan: Plan, secrets: Mapping[str, bytes] | None, *, fresh: bool
+        self,
+        build: Build,
+        plan: Plan,
+        secrets: Mapping[str, bytes] | None,
+        recording: asyncio.Task[None] | None,
+        *,
+        fresh: bool,
     ) -> None:
-        """Makes an image. Without secrets (None) those are asked for again that a restart has lost."""
+        """Makes an image. Without secrets (None) those are asked for again that a restart has lost.
+
+        Args:
+            build: Its build.
+            plan: What to make.
+            secrets: Secrets that the caller has given, by key.
+            recording: Puts the build on record; None when it is.
+            fresh: True to use nothing of earlier builds.
+        """
         if plan.recipe is not None:
             build.steps = plan.recipe.steps
 
@@ -480,14 +504,18 @@ class ImageBuilds:
 
         self._failed_with.pop(build.image.name, None)
         try:
-            if secrets is None:
-                secrets = await self._given_again(build, plan)
-            async with self._places:
-                build.begin(self._clock.now())
-                if plan.image.title:
-                    emit(Output(f"image {plan.image.title} ({plan.image.name})"))
-                async with asyncio.timeout(self._settings.timeout):
-                    made = await self._maker_of(plan.image).make(plan, secrets, emit, fresh=fresh)
+            try:
+                if secrets is None:
+                    secrets = await self._given_again(build, plan)
+                async with self._places:
+                    build.begin(self._clock.now())
+                    if plan.image.title:
+                        emit(Output(f"image {plan.image.title} ({plan.image.name})"))
+                    async with asyncio.timeout(self._settings.timeout):
+                        made = await self._maker_of(plan.image).make(plan, secrets, emit, fresh=fresh)
+            finally:
+                if recording is not None:
+                    await asyncio.shield(recording)
             await self._succeed(build, plan, made)
         except asyncio.CancelledError:
             if build.state is State.CANCELLED:

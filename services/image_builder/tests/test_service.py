@@ -21,7 +21,7 @@ from services.common.blobs import BlobStore
 from services.common.channel import connect
 from services.common.clock import ManualClock
 from services.common.db import migrate, writer_engine
-from services.common.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.common.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.common.sdk_layer import SdkLayer
 from services.common.serve import Registration, build_server
 from services.image_builder import migrations
@@ -262,6 +262,25 @@ async def test_stopping_ends_builds_and_what_they_started(world: World) -> None:
     assert list(world.settings.state_dir.iterdir()) == []
     with pytest.raises(grpc.aio.AioRpcError, match="is stopping: ask again"):
         await world.ask(1)
+
+
+async def test_what_cannot_be_put_on_record_is_not_built(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller hears that, nobody sees a build, what began is ended; with the database it is built."""
+
+    def away(*_: object, **__: object) -> None:
+        raise Unavailable("the database is away", reason="DATABASE_UNAVAILABLE")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.builds._store, "begin", away)
+        with pytest.raises(grpc.aio.AioRpcError, match="the database is away"):
+            await world.ask()
+    await until(lambda: world.docker.running == 0)
+    listed = await world.stub.ListImageBuilds(messages.ListImageBuildsRequest())
+    assert list(listed.builds) == []
+    world.docker.go()
+    assert (await world.watch((await world.ask()).name))[2].state == SUCCEEDED
 
 
 async def test_a_build_goes_on_after_a_restart(world: World) -> None:
