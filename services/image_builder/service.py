@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
 from importlib.metadata import version
 
 import structlog
@@ -19,12 +16,15 @@ from services.common.disk import full_message, is_full
 from services.common.errors import FailedPrecondition, HangarError, InvalidArgument, NotFound, Unavailable
 from services.common.sdk_layer import SdkLayer
 from services.image_builder import attestations
+from services.image_builder.awaited_secrets import AwaitedSecrets
 from services.image_builder.builds import Build, Builds, Image, LogLine, State
+from services.image_builder.earlier_failures import EarlierFailures
 from services.image_builder.failures import BuildError
 from services.image_builder.makers import Made, Maker, Plan
 from services.image_builder.progress import Output
 from services.image_builder.settings import Settings
 from services.image_builder.store import Request, Store
+from services.image_builder.upkeep import Upkeep
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _LARGEST_DEFINITION = 4 * 1024 * 1024 - 64 * 1024
@@ -32,9 +32,6 @@ _LARGEST_DEFINITION = 4 * 1024 * 1024 - 64 * 1024
 _TOUCH_SECONDS = 3600
 """How often it is noted that somebody asked for an image."""
 _RETRY_SECONDS = 5.0
-_UPKEEP_SECONDS = 600.0
-_SECRETS_SECONDS = 120.0
-"""How long a build that was taken up again waits for secrets of its caller."""
 _log = structlog.get_logger(__name__)
 
 
@@ -70,11 +67,11 @@ class ImageBuilds:
         self._sdk = SdkLayer()
         self._places = asyncio.Semaphore(settings.concurrency)
         self._describing: dict[str, asyncio.Task[None]] = {}
-        self._wanted: dict[str, asyncio.Future[Mapping[str, bytes]]] = {}
+        self._awaited = AwaitedSecrets(clock)
         self._touched: dict[str, float] = {}
-        self._failed_with: dict[str, bytes] = {}
-        self._digest_key = os.urandom(16)
-        self._upkeep: asyncio.Task[None] | None = None
+        self._failures = EarlierFailures(clock, settings.failure_ttl)
+        self._upkeep = Upkeep(store, clock, self._makers(), self.delete)
+        self._looking_after: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -91,7 +88,8 @@ class ImageBuilds:
             )
             _log.info("image build taken up again", image=request.build.image.name)
         if self._settings.keep:
-            self._upkeep = asyncio.create_task(self._look_after(), name="image-upkeep")
+            looking_after = self._upkeep.look_after(self._settings.keep)
+            self._looking_after = asyncio.create_task(looking_after, name="image-upkeep")
 
     async def build(
         self,
@@ -140,7 +138,7 @@ class ImageBuilds:
         name, maker = plan.image.name, self._maker_of(plan.image)
         build = self._builds.get(name)
         if build is not None and not build.state.is_terminal:
-            self._give(build, secrets)
+            self._awaited.give(build, secrets)
             return build
         await maker.check()
         if force:
@@ -148,8 +146,8 @@ class ImageBuilds:
             await maker.check_replaceable(plan.image)
         else:
             build, found = await self._look(plan, secrets)
-            if found is None and build is not None and self._answers_again(build, secrets):
-                return self._earlier(build)
+            if found is None and build is not None and self._failures.counts(build, secrets):
+                return self._failures.answer(build)
             if found is not None:  # also when a forced build failed since: the image is as it was
                 await self._touch(name)
                 if build is not None and build.state is State.SUCCEEDED:
@@ -252,47 +250,11 @@ class ImageBuilds:
         await self._maker_of(build.image).remove(build.image)
         await asyncio.to_thread(self._store.delete, name)
         self._builds.forget(name)
-        self._failed_with.pop(name, None)
+        self._failures.forget(name)
 
     async def prune(self, max_age_seconds: float | None, *, build_cache: bool) -> tuple[list[str], int]:
-        """Removes images of this builder that nobody asked for lately, and what it keeps. What is in use stays.
-
-        Returns:
-            Names of the images, and bytes of what the builder kept.
-
-        Raises:
-            InvalidArgument: The age is none.
-        """
-        if max_age_seconds is None or max_age_seconds < 0:
-            what = "is missing" if max_age_seconds is None else f"is {max_age_seconds:g}"
-            fix = "give the seconds for which nobody has asked for what goes; 0 for all that is not in use"
-            raise InvalidArgument(f"max_age_seconds {what}: {fix}", field="max_age_seconds")
-        moment = self._clock.now() - timedelta(seconds=max_age_seconds)
-        known = await asyncio.to_thread(self._store.names)
-        old, others = await asyncio.to_thread(self._store.unasked_since, moment), set[str]()
-        for maker in self._makers():
-            with suppress(Unavailable):  # where tasks run as processes there may be no engine
-                found = await maker.list_made()
-                old |= {
-                    name
-                    for name, made in found
-                    if made.is_own and name not in known and made.made_at <= moment
-                }
-                others |= {name for name, made in found if not made.is_own}
-        removed = []
-        for name in sorted(old - others):
-            try:
-                await self.delete(name)
-            except FailedPrecondition:  # in use
-                continue
-            except NotFound:  # its build failed, and is on record only
-                pass
-            removed.append(name)
-        for maker in self._makers():
-            with suppress(Unavailable):
-                await maker.remove_unneeded(moment)
-        freed = [await maker.prune_cache(max_age_seconds) for maker in self._makers() if build_cache]
-        return removed, sum(freed)
+        """See `Upkeep.prune`."""
+        return await self._upkeep.prune(max_age_seconds, build_cache=build_cache)
 
     async def attestation(self, name: str) -> tuple[str, str]:
         """Returns what is in an image and how it was made.
@@ -333,7 +295,7 @@ class ImageBuilds:
     async def stop(self) -> None:
         """Stops what is being built; it is taken up at the next start. Waits for its end."""
         self._is_stopping = True
-        running = self._builds.running() + ([self._upkeep] if self._upkeep else [])
+        running = self._builds.running() + ([self._looking_after] if self._looking_after else [])
         for task in running:
             task.cancel()
         await asyncio.gather(*running, *self._describing.values(), return_exceptions=True)
@@ -387,37 +349,6 @@ class ImageBuilds:
         _, found = await self._look(plan, secrets)
         return self._ended(image, found) if found else Build(image, 0, self._clock.now())
 
-    def _answers_again(self, build: Build, secrets: Mapping[str, bytes]) -> bool:
-        """True for a failure that would come out the same: it is answered again instead of tried again.
-
-        To whoever brings secrets it is not, unless it failed with the same ones: others may do.
-        """
-        if build.state is not State.FAILED or build.finished_at is None or build.error is None:
-            return False
-        if secrets and self._failed_with.get(build.image.name) != self._digest(secrets):
-            return False
-        return not build.error.is_system and self._clock.now() < self._again_at(build.finished_at)
-
-    def _again_at(self, failed_at: datetime) -> datetime:
-        return failed_at + timedelta(seconds=self._settings.failure_ttl)
-
-    def _earlier(self, build: Build) -> Build:
-        """A failure that is answered again, and says so."""
-        error, failed_at = build.error, build.finished_at
-        assert error is not None  # it failed
-        assert failed_at is not None
-        note = (
-            f"This is the answer of {failed_at:%H:%M:%S} UTC: the image is tried again from "
-            f"{self._again_at(failed_at):%H:%M:%S} UTC on; at once with other secrets, or by force: flyte build --force"
-        )
-        said = BuildError(error.code, f"{error.message}\n{note}", step=error.step, exit_code=error.exit_code)
-        return replace(build, error=said)
-
-    def _digest(self, secrets: Mapping[str, bytes]) -> bytes:
-        """Identity of secrets, in this process only."""
-        content = repr(sorted(secrets.items())).encode()
-        return hashlib.blake2b(content, key=self._digest_key, digest_size=16).digest()
-
     async def _touch(self, name: str) -> None:
         now = self._clock.now()
         if now.timestamp() - self._touched.get(name, 0.0) >= _TOUCH_SECONDS:
@@ -445,38 +376,6 @@ class ImageBuilds:
             return
         await self._run(build, plan, None, None, fresh=request.fresh)
 
-    def _give(self, build: Build, secrets: Mapping[str, bytes]) -> None:
-        """Gives a build that was taken up again the secrets that it waits for, if these are they."""
-        waiting = self._wanted.get(build.image.name)
-        if waiting is not None and not waiting.done() and set(build.missing_secrets) <= secrets.keys():
-            waiting.set_result(secrets)
-
-    async def _given_again(self, build: Build, plan: Plan) -> Mapping[str, bytes]:
-        """Waits until somebody gives the secrets again that a restart has lost: who still waits for the image does."""
-        missing = await self._maker_of(plan.image).missing_secrets(plan)
-        if not missing:
-            return {}
-        name, now = build.image.name, self._clock.now()
-        waiting = self._wanted[name] = asyncio.get_running_loop().create_future()
-        words = " and ".join(repr(key) for key in missing)
-        build.say(f"waits for the secret {words} of a caller, which is gone with a restart", None, now)
-        build.miss(missing)
-        try:
-            async with asyncio.timeout(_SECRETS_SECONDS):
-                found: Mapping[str, bytes] = await waiting
-        except TimeoutError:
-            message = (
-                f"the image builder was restarted while it built the image, which needs the secret {words} of its "
-                f"caller, and nobody has given it again within {_SECRETS_SECONDS:g} s: run `flyte build` or "
-                "`flyte run` again where it is set, or let the operator put it on the image builder's host "
-                "(HANGAR_IMAGE_BUILDER_SECRETS)"
-            )
-            raise BuildError("SecretMissing", message) from None
-        finally:
-            del self._wanted[name]
-            build.miss(())
-        return found
-
     async def _run(
         self,
         build: Build,
@@ -502,11 +401,12 @@ class ImageBuilds:
             build.steps = output.steps or build.steps
             build.say(output.text, output.step, self._clock.now())
 
-        self._failed_with.pop(build.image.name, None)
+        self._failures.forget(build.image.name)
         try:
             try:
                 if secrets is None:
-                    secrets = await self._given_again(build, plan)
+                    missing = await self._maker_of(plan.image).missing_secrets(plan)
+                    secrets = await self._awaited.wait(build, missing)
                 async with self._places:
                     build.begin(self._clock.now())
                     if plan.image.title:
@@ -526,7 +426,7 @@ class ImageBuilds:
             build.fail(BuildError("BuildStopped", message, is_system=True), self._clock.now())
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait have to hear of it
-            self._failed_with[build.image.name] = self._digest(secrets or {})
+            self._failures.note(build.image.name, secrets or {})
             await self._fail(build, self._explained(error))
 
     async def _succeed(self, build: Build, plan: Plan, made: Made) -> None:
@@ -576,17 +476,6 @@ class ImageBuilds:
         except HangarError as trouble:  # those who wait hear of the failure; the next start tries it again
             _log.error("the end of an image build cannot be noted", reason=trouble.message)
         build.fail(error, self._clock.now())
-
-    async def _look_after(self) -> None:
-        """Removes images that nobody asked for, from time to time."""
-        while True:
-            try:
-                removed, _ = await self.prune(self._settings.keep, build_cache=False)
-                if removed:
-                    _log.info("images removed", images=removed)
-            except HangarError as error:
-                _log.warning("old images cannot be removed", reason=error.message)
-            await asyncio.sleep(_UPKEEP_SECONDS)
 
     def _ended(self, image: Image, made: Made) -> Build:
         known = replace(
