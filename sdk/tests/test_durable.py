@@ -17,7 +17,11 @@ import pytest
 import flyte
 from flyte import errors
 from flyte._client._loop import LOOP
-from flyte._local import LocalRun, run_local, start_local_run
+from flyte._local import LocalAction, LocalRun, run_local, start_local_run
+from flyte._local._state import RunState
+from flyte._local._steps import begin_pause, wait_sync
+from flyte._step import Step
+from flyte._types import Interface
 from flyte.models import ActionPhase
 
 env = flyte.TaskEnvironment(name="durable")
@@ -365,6 +369,81 @@ def test_cancelled_and_forgotten_pauses_are_aborted() -> None:
     run = run_local(forgets)
     assert run.result() == 1
     assert {phase for _, _, phase in actions(run)} == {"aborted"}
+
+
+@pytest.fixture
+def condition() -> LocalAction:
+    """A condition that waits, of a run that nothing carries out."""
+    interface = Interface.from_function(answer)
+    step = Step("condition", "review", "review", lambda: interface, ("", ""))
+    action = LocalAction(RunState.create("torn", {}), "c", asks, b"{}", step=step)
+    begin_pause(action, None)
+    return action
+
+
+def answer() -> int:
+    """What the condition is answered with."""
+    return 0
+
+
+def elsewhere(call: Callable[[], Any]) -> None:
+    """Makes a call in another thread, to its end."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+def test_a_value_that_comes_with_the_time_limit_counts_once(condition: LocalAction) -> None:
+    """Signalled when its waiter has just found that the time is over, a condition ends once, with the value."""
+
+    class Now(datetime):
+        def __le__(self, other: datetime) -> bool:
+            if not condition.done():
+                elsewhere(lambda: condition.signal_text("7"))
+            return super().__le__(other)
+
+    condition.wait_until = Now.fromtimestamp(1, timezone.utc)
+    assert condition.interface.load_outputs(wait_sync(condition)) == 7
+    assert (condition.phase, condition.failure) == (ActionPhase.SUCCEEDED, None)
+
+
+def test_who_sees_the_end_sees_the_outcome(condition: LocalAction) -> None:
+    """Another thread that finds a condition ended, however early, finds the value that it ended with."""
+    seen = []
+
+    class Watched:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            elsewhere(lambda: seen.append(condition.outputs_document) if condition.done() else None)
+
+    condition.state.lock = Watched()  # type: ignore[assignment]  # tells when something has been decided
+    condition.signal_text("7")
+    assert seen == [condition.outputs_document]
+    assert seen != [None]
+
+
+@pytest.mark.parametrize("first", ["succeed", "abort"])
+def test_of_two_threads_that_end_an_action_the_first_counts(condition: LocalAction, first: str) -> None:
+    """A second end in the middle of a first one changes nothing and raises nothing, nor does a late beginning."""
+    ends = {"succeed": lambda: condition.succeed(b"{}"), "abort": condition.abort}
+    outcomes = []
+
+    def interfere(_: LocalAction) -> None:
+        condition.state.listeners.clear()
+        outcomes.append((condition.phase, condition.outputs_document, condition.failure, condition.end_time))
+        elsewhere(ends["abort" if first == "succeed" else "succeed"])
+        elsewhere(condition.begin_step)
+
+    condition.state.listeners.append(interfere)
+    ends[first]()
+    assert condition.ended.done()
+    assert outcomes == [(condition.phase, condition.outputs_document, condition.failure, condition.end_time)]
 
 
 @env.task(retries=2)

@@ -186,16 +186,12 @@ class LocalAction(Shown):
         self._signal(self.interface.dump_outputs(value))
 
     def _signal(self, document: bytes) -> None:
-        with self.state.lock:
-            waits = self.kind == "condition" and self.phase is ActionPhase.PAUSED
-            if waits:
-                self.phase = ActionPhase.SUCCEEDED
-        if not waits:
+        waits = self.kind == "condition" and self.phase is ActionPhase.PAUSED
+        if not waits or not self._end(ActionPhase.SUCCEEDED, outputs=document):
             raise errors.RuntimeUserError(
                 "ActionNotWaitingError",
                 f"action {self.name} ({self.task_name}) does not wait for a value: it is {self.phase.value}",
             )
-        self.succeed(document)
 
     def report_path(self, attempt: int | None = None) -> Path | None:
         """File of its report, None when there is none.
@@ -292,18 +288,13 @@ class LocalAction(Shown):
             self._fail(platform_failure("TIMEOUT", "ConditionTimeout", message), ActionPhase.TIMED_OUT)
 
     def succeed(self, document: bytes) -> None:
-        """The last attempt gave an outputs document, or the cache did."""
-        self.outputs_document = document
-        self._end(ActionPhase.SUCCEEDED)
+        """The last attempt gave an outputs document, or the cache did. What has ended stays as it is."""
+        self._end(ActionPhase.SUCCEEDED, outputs=document)
 
     def abort(self, why: str = "nobody waits for it any more") -> errors.BaseRuntimeError:
         """It was stopped on request, or by whoever called it."""
-        reason = self.state.abort_reason or why
-        self.failure = platform_failure(
-            "USER", "ActionAbortedError", f"{self.task_name} was aborted: {reason}"
-        )
-        self._end(ActionPhase.ABORTED)
-        return self.raised()
+        message = f"{self.task_name} was aborted: {self.state.abort_reason or why}"
+        return self._fail(platform_failure("USER", "ActionAbortedError", message), ActionPhase.ABORTED)
 
     def refuse(self, cause: BaseException) -> None:
         """It cannot be run at all."""
@@ -446,23 +437,43 @@ class LocalAction(Shown):
         return stored_lines(directory / self.name, attempt, max_lines)
 
     def _fail(self, failure: failures.Failure, phase: ActionPhase) -> errors.BaseRuntimeError:
-        self.failure = failure
-        self._end(phase)
-        return self.raised()
+        self._end(phase, failure=failure)
+        return self._error(failure)
 
     def _move(self, phase: ActionPhase) -> None:
-        self.phase = phase
+        with self.state.lock:
+            if self.done():
+                return
+            self.phase = phase
         self.state.changed(self)
 
-    def _end(self, phase: ActionPhase) -> None:
-        if self.attempt_list:
-            self.attempt_list[-1].end(phase, None if phase is ActionPhase.ABORTED else self.failure)
-        self.end_time = datetime.now(timezone.utc)
-        for calls in self.children.values():
-            if calls[-1].kind != "task" and not calls[-1].done():
-                calls[-1].abort(f"{self.task_name} ended")
-        self._move(phase)
+    def _end(
+        self,
+        phase: ActionPhase,
+        *,
+        outputs: bytes | None = None,
+        failure: failures.Failure | None = None,
+    ) -> bool:
+        """Of several threads that end it the first one does. Who sees that it is done sees all of how it ended.
+
+        Returns:
+            False when it had ended already.
+        """
+        for calls in list(self.children.values()):
+            for call in calls[-1:]:
+                if call.kind != "task" and not call.done():
+                    call.abort(f"{self.task_name} ended")
+        with self.state.lock:
+            if self.done():
+                return False
+            if self.attempt_list:
+                self.attempt_list[-1].end(phase, None if phase is ActionPhase.ABORTED else failure)
+            self.outputs_document, self.failure = outputs, failure
+            self.end_time = datetime.now(timezone.utc)
+            self.phase = phase
+        self.state.changed(self)
         self.ended.set_result(None)
+        return True
 
     def __repr__(self) -> str:
         return f"LocalAction(name={self.name!r}, task_name={self.task_name!r}, phase={self.phase.value!r})"

@@ -106,7 +106,7 @@ class LocalController:
         try:
             return await wait_async(action)
         except asyncio.CancelledError:
-            if not self._ended and not action.done():  # else a later attempt waits on
+            if not self._ended:  # else a later attempt waits on
                 action.abort()
             raise
         finally:
@@ -135,7 +135,8 @@ class LocalController:
 
     def end(self, *, failed: bool) -> None:
         """The attempt has ended. If it failed, what it started and did not await is cancelled."""
-        self._ended = True
+        with self._lock:
+            self._ended = True
         if self._notice is not None:
             self._notice.cancel()
         if failed:
@@ -151,16 +152,16 @@ class LocalController:
     def _child(self, task: TaskTemplate[Any, Any] | Step, document: bytes) -> tuple[str, LocalAction]:
         """Key and action of a call: a new one, or that of an earlier attempt that succeeded or still pauses."""
         parent = self._action
-        if self._ended:
-            raise errors.NotInTaskContextError(
-                f"{task.name} was called after the action {parent.name} had ended: await what it starts"
-            )
         if parent.state.abort_reason is not None:
             raise errors.ActionAbortedError(f"{task.name} is not started: {parent.state.abort_reason}")
         check_size(document, task.max_inline_io_bytes, f"the inputs of {task.name}")
         inputs_digest, group = digest(document), current_group()
         scope = current_trace() or parent.name
         with self._lock:
+            if self._ended:
+                raise errors.NotInTaskContextError(
+                    f"{task.name} was called after the action {parent.name} had ended: await what it starts"
+                )
             identity = (scope, task.name, inputs_digest, group)
             occurrence = self._occurrences.get(identity, 0)
             self._occurrences[identity] = occurrence + 1

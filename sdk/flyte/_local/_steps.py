@@ -42,8 +42,7 @@ class LocalTrace:
 
     def keep_sync(self, outputs: bytes) -> None:
         """Records the outputs."""
-        if not self._action.done():
-            self._action.succeed(outputs)
+        self._action.succeed(outputs)
 
     async def keep(self, outputs: bytes) -> None:
         """The same."""
@@ -55,13 +54,11 @@ class LocalTrace:
 
     def fail_sync(self, error: BaseException) -> None:
         """The same."""
-        if not self._action.done():
-            self._action.refuse(error)
+        self._action.refuse(error)
 
     def abandon(self, reason: str) -> None:
         """Records that the call did not come to its end."""
-        if not self._action.done():
-            self._action.abort(reason)
+        self._action.abort(reason)
 
 
 def begin_pause(action: LocalAction, seconds: float | None) -> None:
@@ -105,11 +102,7 @@ def _seconds_left(action: LocalAction) -> float:
 
 def _elapse(action: LocalAction) -> None:
     """End a paused action whose time has come."""
-    if (
-        not action.done()
-        and action.wait_until is not None
-        and action.wait_until <= datetime.now(timezone.utc)
-    ):
+    if action.wait_until is not None and action.wait_until <= datetime.now(timezone.utc):
         action.time_out_step()
 
 
