@@ -22,7 +22,7 @@ from services.image_builder.failures import BuildError
 from services.image_builder.trees import Tree, stamp
 
 _PREFIX = "build-"
-_TOOLS = ("prepare_python.py", "install_sdk.py")
+_TOOLS = ("prepare_python.py", "compile_python.py", "install_sdk.py")
 
 
 @dataclass(frozen=True, slots=True)

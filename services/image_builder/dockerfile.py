@@ -54,6 +54,8 @@ _APT_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9*?]
 _KINDS = KINDS - {BUILT}
 _MOVES_PYTHON = frozenset({"PATH", "PYTHONHOME"})
 """Variables with which another Python may run."""
+_CACHE = f"--mount=type=cache,id=hangar-uv,target={WORK}/cache"
+"""Where builds keep packages, and what they have compiled."""
 _LONGEST_LINE = 65_000
 """Bytes of a line of a Dockerfile that every builder reads, without the instruction."""
 _SPECIAL = re.compile(r'([$\\"])')
@@ -325,7 +327,7 @@ class _Draft:
             self._check_python(after)
 
     def _check_python(self, after: int) -> None:
-        tools = [_tool("uv"), _tool("prepare_python.py")]
+        tools = [_CACHE, _tool("uv"), _tool("prepare_python.py"), _tool("compile_python.py")]
         self._run(
             "python",
             scripts.check_python(self.platform, self._why_no_python(after)),
@@ -390,8 +392,8 @@ def _tool(name: str) -> str:
 
 
 def _installer() -> list[str]:
-    cache = f"--mount=type=cache,id=hangar-uv,target={WORK}/cache"
-    return [cache, _tool("uv"), _tool("overrides.txt"), _tool("sdk-requirements.txt")]
+    tools = ("uv", "compile_python.py", "overrides.txt", "sdk-requirements.txt")
+    return [_CACHE, *map(_tool, tools)]
 
 
 def _secret_mounts(secrets: tuple[BuildSecret, ...]) -> list[str]:

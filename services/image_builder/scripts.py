@@ -27,7 +27,9 @@ _SDK_REQUIREMENTS = f"{WORK}/tools/sdk-requirements.txt"
 _INSTALLED = f"{WORK}/installed.txt"
 _PYTHON = '"$(command -v python3)"'
 _LIST = f"{WORK}/tools/uv pip list --format freeze --python {_PYTHON} --cache-dir {WORK}/cache > {_INSTALLED}"
-_HOW = f"--compile-bytecode --link-mode copy --no-progress --color never --cache-dir {WORK}/cache"
+_HOW = f"--link-mode copy --no-progress --color never --cache-dir {WORK}/cache"
+_UV_COMPILES = ("--compile-bytecode",)
+_COMPILE = f"python3 -I -B -W ignore {WORK}/tools/compile_python.py {WORK}/cache/hangar-bytecode"
 _HEAD = f"""set -eu
 umask 022
 if [ -f {WORK}/host/environ ]; then . {WORK}/host/environ; fi
@@ -121,22 +123,35 @@ def _enter(layer: ProjectLayer, *, with_files: bool) -> str:
 def _sync(layer: ProjectLayer, *, project: bool = False, has_sdk: bool) -> str:
     """Has `uv` install what it has locked. Settings of the host for which it would lock anew do not count."""
     command = _with_python(layer.sync(f"{WORK}/tools/uv", "PYTHON", project=project))
+    option, compiles = _compiling(layer.install.extra_args + layer.tool_args)
     return f"""{_FOLLOW_PROJECT}unset UV_EXCLUDE_NEWER
 UV_PROJECT_ENVIRONMENT="$(python3 -c 'import sys; print(sys.prefix)')"
 export UV_PROJECT_ENVIRONMENT UV_PYTHON_DOWNLOADS=never
-{command} {_HOW}
-{_fit_sdk() if has_sdk else ""}"""
+{" ".join([command, _HOW, *option])}
+{compiles}{_fit_sdk() if has_sdk else ""}"""
 
 
 def _install(requirements: str, layer: InstallLayer, *, has_sdk: bool) -> str:
+    option, compiles = _compiling(layer.extra_args)
     if layer.requires_hashes:  # which the SDK's requirements have not
-        return f"{_uv_install(requirements, layer.arguments)}\n{_fit_sdk() if has_sdk else ''}"
-    return f"{_uv_install(requirements, ('--constraints', _SDK_REQUIREMENTS, *layer.arguments))}\n"
+        install = _uv_install(requirements, (*option, *layer.arguments))
+        return f"{install}\n{compiles}{_fit_sdk() if has_sdk else ''}"
+    arguments = (*option, "--constraints", _SDK_REQUIREMENTS, *layer.arguments)
+    return f"{_uv_install(requirements, arguments)}\n{compiles}"
+
+
+def _compiling(own: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Returns the option of `uv` and the line of a script by which packages are compiled.
+
+    What other builds have compiled counts, except where the author's own arguments may say where packages go and
+    whether they are compiled: `uv` knows that.
+    """
+    return (_UV_COMPILES, "") if own else ((), f"{_COMPILE} packages\n")
 
 
 def _fit_sdk() -> str:
     """Installs what the SDK lacks; fails where that would replace what was installed."""
-    return f"{_LIST}\n{_uv_install(_SDK_REQUIREMENTS, ('--constraints', _INSTALLED))}\n"
+    return f"{_LIST}\n{_uv_install(_SDK_REQUIREMENTS, (*_UV_COMPILES, '--constraints', _INSTALLED))}\n"
 
 
 def _with_python(command: tuple[str, ...]) -> str:
@@ -173,6 +188,7 @@ else
     echo "of what is installed some may have to be replaced by what the platform's SDK needs:" >&2
     {_uv_install(_SDK_REQUIREMENTS, ("--constraints", keep))}
 fi
+{_COMPILE} packages
 """
 
 
@@ -213,6 +229,7 @@ def _check(platform: str, hint: str) -> str:
     exit {ELSEWHERE}
 fi
 python3 -B {WORK}/tools/prepare_python.py {arguments}
+{_COMPILE} library
 """
 
 

@@ -1,27 +1,12 @@
-"""Checks the Python of an image and compiles its standard library, which many images leave uncompiled.
+"""Checks the Python of an image.
 
 Arguments: oldest version that will do (two numbers), path of the installer, platform that it has to be of, the number
 that programs of it have in their ELF header (0 when that is not known), and the exit code when it is too old. Runs on
 any Python, so that an old one gets a message instead of a syntax error.
 """
 
-import compileall
-import os
 import subprocess
 import sys
-from pathlib import Path
-
-_LEFT_OUT = (
-    "test",
-    "tests",
-    "idlelib",
-    "turtledemo",
-    "lib2to3",
-    "ensurepip",
-    "site-packages",
-    "dist-packages",
-)
-
 
 INSTALLER_FAILED = 78
 """Exit code when the installer does not run in the image."""
@@ -57,7 +42,6 @@ def main(major: str, minor: str, installer: str, platform: str, machine: str, to
     except (OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write("the package installer uv does not run in this image (" + str(error) + ")\n")
         sys.exit(INSTALLER_FAILED)
-    compile_standard_library()
 
 
 def machine_of(program: str) -> int:
@@ -67,16 +51,6 @@ def machine_of(program: str) -> int:
     if head[:4] != b"\x7fELF":
         return 0
     return int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
-
-
-def compile_standard_library() -> None:
-    """Compiles what is not compiled yet: images start tasks as users who may not write there."""
-    library = str(Path(os.__file__).parent)
-    for directory, folders, files in os.walk(library):
-        folders[:] = [name for name in folders if name not in _LEFT_OUT and name != "__pycache__"]
-        for name in files:
-            if name.endswith(".py"):
-                compileall.compile_file(str(Path(directory, name)), quiet=2)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,11 @@ from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons, Sight
 
 GOLDEN = Path(__file__).with_name("golden")
 BASE = "python:{python}-slim-bookworm"
-TOOLS = {"prepare_python.py": "# prepares\n", "install_sdk.py": "# installs\n"}
+TOOLS = {
+    "prepare_python.py": "# prepares\n",
+    "compile_python.py": "# compiles\n",
+    "install_sdk.py": "# installs\n",
+}
 SDK = SdkContent("5dc0", ("pydantic>=2.9", "cloudpickle>=3"), TOOLS)
 DEBIAN = flyte.Image.from_debian_base(python_version=(3, 12))
 
