@@ -71,11 +71,11 @@ LOCAL += ["x.whl", "dist/x-1.0.tar.gz", "~/p", "-e ."]
 REACHABLE = [
     "numpy",
     "foo[a]>=1 ; python_version < '3.13'",
-    "foo @ https://h/x.whl",
+    "foo @ https://h/x.tar.gz",
     "foo @ git+https://h/x@main",
 ]
 REACHABLE += [
-    "https://h/x.whl",
+    "https://h/x.tar.gz",
     "--find-links https://h/x",
     "--index-url $INDEX",
     "--pre",

@@ -17,7 +17,7 @@ BUILD, PACKAGE = "ImageBuildError", "InvalidPackage"
         ("E: Unable to locate package granite", PACKAGE),
         ("E: Package 'granite' has no installation candidate", PACKAGE),
         ("E: Version '9' for 'hello' was not found", PACKAGE),
-        ("error: Failed to fetch: `https://nowhere.example/simple/granite/`", BUILD),
+        ("error: Failed to fetch: `https://nowhere.example/index/granite/`", BUILD),
         ("Temporary failure resolving 'packages.example'", "PackagesUnavailable"),
         ("", BUILD),
     ],

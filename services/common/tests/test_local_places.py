@@ -34,7 +34,7 @@ from services.common.local_places import place_of_requirement, places_of_argumen
         ("six[a]>=1 ; sys_platform == 'linux'  # see ./notes", ""),
         ("pkg @ https://h.example/pkg-1.0.zip", ""),
         ("git+https://git@h.example/pkg.git@v1", ""),
-        ("https://h.example/pkg.whl", ""),
+        ("https://h.example/pkg.tar.gz", ""),
         ("-r https://h.example/base.txt", ""),
         ("--index-url https://h.example/simple", ""),
         ("--pre", ""),

@@ -195,7 +195,7 @@ def test_lines_come_whole() -> None:
         (
             [
                 said(INSTALL, "error: Request failed after 3 retries\n"),
-                said(INSTALL, "  cause: error sending request for url (https://index.example/simple/six/)\n"),
+                said(INSTALL, "  cause: error sending request for url (https://index.example/index/six/)\n"),
                 over(INSTALL, "executor failed running [y]: exit code: 2"),
             ],
             "",
