@@ -73,6 +73,20 @@ class RegistryCredentials:
             self.check()
             api.reload_config(str(self._path))
 
+    def unusable(self, host: str, problem: str) -> FailedPrecondition:
+        """What to tell people when the credentials for a registry cannot be had.
+
+        Args:
+            host: Host and port of the registry.
+            problem: Why.
+        """
+        source = str(self._path) if self._path is not None else "`docker login`"
+        message = (
+            f"the credentials of {source} for the registry {host} cannot be had: {problem}. Mend the helper, or "
+            f"name a file with the credentials in it, in the format of Docker's config.json, in {self._setting}"
+        )
+        return FailedPrecondition(message, reason="REGISTRY_CREDENTIALS_INVALID")
+
     def explained(self, reference: str, problem: str) -> str:
         """Adds what to do to the words of a registry that wants other credentials.
 

@@ -79,7 +79,7 @@ class BuildKit:
             Unavailable: The engine is not reachable.
         """
         if not self._is_there:
-            async with Session({}, {}, self._engine.login, "").open(self._engine, self._place):
+            async with Session({}, {}, self._login, "").open(self._engine, self._place):
                 self._is_there = True
 
     async def build(self, job: Job, emit: Callable[[Output], None]) -> dict[str, str]:
@@ -112,7 +112,7 @@ class BuildKit:
         )
         trees = {"context": job.context, "dockerfile": dockerfile}
         shared = "hangar" if job.steps is not None else "hangar-base"
-        session = Session(trees, job.secrets, lambda host: self._login(job, host), shared)
+        session = Session(trees, job.secrets, lambda host: self._login(host, job.login), shared)
         async with session.open(self._engine, self._place):
             parameters = {
                 "version": "2",
@@ -168,9 +168,11 @@ class BuildKit:
         """
         return await self._engine.prune_cache(max_age_seconds)
 
-    def _login(self, job: Job, host: str) -> tuple[str, str]:
-        """User and password for a registry's host: the author's, else the builder's. May block."""
-        given = job.login.login_for(f"{host}/") if job.login is not None else None
-        if given is not None:
-            return given.get("username", ""), given.get("identitytoken") or given["password"]
-        return self._engine.login(host)
+    async def _login(self, host: str, given: RegistrySecret | None = None) -> tuple[str, str]:
+        """User and password for a registry's host: the author's, else the builder's."""
+        login = given.login_for(f"{host}/") if given is not None else None
+        if login is None:
+            login = await self._engine.login(host)
+        if "identitytoken" in login:
+            return "", login["identitytoken"]
+        return login.get("username", ""), login.get("password", "")

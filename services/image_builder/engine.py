@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import io
 import json
 import ssl
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 from services.common.emulation import runs_platform
 from services.common.errors import FailedPrecondition, Unavailable
 from services.common.platforms import image_platform, normalised
 from services.common.registry_credentials import RegistryCredentials
 from services.common.registry_secrets import RegistrySecret, registry_of
-from services.image_builder.engine_streams import Address, NotTakenOverError, in_thread, take_over
+from services.image_builder.engine_streams import (
+    Address,
+    Headers,
+    NotTakenOverError,
+    Streams,
+    events,
+    in_thread,
+    take_over,
+)
 
 _SECONDS = 60
 _CANCEL_SECONDS = 10.0
+_HELPER_SECONDS = 30.0
+_TRANSFER_SECONDS = 300.0
+"""Longest silence of a pull or a push."""
 _REFUSED_SECONDS = 10.0
 """How long it counts that a kernel did not run another platform: somebody may install emulation at any time."""
 _ANY_VERSION = "1.41"
@@ -157,16 +170,9 @@ class BuilderEngine:
         return tuple(image_platform(each) for each in lower)
 
     async def _distribution(self, reference: str, secret: RegistrySecret | None) -> Any:
-        login = secret.login_for(reference) if secret is not None else None
-
-        def ask(client: Any) -> Any:
-            if login is not None:
-                return client.api.inspect_distribution(reference, auth_config=login)
-            self._credentials.load_into(client.api)
-            return client.api.inspect_distribution(reference)
-
+        login = await self._login_for(reference, secret)
         try:
-            return await self._call(ask)
+            return await self._call(lambda client: client.api.inspect_distribution(reference, login))
         except _library().errors.APIError:
             return None
 
@@ -181,24 +187,13 @@ class BuilderEngine:
         Raises:
             Unavailable: It cannot be had now (reason ``BASE_IMAGE_NOT_PULLED``).
         """
-        login = secret.login_for(reference) if secret is not None else None
-
-        def pull(client: Any) -> None:
-            options = {"auth_config": login} if login is not None else {}
-            if login is None:
-                self._credentials.load_into(client.api)
-            repository, tag = _library().utils.parse_repository_tag(reference)
-            for event in client.api.pull(
-                repository, tag or "latest", stream=True, decode=True, platform=platform, **options
-            ):
-                if "error" in event:
-                    raise _library().errors.APIError(str(event["error"]))
-
-        try:
-            await self._call(pull)
-        except _library().errors.APIError as error:
-            message = f"image {reference} cannot be pulled: {error.explanation or error}"
-            raise Unavailable(message, reason="BASE_IMAGE_NOT_PULLED") from error
+        repository, tag = _library().utils.parse_repository_tag(reference)
+        asked = {"fromImage": repository, "tag": tag or "latest", "platform": platform}
+        path = f"/images/create?{urlencode(asked)}"
+        problem = await self._transfer(path, reference, secret, lambda event: None)
+        if problem:
+            message = f"image {reference} cannot be pulled: {problem}"
+            raise Unavailable(message, reason="BASE_IMAGE_NOT_PULLED")
 
     async def labelled(self, label: str) -> list[StoredImage]:
         """Returns the images that have a label, or a label with a value (``label=value``)."""
@@ -255,18 +250,16 @@ class BuilderEngine:
             repository, tag = other, "latest"
         await self._call(lambda client: client.api.tag(reference, repository, tag, force=True))
 
-    async def take_over(
-        self, path: str, headers: Sequence[tuple[str, str]]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def take_over(self, path: str, headers: Headers) -> Streams:
         """Opens a connection on which the engine speaks HTTP/2, as the client.
 
         Raises:
             Unavailable: It is not reachable.
             FailedPrecondition: It does not know what this asks for (reason ``BUILDKIT_MISSING``).
         """
-        api = (await self._connected()).api
+        version = (await self._connected()).api.api_version
         try:
-            return await take_over(self._address, f"/v{api.api_version}{path}", headers)
+            return await take_over(self._address, f"/v{version}{path}", headers)
         except NotTakenOverError as error:
             message = (
                 f"image builds need a Docker engine with BuildKit: the one at {self._place} answers {path} with "
@@ -286,32 +279,24 @@ class BuilderEngine:
         Raises:
             Unavailable: The engine is not reachable, or ended before the build did.
         """
-        api = (await self._connected()).api
-        url = f"{api.base_url}/v{api.api_version}/build"
-
-        def ask() -> Iterator[dict[str, Any]]:
-            with api.post(url, params=parameters, stream=True, timeout=(_SECONDS, None)) as answer:
-                for line in answer.iter_lines(chunk_size=None):
-                    if line:
-                        yield json.loads(line)
-
-        building = asyncio.create_task(in_thread(ask, on_event))
+        building = asyncio.create_task(self._listen(f"/build?{urlencode(parameters)}", on_event))
         try:
             await asyncio.shield(building)
         except asyncio.CancelledError:
-            ending = f"{url}/cancel?id={parameters['buildid']}"
-            with suppress(Unavailable):
-                await self._call(lambda client: client.api.post(ending, timeout=_CANCEL_SECONDS))
-            await asyncio.wait([building], timeout=_CANCEL_SECONDS)
-            building.cancel()
+            ending = f"/build/cancel?{urlencode({'id': parameters['buildid']})}"
+            with suppress(TimeoutError, Unavailable):  # its connections end in any case
+                async with asyncio.timeout(_CANCEL_SECONDS):
+                    await self._listen(ending, lambda event: None)
+                    await asyncio.wait([building])
             raise
-        except _failures() as error:
-            raise self._unreachable(error) from error
+        finally:
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
 
     async def push(
         self, reference: str, on_line: Callable[[str], None], secret: RegistrySecret | None = None
     ) -> tuple[str, str]:
-        """Pushes an image to its registry.
+        """Pushes an image to its registry. Cancelled, it ends that.
 
         Args:
             reference: Its address.
@@ -323,47 +308,85 @@ class BuilderEngine:
 
         Raises:
             Unavailable: The engine is not reachable.
+            FailedPrecondition: The builder's credentials cannot be had.
         """
-        client = await self._connected()
-        login = secret.login_for(reference) if secret is not None else None
-
-        def ask() -> Iterator[dict[str, Any]]:
-            if login is None:
-                self._credentials.load_into(client.api)
-            options = {"auth_config": login} if login is not None else {}
-            repository, tag = _library().utils.parse_repository_tag(reference)
-            yield from client.api.push(repository, tag or "latest", stream=True, decode=True, **options)
-
-        digest = problem = ""
+        digest = ""
 
         def read(event: dict[str, Any]) -> None:
-            nonlocal digest, problem
+            nonlocal digest
             digest = (event.get("aux") or {}).get("Digest") or digest
-            problem = event.get("error") or problem
             if event.get("status") and not event.get("progressDetail"):
                 on_line(f"{event['id']}: {event['status']}" if event.get("id") else event["status"])
 
-        try:
-            await in_thread(ask, read)
-        except _library().errors.APIError as error:
-            problem = str(error.explanation or error)
-        except _failures() as error:
-            raise self._unreachable(error) from error
+        repository, tag = _library().utils.parse_repository_tag(reference)
+        path = f"/images/{quote(repository, safe='/:')}/push?{urlencode({'tag': tag or 'latest'})}"
+        problem = await self._transfer(path, reference, secret, read)
         return ("" if problem else digest), problem
 
-    def login(self, host: str) -> tuple[str, str]:
-        """Returns user and password that the builder has for a registry's host; empty texts for none. May block.
+    async def login(self, host: str) -> dict[str, str]:
+        """Returns what the builder has to show to a registry, nothing when that is nothing.
+
+        Args:
+            host: Host and port of the registry.
 
         Raises:
-            FailedPrecondition: The file of credentials cannot be used.
-            docker.errors.DockerException: A credential helper fails.
+            FailedPrecondition: The file of credentials cannot be used, or a credential helper fails or does not answer
+                (reason ``REGISTRY_CREDENTIALS_INVALID``).
         """
-        config = _library().auth.load_config(self._credentials.file())
-        found = config.resolve_authconfig(registry_of(f"{host}/")) or {}
-        given = {name.lower(): value for name, value in found.items()}
-        if given.get("identitytoken"):
-            return "", str(given["identitytoken"])
-        return str(given.get("username") or ""), str(given.get("password") or "")
+
+        def find() -> dict[str, str]:
+            config = _library().auth.load_config(self._credentials.file())
+            return dict(config.resolve_authconfig(registry_of(f"{host}/")) or {})
+
+        try:
+            async with asyncio.timeout(_HELPER_SECONDS):
+                found = await in_thread(find)
+        except (_library().errors.DockerException, ValueError, TimeoutError) as error:
+            problem = str(error) or f"its credential helper did not answer for {_HELPER_SECONDS:g} s"
+            raise self._credentials.unusable(host, problem) from error
+        return {name.lower(): str(value) for name, value in found.items() if value}
+
+    async def _login_for(self, reference: str, secret: RegistrySecret | None) -> dict[str, str]:
+        """What is shown to the registry of an image: its author's credentials, else the builder's."""
+        login = secret.login_for(reference) if secret is not None else None
+        return login if login is not None else await self.login(registry_of(reference))
+
+    async def _transfer(
+        self,
+        path: str,
+        reference: str,
+        secret: RegistrySecret | None,
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> str:
+        """Has the engine pull or push an image. Returns what went wrong, empty for nothing."""
+        login = await self._login_for(reference, secret)
+        shown = base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
+        problem = ""
+
+        def read(event: dict[str, Any]) -> None:
+            nonlocal problem
+            problem = event.get("error") or event.get("message") or problem
+            on_event(event)
+
+        await self._listen(path, read, {"X-Registry-Auth": shown}, _TRANSFER_SECONDS)
+        return problem
+
+    async def _listen(
+        self,
+        path: str,
+        on_event: Callable[[dict[str, Any]], None],
+        headers: Headers | None = None,
+        longest_silence: float | None = None,
+    ) -> None:
+        """Asks the engine for what may take long."""
+        version = (await self._connected()).api.api_version
+        try:
+            told = events(self._address, f"/v{version}{path}", headers, longest_silence)
+            async with aclosing(told):
+                async for event in told:
+                    on_event(event)
+        except OSError as error:
+            raise self._unreachable(error) from error
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """Removes what BuildKit keeps and did not use for so long. Returns the bytes that it took.
@@ -378,7 +401,7 @@ class BuilderEngine:
     async def _call(self, ask: Callable[[Any], T]) -> T:
         client = await self._connected()
         try:
-            return await asyncio.to_thread(ask, client)
+            return await in_thread(lambda: ask(client))
         except _library().errors.APIError:
             raise
         except _failures() as error:
@@ -388,7 +411,7 @@ class BuilderEngine:
         async with self._opening:
             if self._client is None:
                 try:
-                    self._client = await asyncio.to_thread(self._connect)
+                    self._client = await in_thread(self._connect)
                 except _failures() as error:
                     raise self._unreachable(error) from error
             return self._client

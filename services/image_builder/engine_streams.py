@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-_ANSWER_SECONDS = 60
+_ANSWER_SECONDS = 60.0
+_PIECE = 64 * 1024
 T = TypeVar("T")
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Headers = Mapping[str, str | list[str]]
 
 
 class NotTakenOverError(Exception):
@@ -31,7 +35,7 @@ class Address:
     url: str
     tls: ssl.SSLContext | None = None
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(self) -> Streams:
         """Opens a connection.
 
         Raises:
@@ -43,74 +47,147 @@ class Address:
         return await asyncio.open_connection(parts.hostname, parts.port, ssl=self.tls)
 
 
-async def take_over(
-    address: Address, path: str, headers: Sequence[tuple[str, str]]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def take_over(address: Address, path: str, headers: Headers) -> Streams:
     """Opens a connection on which an engine speaks HTTP/2 as the client (`POST` with ``Upgrade: h2c``).
+
+    Args:
+        address: The engine.
+        path: What is asked for.
+        headers: Headers of the request, some of them more than once.
 
     Raises:
         OSError: The engine does not answer.
         NotTakenOverError: It answers with something else.
     """
-    reader, writer = await address.connect()
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: docker",
-        "Connection: Upgrade",
-        "Upgrade: h2c",
-        "Content-Length: 0",
-    ]
-    lines += [f"{name}: {value}" for name, value in headers]
+    upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
+    reader, writer, status, _ = await _asked(address, path, upgrade | dict(headers), _ANSWER_SECONDS)
+    if status.split()[1:2] != ["101"]:
+        await close(writer)
+        raise NotTakenOverError(status)
+    return reader, writer
+
+
+async def events(
+    address: Address,
+    path: str,
+    headers: Headers | None = None,
+    longest_silence: float | None = None,
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Asks an engine for something (`POST`), and iterates over the objects of its answer, errors among them.
+
+    Who stops iterating closes the connection, and an engine ends what nobody waits for.
+
+    Args:
+        address: The engine.
+        path: What is asked for.
+        headers: Headers of the request.
+        longest_silence: Seconds in which something has to come; None for any.
+
+    Raises:
+        TimeoutError: Nothing has come for so long.
+        OSError: The engine does not answer, or not to the end.
+    """
+    reader, writer, status, fields = await _asked(address, path, headers or {}, longest_silence)
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        rest = b""
+        async with aclosing(_body(reader, fields)) as pieces:
+            while True:
+                async with _patience(longest_silence):
+                    piece = await anext(pieces, None)
+                *lines, rest = (rest + (piece or b"\n")).split(b"\n")
+                for line in filter(None, map(bytes.strip, lines)):
+                    try:
+                        yield json.loads(line)
+                    except ValueError:
+                        raise ConnectionError(f"it answers {status!r}: {line[:200]!r}") from None
+                if piece is None:
+                    return
+    finally:
+        await close(writer)
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection at once, whatever became of it: what an engine that hangs does not read is not waited for."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+async def in_thread(ask: Callable[[], T]) -> T:
+    """Calls what blocks, perhaps for long, in a thread of its own: threads that others share are not used up.
+
+    Cancelled, it leaves the thread to go on to its end, which the end of the process does not wait for.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def end(outcome: T | None, failure: Exception | None) -> None:
+        if ended.done():
+            return
+        if failure is not None:
+            ended.set_exception(failure)
+        else:
+            ended.set_result(cast("T", outcome))
+
+    def call() -> None:
+        outcome = failure = None
+        try:
+            outcome = ask()
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended: nobody waits
+            loop.call_soon_threadsafe(end, outcome, failure)
+
+    threading.Thread(target=call, name="docker-engine", daemon=True).start()
+    return await ended
+
+
+async def _asked(
+    address: Address, path: str, headers: Headers, seconds: float | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str, dict[str, str]]:
+    """Sends a request, and returns the connection with status and fields of the answer, whose body comes next."""
+    async with _patience(_ANSWER_SECONDS):
+        reader, writer = await address.connect()
+    lines = [f"POST {path} HTTP/1.1", "Host: docker", "Content-Length: 0"]
+    for name, values in headers.items():
+        lines += [f"{name}: {value}" for value in ([values] if isinstance(values, str) else values)]
+    try:
+        async with _patience(seconds):
             writer.write("\r\n".join([*lines, "", ""]).encode())
-            answer = await reader.readuntil(b"\r\n\r\n")
-        status = answer.partition(b"\r\n")[0].decode(errors="replace")
-        if status.split()[1:2] != ["101"]:
-            raise NotTakenOverError(status)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
+        status, *rest = head.strip().split("\r\n")
+        fields = (line.partition(":") for line in rest)
+        return reader, writer, status, {name.lower(): value.strip() for name, _, value in fields}
     except asyncio.IncompleteReadError as error:
         await close(writer)
         raise ConnectionError("it closed the connection") from error
     except BaseException:
         await close(writer)
         raise
-    return reader, writer
 
 
-async def close(writer: asyncio.StreamWriter) -> None:
-    """Closes a connection, whatever became of it."""
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-
-
-async def in_thread(ask: Callable[[], Iterable[T]], on_each: Callable[[T], None]) -> None:
-    """Reads what takes long to come, in a thread of its own. Cancelled, it leaves the thread to go on to its end.
-
-    Args:
-        ask: Begins to read; may block. Its errors are raised here.
-        on_each: Called in the event loop with each thing that comes.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def end(error: Exception | None) -> None:
-        if ended.cancelled():
-            return
-        if error is not None:
-            ended.set_exception(error)
+async def _body(reader: asyncio.StreamReader, fields: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    """Iterates over the pieces of an answer's body."""
+    try:
+        if fields.get("transfer-encoding", "").lower() == "chunked":
+            while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+                yield (await reader.readexactly(size + 2))[:-2]
+        elif "content-length" in fields:
+            yield await reader.readexactly(int(fields["content-length"]))
         else:
-            ended.set_result(None)
+            while piece := await reader.read(_PIECE):
+                yield piece
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionError("it closed the connection before the end of its answer") from error
 
-    def read() -> None:
-        failure = None
-        try:
-            for each in ask():
-                loop.call_soon_threadsafe(on_each, each)
-        except Exception as error:  # noqa: BLE001  # raised where it is awaited
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended: nobody waits
-            loop.call_soon_threadsafe(end, failure)
 
-    threading.Thread(target=read, name="docker-answer", daemon=True).start()
-    await ended
+@asynccontextmanager
+async def _patience(seconds: float | None) -> AsyncIterator[None]:
+    """Waits for so long, and says so in its error."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        if error.errno is not None:  # the network's own
+            raise
+        raise TimeoutError(f"nothing came for {seconds} s") from error

@@ -86,7 +86,11 @@ def failure_of(progress: Progress, platform: str) -> BuildError:
         text = f"the Docker engine could not run {what}: {message}"
         return BuildError("StepNotStarted", text, is_system=True, step=step, exit_code=exit_code)
     if step is None:
-        return BuildError("ImageBuildError", f"the image cannot be built: {message}", exit_code=exit_code)
+        text, is_outage = (
+            f"the image cannot be built: {message}",
+            bool(_OUTAGE.search(message)),
+        )  # of a front end
+        return BuildError("ImageBuildError", text, is_system=is_outage, exit_code=exit_code)
     ended = f" (exit code {exit_code})" if exit_code is not None else ""
     text = f"{step.text} failed{ended}:\n{message}"
     is_outage = installers.is_outage(message)

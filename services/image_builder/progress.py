@@ -11,7 +11,7 @@ from hangar.buildkit.v1.buildkit_pb2 import BuildLog, BuildStatus, BuildVertex
 from services.image_builder.dockerfile import Step
 
 _STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
-_EXIT = re.compile(r"exit code: (\d+)")
+_EXIT = re.compile(r"exit code: (\d+)$")  # at the end: what goes before is the author's command
 _BASE = re.compile(r"(?:\[[^\]]*\] )?FROM (\S+)@(sha256:[0-9a-f]{64})$")
 _METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
 _CONTROL = re.compile(
@@ -173,6 +173,8 @@ class Progress:
     def _logged(self, vertex: _Vertex, logs: Sequence[BuildLog]) -> Iterator[Output]:
         for log in logs if vertex.step is not None else ():
             yield from self._said(vertex, vertex.complete_lines(log.stream, log.msg))
+        if vertex.is_over:
+            yield from self._said(vertex, vertex.rest())
 
     @staticmethod
     def _said(vertex: _Vertex, lines: Sequence[str]) -> Iterator[Output]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc  # type: ignore[import-untyped]
@@ -26,8 +26,9 @@ from hangar.buildkit.v1.buildkit_pb2 import (
     SecretRequest,
     SecretResponse,
 )
+from services.common.errors import HangarError
 from services.image_builder.engine import BuilderEngine
-from services.image_builder.engine_streams import close
+from services.image_builder.engine_streams import Headers, close
 from services.image_builder.trees import Entry, Tree
 
 _FILES = "moby.filesync.v1.FileSync"
@@ -37,6 +38,8 @@ _METHODS = (f"/{_FILES}/DiffCopy", f"/{_SECRETS}/GetSecret", f"/{_AUTH}/Credenti
 _STAT, _REQUEST, _DATA, _END, _ERROR = range(5)
 """Kinds of packets."""
 _CHUNK = 256 * 1024
+_OPTIONS = [(f"grpc.{name}_metadata_size", 16 << 20) for name in ("max", "absolute_max")]
+"""The paths of each COPY come as metadata, any number of them."""
 _LONGEST_SOCKET_PATH = 100
 Requests = AsyncIterator[FilePacket]
 Call = grpc.aio.ServicerContext[Any, Any]
@@ -49,14 +52,14 @@ class Session:
     Attributes:
         trees: Build contexts, by the names that BuildKit has for them: "context" and "dockerfile".
         secrets: Contents of build secrets, by identifier.
-        credentials: Returns user and password for a registry's host, empty texts for none; may block.
+        credentials: Returns user and password for a registry's host, empty texts for none.
         shared: Which builds send much the same files: they are sent what has changed.
         identity: The session.
     """
 
     trees: Mapping[str, Tree]
     secrets: Mapping[str, bytes]
-    credentials: Callable[[str], tuple[str, str]]
+    credentials: Callable[[str], Awaitable[tuple[str, str]]]
     shared: str
     identity: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -72,7 +75,7 @@ class Session:
             Unavailable: The engine is not reachable.
             FailedPrecondition: It has no BuildKit (reason ``BUILDKIT_MISSING``).
         """
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers())
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
         async with _listening(server, place / f"build-{self.identity}.sock") as (answers, requests):
@@ -86,14 +89,14 @@ class Session:
                 await asyncio.gather(*pumps, return_exceptions=True)
                 await close(asking)
 
-    def _headers(self) -> list[tuple[str, str]]:
+    def _headers(self) -> Headers:
         name = "X-Docker-Expose-Session"
-        headers = [
-            (f"{name}-Uuid", self.identity),
-            (f"{name}-Name", "hangar"),
-            (f"{name}-Sharedkey", self.shared),
-        ]
-        return headers + [(f"{name}-Grpc-Method", method) for method in _METHODS]
+        return {
+            f"{name}-Uuid": self.identity,
+            f"{name}-Name": "hangar",
+            f"{name}-Sharedkey": self.shared,
+            f"{name}-Grpc-Method": list(_METHODS),
+        }
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         files = grpc.stream_stream_rpc_method_handler(
@@ -141,7 +144,10 @@ class Session:
         return SecretResponse(data=self.secrets[request.id])
 
     async def _send_credentials(self, request: CredentialsRequest, call: Call) -> CredentialsResponse:
-        user, secret = await asyncio.to_thread(self.credentials, request.host)
+        try:
+            user, secret = await self.credentials(request.host)
+        except HangarError as error:
+            await call.abort(grpc.StatusCode.UNAVAILABLE, error.message)
         return CredentialsResponse(username=user, secret=secret)
 
 
@@ -176,21 +182,21 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while chunk := await reader.read(_CHUNK):
             writer.write(chunk)
             await writer.drain()
-    await close(writer)
+    writer.close()
 
 
 async def _content(entry: Entry) -> AsyncIterator[bytes]:
     """Iterates over the pieces of a file."""
-    if isinstance(entry.content, Path):
-        file = await asyncio.to_thread(entry.content.open, "rb")
-        try:
+    content = entry.content
+    if isinstance(content, Path) and entry.stat.size <= _CHUNK:
+        content = content.read_bytes()  # a thread for each would take longer than all the rest
+    if isinstance(content, Path):
+        with content.open("rb") as file:
             while chunk := await asyncio.to_thread(file.read, _CHUNK):
                 yield chunk
-        finally:
-            file.close()
-    elif entry.content is not None:
-        for start in range(0, len(entry.content), _CHUNK):
-            yield entry.content[start : start + _CHUNK]
+    elif content is not None:
+        for start in range(0, len(content), _CHUNK):
+            yield content[start : start + _CHUNK]
 
 
 def _metadata(call: Call) -> dict[str, Sequence[str]]:
@@ -199,6 +205,6 @@ def _metadata(call: Call) -> dict[str, Sequence[str]]:
     for key, value in call.invocation_metadata() or ():
         found.setdefault(key, []).append(value if isinstance(value, str) else value.decode())
     return {
-        key: [unquote(value) for value in values] if f"{key}-encoded" in found else values
+        key: [unquote_plus(value) for value in values] if f"{key}-encoded" in found else values
         for key, values in found.items()
     }

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import grpc
 
 from hangar.buildkit.v1.buildkit_pb2 import BuildLog, BuildStatus, BuildVertex
 from services.image_builder.engine import BuilderEngine, StoredImage
+from services.image_builder.engine_streams import Headers, Streams
 from services.image_builder.tests.buildkit_client import receive, secret
 
 _SECRET = re.compile(r"--mount=type=secret,id=([\w.-]+)")
@@ -61,11 +62,9 @@ class FakeEngine(BuilderEngine):
         self._docker = docker
         self._sessions: dict[str, grpc.aio.Channel] = {}
 
-    async def take_over(
-        self, path: str, headers: Sequence[tuple[str, str]]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def take_over(self, path: str, headers: Headers) -> Streams:
         """A connection on which a client of gRPC speaks."""
-        arrived: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
+        arrived: asyncio.Future[Streams] = asyncio.Future()
         server = await asyncio.start_server(
             lambda reader, writer: arrived.set_result((reader, writer)), "127.0.0.1", 0
         )
@@ -73,7 +72,7 @@ class FakeEngine(BuilderEngine):
         channel.get_state(try_to_connect=True)
         streams = await arrived
         server.close()
-        self._sessions[dict(headers)["X-Docker-Expose-Session-Uuid"]] = channel
+        self._sessions[str(headers["X-Docker-Expose-Session-Uuid"])] = channel
         return streams
 
     async def build(self, parameters: Mapping[str, str], on_event: Callable[[dict[str, Any]], None]) -> None:

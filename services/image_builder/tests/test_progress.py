@@ -45,7 +45,7 @@ def feed(progress: Progress, told: Sequence[BuildStatus]) -> Iterator[Output]:
 @pytest.mark.parametrize(
     ("prefix", "error"),
     [
-        ("stage-0 ", "executor failed running [/bin/sh y]: exit code: 2"),
+        ("stage-0 ", "executor failed running [/bin/sh -c echo exit code: 5]: exit code: 2"),
         ("", 'process "/bin/sh y" did not complete successfully: exit code: 2'),
     ],
     ids=["20.10", "later"],
@@ -62,6 +62,7 @@ def test_a_failing_step_is_named_with_its_layer(prefix: str, error: str) -> None
             over(base, cached=True),
             said(check, "fi", "ne\n"),
             over(check),
+            said(check, "at last"),
             said(install, "error: No solution found\n  cause: nope was not", " found"),
             over(base.replace("1/", "9/"), "context canceled"),
             over(install, error),
@@ -74,6 +75,7 @@ def test_a_failing_step_is_named_with_its_layer(prefix: str, error: str) -> None
         ("[2/3] check Python", STEPS[1]),
         ("fine", STEPS[1]),
         ("done in 0.1s", STEPS[1]),
+        ("at last", STEPS[1]),
         ("[3/3] layer 0: install nope", STEPS[2]),
         ("error: No solution found", STEPS[2]),
         ("  cause: nope was not found", STEPS[2]),

@@ -11,10 +11,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from hangar.buildkit.v1.buildkit_pb2 import CredentialsRequest, CredentialsResponse
+from services.common.errors import FailedPrecondition
 from services.image_builder.session import Session
 from services.image_builder.tests.buildkit_client import receive, secret, told, transfer
 from services.image_builder.tests.fakes import FakeDocker, FakeEngine
 from services.image_builder.trees import Tree
+
+
+async def no_credentials(host: str) -> tuple[str, str]:
+    """Registries want none."""
+    return "", ""
 
 
 @asynccontextmanager
@@ -29,15 +35,16 @@ async def asking(session: Session, tmp_path: Path, place: Path) -> AsyncIterator
 
 
 async def test_files_are_sent(tmp_path: Path) -> None:
-    """Small ones from memory and large ones from disk, whole; a directory that there is not is refused."""
+    """Small ones from memory and large ones from disk, whole; any number of paths may be asked for."""
     large = bytes(range(256)) * 4000
     (tmp_path / "large").write_bytes(large)
-    tree = Tree({"d/small": b"1", "d/empty": b"", "large": tmp_path / "large"})
-    session = Session({"context": tree}, {}, lambda host: ("", ""), "")
+    tree = Tree({"d/a b": b"1", "d/empty": b"", "large": tmp_path / "large"})
+    session = Session({"context": tree}, {}, no_credentials, "")
     async with asking(session, tmp_path, tmp_path / "place") as channel:
-        assert await receive(channel, "context") == {"d/small": b"1", "d/empty": b"", "large": large}
-        some = transfer(channel, "context", ("followpaths", "d%2Fsmall"), ("followpaths-encoded", "1"))
-        assert [stat.path for stat in await told(some)] == ["d", "d/small"]
+        assert await receive(channel, "context") == {"d/a b": b"1", "d/empty": b"", "large": large}
+        many = [("followpaths", f"none-{number:0100}") for number in range(1000)]
+        some = transfer(channel, "context", ("followpaths", "d%2Fa+b"), ("followpaths-encoded", "1"), *many)
+        assert [stat.path for stat in await told(some)] == ["d", "d/a b"]
         some.cancel()
         with pytest.raises(grpc.aio.AioRpcError, match="no directory 'other'"):
             await receive(channel, "other")
@@ -47,7 +54,9 @@ async def test_secrets_and_credentials_are_given(tmp_path: Path) -> None:
     """A secret that there is not is NOT_FOUND, which BuildKit takes for none; its place may have a long name."""
     asked = []
 
-    def credentials(host: str) -> tuple[str, str]:
+    async def credentials(host: str) -> tuple[str, str]:
+        if host == "broken.example":
+            raise FailedPrecondition("the helper fails")
         asked.append(host)
         return "me", "password"
 
@@ -62,5 +71,7 @@ async def test_secrets_and_credentials_are_given(tmp_path: Path) -> None:
         )
         answer = await login(CredentialsRequest(host="registry.example"))
         assert (answer.username, answer.secret, asked) == ("me", "password", ["registry.example"])
+        with pytest.raises(grpc.aio.AioRpcError, match="the helper fails"):
+            await login(CredentialsRequest(host="broken.example"))
         health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
         assert health.status == health_pb2.HealthCheckResponse.SERVING
