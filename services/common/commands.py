@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _KILL_SECONDS = 5.0
 _LONGEST_LINE = 64 * 1024
@@ -47,7 +48,7 @@ async def run_command(
     try:
         process = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await _end(await starting)
+        await _undisturbed(_end_started(starting))
         raise
     try:
         if note is not None:
@@ -57,7 +58,7 @@ async def run_command(
             on_line(line)
         return await process.wait()
     finally:
-        await _end(process)
+        await _undisturbed(_end(process))
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
@@ -72,6 +73,23 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
             rest = b""
     if rest:
         yield rest.decode(errors="replace").rstrip()
+
+
+async def _undisturbed(ending: Coroutine[Any, Any, None]) -> None:
+    """Awaits something to its end, however often whoever waits is cancelled: half ended, a process would live on."""
+    task = asyncio.create_task(ending)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _end_started(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    await _end(await starting)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services.common import commands
 from services.common.commands import run_command
 
 _CHILD = "sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' > /dev/null 2>&1 & echo $!"
@@ -64,6 +65,22 @@ async def test_a_cancelled_command_is_ended_as_a_whole() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     await gone(int(lines[0]))
+
+
+async def test_a_command_that_is_cancelled_again_while_it_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is deaf to SIGTERM gets its SIGKILL also when whoever waits for that is cancelled, twice."""
+    monkeypatch.setattr(commands, "_KILL_SECONDS", 0.2)
+    lines: list[str] = []
+    running = asyncio.create_task(run("trap '' TERM; echo $$; while :; do sleep 0.05; done", lines))
+    async with asyncio.timeout(10):
+        while not lines:  # noqa: ASYNC110 - a list has no event
+            await asyncio.sleep(0.01)
+    for _ in range(3):
+        running.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not psutil.pid_exists(int(lines[0]))
 
 
 async def test_a_reader_that_fails_ends_the_command() -> None:
