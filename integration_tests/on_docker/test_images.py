@@ -134,6 +134,28 @@ def test_an_author_builds_for_the_engine_that_he_shares(author: Author) -> None:
     assert author.builder() == builder
 
 
+def test_what_an_author_deploys_has_his_images(author: Author) -> None:
+    """Deployed tasks run in what was built here, called by others and by themselves; the same again is no change."""
+
+    def deploy(said: str) -> str:
+        done = author.flyte("deploy", "--all", "flow.py", seconds=SECONDS)
+        assert f"image of inner: {said}" in done.err
+        return done.lines[-1]
+
+    def record(task: str) -> str:
+        done = author.flyte("run", "deployed-task", task, seconds=SECONDS)
+        assert done.lines[-1] == "2.0.0!", done
+        return author.record(done.lines[0])
+
+    assert "2 tasks of 2 environments" in deploy("cached")
+    reference = record("outer.main").partition("@")[0]
+    assert [each["image"].partition("@")[0] for each in author.images()] == [reference]
+    assert deploy("cached").endswith("(nothing changed)")
+    author.engine.api.remove_image(reference, force=True)
+    deploy("built in")
+    assert record("inner.version").partition("@")[0] == reference
+
+
 def test_what_was_built_goes_to_a_registry(author: Author, registry: Registry) -> None:
     """With `image.registry` hosts pull the digest that was pushed, here into an engine that has lost the image."""
     author.configure(registry=f"{registry.address}/team")

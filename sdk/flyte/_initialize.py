@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # gRPC takes 0.2 s to import: only when a backend is talked t
     from flyte._client._client import Client
     from flyte._client._local_builder import LocalBuilder
     from flyte._image_definition import Resolved
+    from hangar.image.v1 import image_build_pb2
 
 _NO_AUTH = "only tokens are available yet; give api_key=…, or set FLYTE_API_KEY"
 _API_KEY = "FLYTE_API_KEY"
@@ -49,6 +50,8 @@ class Session:
         api_key: Token that the backend demands; None for that of ``FLYTE_API_KEY``, if any.
         own_images: Addresses of images by name, over those of the configuration.
         built: What was built on this machine, by the digests of the definitions that it was made of.
+        build_watcher: Is told what happens while images of a run or deployment are built on this machine, with the
+            environments that an image is for.
     """
 
     config: Config = field(default_factory=Config)
@@ -58,6 +61,9 @@ class Session:
     api_key: str | None = field(default=None, repr=False)
     own_images: Mapping[str, str] = field(default_factory=dict)
     built: dict[str, Resolved] = field(default_factory=dict)
+    build_watcher: Callable[[str, image_build_pb2.ImageBuild, list[str]], None] = lambda names, build, lines: (
+        None
+    )
     _client: Client | None = None
     _builder: LocalBuilder | None = None
     _opening: asyncio.Lock | None = None

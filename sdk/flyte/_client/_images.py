@@ -366,7 +366,8 @@ async def images_of_run(
     missing = {name: each for name, each in resolved.items() if each.digest not in session.built}
     if missing:
         secrets = given_secrets(each.image for each in environments)
-        await build_resolved(session, missing, secrets, Wanted(is_run=True))
+        wanted = Wanted(is_run=True, watcher=session.build_watcher)
+        await build_resolved(session, missing, secrets, wanted)
     return {name: session.built[each.digest] for name, each in resolved.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def deploy(
     import flyte
     from flyte._environment import walk
     from flyte.cli._code_options import check_images
+    from flyte.cli._image_progress import ImageProgress
 
     if env_var is not None and (everything or recursive):
         raise click.UsageError("ENV_VAR excludes --all and --recursive: they deploy every environment.", ctx)
@@ -85,7 +87,9 @@ def deploy(
     session.root_dir = root
     session.own_images = images
     session.sync_local_sys_paths = sync_local_sys_paths
-    deployments = flyte.deploy(*environments, dryrun=dry_run, version=version, copy_style=copy_style)
+    with closing(ImageProgress(settings)) as progress:
+        session.build_watcher = progress.see
+        deployments = flyte.deploy(*environments, dryrun=dry_run, version=version, copy_style=copy_style)
     _report(settings, deployments)
 
 

@@ -47,7 +47,7 @@ def launch(
     session.root_dir = file.root
     session.sync_local_sys_paths = options.sync_local_sys_paths
     session.own_images = options.images
-    if not options.detach:
+    if not options.detach or session.builds_locally:  # what is built here is waited for anyway
         from flyte.cli._images import build_with_progress
 
         build_with_progress(

@@ -67,7 +67,9 @@ async def test_a_cancelled_command_is_ended_as_a_whole() -> None:
     await gone(int(lines[0]))
 
 
-async def test_a_command_that_is_cancelled_again_while_it_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_that_is_cancelled_again_while_it_ends_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One that is deaf to SIGTERM gets its SIGKILL also when whoever waits for that is cancelled, twice."""
     monkeypatch.setattr(commands, "_KILL_SECONDS", 0.2)
     lines: list[str] = []
