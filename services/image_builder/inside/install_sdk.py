@@ -6,24 +6,22 @@ Without the second it says whether this Python still runs the SDK, and writes do
 
 import compileall
 import hashlib
+import importlib
 import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
+import traceback
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 ELSEWHERE = 79
 """Exit code when another Python runs than the one that got the SDK."""
-_LOOK = """
-import cloudpickle, pydantic, flyte, flyte._runtime.container
-from pathlib import Path
-print(Path(flyte.__file__).resolve().parent)
-"""
+_NEEDED = ("cloudpickle", "pydantic", "flyte", "flyte._runtime.container")
+"""Modules that tasks need, whatever they do."""
 _DPKG = "/var/lib/dpkg/status"
 _STEP = """# Runs a step of the author, and looks at what it installed. Nothing was installed: nothing to look at.
 /bin/sh "$1" || exit
@@ -40,7 +38,7 @@ for place in {places}; do
     if ! [ "$place" -ot {packages} ]; then changed=1; fi
 done
 if [ -z "$changed" ] && [ "$python" = {python} ] && [ "$python" -ef {program} ]; then exit 0; fi
-exec python3 -I -B {tool} {home}
+exec python3 -B {tool} {home}
 """
 
 
@@ -49,6 +47,9 @@ def main(home: str, package: str = "") -> None:
     os.umask(0o022)
     if package:
         install(Path(home), package)
+        # Another process finds what was installed, as tasks do.
+        command = [sys.executable, "-B", str(Path(home, "install_sdk.py")), home]
+        os.execv(command[0], command)  # noqa: S606  # no shell is wanted
     check(Path(home))
 
 
@@ -81,17 +82,18 @@ def link() -> Path:
 def check(home: Path) -> None:
     """Finds out whether this Python imports what was copied, and writes down what is installed."""
     target = home / "site-packages" / "flyte"
-    command = [sys.executable, "-B", "-c", _LOOK]
-    looked = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False
-    )
-    found = (looked.stdout.strip().splitlines() or [""])[-1]
-    is_found = looked.returncode == 0 and found == str(target.resolve())
+    problem, found = "", None
+    try:
+        modules = [importlib.import_module(name) for name in _NEEDED]
+        found = Path(modules[2].__file__ or "").resolve().parent
+    except (Exception, SystemExit):  # noqa: BLE001  # whatever is there instead of the SDK may raise anything
+        problem = traceback.format_exc()
+    is_found = found == target.resolve()
     if not is_found and not link().exists():
         sys.stderr.write(f"another Python runs now, which lacks the platform's SDK: {sys.executable}\n")
         sys.exit(ELSEWHERE)
-    if looked.returncode:
-        sys.exit(f"the platform's SDK cannot be imported in this image:\n{looked.stdout}")
+    if problem:
+        sys.exit(f"the platform's SDK cannot be imported in this image:\n{problem}")
     if not is_found:
         sys.exit(
             f"another package flyte hides the platform's SDK: it is imported from {found} instead of {target}. "
@@ -129,9 +131,16 @@ def open_directory(directory: Path) -> None:
 
 def write_packages(path: Path) -> None:
     """Writes what is installed: Python packages, and Debian packages where there are any."""
-    described = [each.metadata for each in metadata.distributions() if each.metadata]  # a broken one has none
-    named = [each for each in described if "Name" in each and "Version" in each]
-    found = {("pypi", each["Name"], each["Version"], "") for each in named}
+    found = set()
+    for each in metadata.distributions():
+        head = (
+            each.read_text("METADATA") or each.read_text("PKG-INFO") or each.read_text("") or ""
+        ).partition("\n\n")[0]
+        named = dict(
+            line.split(": ", 1) for line in head.splitlines() if line.startswith(("Name: ", "Version: "))
+        )
+        if len(named) == 2:  # a broken one has none
+            found.add(("pypi", named["Name"].strip(), named["Version"].strip(), ""))
     try:
         status = Path(_DPKG).read_text(encoding="utf-8", errors="replace")
     except OSError:  # no Debian
