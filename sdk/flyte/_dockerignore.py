@@ -30,6 +30,8 @@ class Dockerignore:
         """True for a path that is left out: relative, with slashes."""
         if any(_NEVER.fullmatch(part) for part in name.split("/")):
             return True
+        if not self._patterns:
+            return False
         verdict = False
         for pattern, matched in zip(self._patterns, self._matched(name), strict=True):
             if matched:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from flyte._dockerignore import Dockerignore
 
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a changed file would have another time of its change on any file system."""
-_known: dict[bytes, tuple[str, int]] = {}
-"""Digests and sizes of archives by the state of their files: one command needs them more than once."""
+
+
+class FilesState(NamedTuple):
+    """What tells that the files of an archive are as they were.
+
+    Attributes:
+        key: Equal only while names, inodes, sizes, modes and times are.
+        changed: When one of them changed last, in nanoseconds.
+        devices: Numbers of the file systems that they are on.
+    """
+
+    key: str
+    changed: int
+    devices: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -42,35 +54,39 @@ class Archive:
         Raises:
             ValueError: A file cannot be read.
         """
-        state, changed = self._state()
-        known = _known.get(state)
-        if known is not None:
-            return known
-        sink = _Hashing()
-        self.write(sink)  # type: ignore[arg-type]  # tarfile writes to it, and does nothing else
-        found = sink.digest.hexdigest(), sink.size
-        if changed < time.time_ns() - _SETTLED and self._state()[0] == state:
-            _known[state] = found
+        from flyte import _image_files_known as known
+
+        began = time.time_ns()
+        state = self._state()
+        found = known.find(state)
+        if found is None:
+            sink = _Hashing()
+            self.write(sink)  # type: ignore[arg-type]  # tarfile writes to it, and does nothing else
+            found = sink.digest.hexdigest(), sink.size
+            # What changes from now on has another time of its change, unless a file had changed just before.
+            if state.changed < began - _SETTLED and self._state() == state:
+                known.keep(state, found, len(self.entries))
         return found
 
-    def _state(self) -> tuple[bytes, int]:
-        """What tells that files are as they were, without reading them, and when one of them changed last, in ns.
+    def _state(self) -> FilesState:
+        """What tells that files are as they were, without reading them.
 
         Raises:
             ValueError: A file does not exist.
         """
         import hashlib
 
-        digest, changed = hashlib.blake2b(digest_size=16), 0
+        digest, changed, devices = hashlib.blake2b(digest_size=16), 0, set()
         for name, path in self.entries:
             try:
-                status = path.lstat()
+                status = os.lstat(path)
             except OSError as error:
                 raise _unreadable(path, error) from None
             changed = max(changed, status.st_ctime_ns)
+            devices.add(status.st_dev)
             fields = (name, status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns)
             digest.update(repr((*fields, status.st_ctime_ns)).encode())
-        return digest.digest(), changed
+        return FilesState(digest.hexdigest(), changed, frozenset(devices))
 
     def definition(self) -> dict[str, Any]:
         """What a definition holds of it."""
@@ -120,7 +136,7 @@ def archive_of(files: Iterable[tuple[str, Path]]) -> Archive:
     """
     found: dict[str, Path] = {}
     for name, path in files:
-        if found.setdefault(name, path) != path:
+        if (other := found.setdefault(name, path)) is not path and other != path:
             raise ValueError(f"image: {found[name]} and {path} would both become {name}")
     return Archive(tuple(sorted(found.items())))
 

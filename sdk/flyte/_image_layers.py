@@ -167,10 +167,9 @@ class LocalFiles:
             return archive_of(self._files())
         folder = self.paths[0]
         if self.form == "folder":
-            found = list(files_below(folder, ignored))
-            return archive_of(
-                [(f"{folder.name}/{name}", path) for name, path in found] or [(folder.name, folder)]
-            )
+            top = folder.name
+            found = [(f"{top}/{name}", path) for name, path in files_below(folder, ignored)]
+            return archive_of(found or [(top, folder)])
         if self.form == "contents":
             return archive_of(files_below(folder, ignored))
         if self.form == "context":

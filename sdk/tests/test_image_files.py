@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from pathlib import Path
 
 import pytest
 
-from flyte import Image, _image_files
+from flyte import Image, _image_files, _image_files_known
 from flyte._dockerignore import Dockerignore
 from flyte._image_files import Archive
+from flyte._image_files_known import _are_local
 from flyte._image_layers import Setting, reads_context
 
 BASE = Image.from_debian_base(python_version=(3, 12))
@@ -160,3 +162,91 @@ def test_a_command_reads_files_once(tmp_path, monkeypatch):
     os.utime(tmp_path / "a", (1, 1))
     assert image.digest != first[0]
     assert len(written) == 4
+
+
+@pytest.fixture
+def reads(tmp_path, monkeypatch):
+    """Archives that are read, by the number of their files; all are worth a record, and nothing changed just now."""
+    monkeypatch.setenv("HANGAR_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(_image_files, "_SETTLED", -1_000_000_000)
+    monkeypatch.setattr(_image_files_known, "_WORTHWHILE_FILES", 0)
+    monkeypatch.setattr(_image_files_known, "_are_local", lambda devices: True)
+    monkeypatch.setattr(_image_files_known, "_known", {})
+    write, seen = Archive.write, []
+    monkeypatch.setattr(Archive, "write", lambda self, file: seen.append(1) or write(self, file))
+    return seen
+
+
+def later(folder):
+    """The digest of an image of a folder, in a later command."""
+    _image_files_known._known.clear()
+    return BASE.with_source_folder(folder).digest
+
+
+def test_a_later_command_reads_what_has_changed_only(tmp_path, reads):
+    """Not what is as it was; but content of equal size and times, a mode, a link, a file more, and damaged records."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    (folder / "link").symlink_to("a")
+    first = later(folder)
+    assert [later(folder), later(folder), len(reads)] == [first, first, 1]
+    status = (folder / "a").stat()
+
+    def same_times():
+        while (
+            folder / "a"
+        ).stat().st_ctime_ns == status.st_ctime_ns:  # until the file system's clock has ticked
+            (folder / "a").write_text("2")
+            os.utime(folder / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def relink():
+        (folder / "link").unlink()
+        (folder / "link").symlink_to("bb")
+
+    seen = {first}
+    for number, change in enumerate(
+        (same_times, lambda: (folder / "a").chmod(0o755), relink, (folder / "b").touch), 2
+    ):
+        change()
+        seen.add(later(folder))
+        assert (len(seen), len(reads)) == (number, number)
+    for record in (tmp_path / "data" / "image-files").iterdir():
+        record.write_text("0" * 64)
+    assert later(folder) in seen
+    assert len(reads) == 6
+
+
+def test_what_may_have_changed_unseen_is_read_again(tmp_path, reads, monkeypatch):
+    """While it is read, a moment before, and on file systems that others write to: no record is made or believed."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    write = Archive.write
+
+    def meanwhile(self, file):
+        write(self, file)
+        (folder / "a").write_text("22")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "write", meanwhile)
+        torn = later(folder)
+    changed = later(folder)
+    assert (changed != torn, len(reads)) == (True, 2)
+    assert (later(folder), len(reads)) == (changed, 2)
+    monkeypatch.setattr(_image_files_known, "_are_local", _are_local)
+    monkeypatch.setattr(_image_files_known, "_LOCAL", frozenset())
+    assert (later(folder), len(reads)) == (changed, 3)
+    monkeypatch.setattr(_image_files_known, "_are_local", lambda devices: True)
+    monkeypatch.setattr(_image_files, "_SETTLED", 2_000_000_000)
+    (folder / "a").write_text("3")
+    for number in (4, 5):
+        later(folder)
+        assert len(reads) == number
+
+
+def test_which_file_systems_are_this_machines():
+    """That of processes is none that files are kept on; a device that nobody knows is none either."""
+    kinds = {Path("/proc").stat().st_dev, 0xFFFF}
+    assert not any(_are_local(frozenset({device})) for device in kinds)
+    assert _are_local(frozenset())
