@@ -128,7 +128,10 @@ class BuildKit:
             }
             await self._engine.build(parameters, read)
         if progress.has_failed:
-            raise failure_of(progress, job.platform)
+            error = failure_of(progress, job.platform)
+            if progress.missing_base:
+                error.message = self._explained(progress.missing_base, error.message, job.login)
+            raise error
         return progress.bases
 
     async def push(
@@ -152,11 +155,8 @@ class BuildKit:
         digest, problem = await self._engine.push(reference, lambda line: emit(Output(line, step)), login)
         if not problem:
             return digest
-        is_authors = login is not None and login.login_for(reference) is not None and is_refusal(problem)
-        if login is not None and is_authors:
-            problem = login.explained(reference, problem)
-        else:
-            problem = self._credentials.explained(reference, problem)
+        is_authors = _is_shown(reference, login) and is_refusal(problem)
+        problem = self._explained(reference, problem, login)
         message = f"the image cannot be pushed to {reference}:\n{problem}"
         raise BuildError("ImagePushError", message, is_system=not is_authors, step=step)
 
@@ -168,6 +168,12 @@ class BuildKit:
         """
         return await self._engine.prune_cache(max_age_seconds)
 
+    def _explained(self, reference: str, problem: str, login: RegistrySecret | None) -> str:
+        """Adds whose credentials a registry has refused, and what to do, where its words mean that."""
+        if login is not None and _is_shown(reference, login) and is_refusal(problem):
+            return login.explained(reference, problem)
+        return self._credentials.explained(reference, problem)
+
     async def _login(self, host: str, given: RegistrySecret | None = None) -> tuple[str, str]:
         """User and password for a registry's host: the author's, else the builder's."""
         login = given.login_for(f"{host}/") if given is not None else None
@@ -176,3 +182,8 @@ class BuildKit:
         if "identitytoken" in login:
             return "", login["identitytoken"]
         return login.get("username", ""), login.get("password", "")
+
+
+def _is_shown(reference: str, login: RegistrySecret | None) -> bool:
+    """Says whether an author's credentials are those that the registry of an image is shown."""
+    return login is not None and login.login_for(reference) is not None

@@ -35,6 +35,7 @@ from services.image_builder.engine_streams import (
 _SECONDS = 60
 _CANCEL_SECONDS = 10.0
 _HELPER_SECONDS = 30.0
+_REGISTRY_SECONDS = 30.0
 _TRANSFER_SECONDS = 300.0
 """Longest silence of a pull or a push."""
 _REFUSED_SECONDS = 10.0
@@ -172,9 +173,16 @@ class BuilderEngine:
     async def _distribution(self, reference: str, secret: RegistrySecret | None) -> Any:
         login = await self._login_for(reference, secret)
         try:
-            return await self._call(lambda client: client.api.inspect_distribution(reference, login))
+            async with asyncio.timeout(_REGISTRY_SECONDS):
+                return await self._call(lambda client: client.api.inspect_distribution(reference, login))
         except _library().errors.APIError:
             return None
+        except TimeoutError as error:
+            message = (
+                f"the registry {registry_of(reference)} did not answer the Docker engine for {_REGISTRY_SECONDS:g} s, "
+                f"which asked for {reference}"
+            )
+            raise Unavailable(message, reason="REGISTRY_UNAVAILABLE") from error
 
     async def pull(self, reference: str, platform: str, secret: RegistrySecret | None = None) -> None:
         """Pulls an image.
@@ -368,7 +376,12 @@ class BuilderEngine:
             problem = event.get("error") or event.get("message") or problem
             on_event(event)
 
-        await self._listen(path, read, {"X-Registry-Auth": shown}, _TRANSFER_SECONDS)
+        try:
+            await self._listen(path, read, {"X-Registry-Auth": shown}, _TRANSFER_SECONDS)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            problem = f"the registry {registry_of(reference)} does not answer ({error.__cause__})"
         return problem
 
     async def _listen(
@@ -432,13 +445,13 @@ class BuilderEngine:
         address = {"base_url": self._url} if self._url else docker.utils.kwargs_from_env()
         # Asking for the version by ourselves closes the connection when the engine does not answer.
         probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
+        probe.trust_env = False  # proxies and certificates for the web are not for an engine
         try:
             version = probe.version(api_version=False)["ApiVersion"]
         finally:
             probe.close()
         self._address = _address(address)
         client = docker.DockerClient(**address, version=version, timeout=_SECONDS)
-        # Proxies and credentials in the configuration of the user's client are not for an engine.
         client.api.trust_env = False
         return client
 

@@ -14,8 +14,9 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 _OUTAGE = re.compile(
-    r"i/o timeout|deadline exceeded|connection (refused|reset)|unexpected EOF|network is unreachable|no route to host"
-    r"|server misbehaving|temporary failure in name resolution|lookup (registry-1|auth)\.docker\.io\b.*no such host"
+    r"i/o timeout|deadline exceeded|connection (refused|reset)|\bEOF$|code = unavailable|network is unreachable"
+    r"|no route to host|server misbehaving|temporary failure in name resolution"
+    r"|lookup (registry-1|auth)\.docker\.io\b.*no such host"
     r"|tls: |x509: |TLS handshake|too ?many ?requests|status:? 50[0-4]|50[0-4] (internal|bad|service|gateway)",
     re.IGNORECASE,
 )

@@ -103,6 +103,11 @@ class Progress:
         return bool(vertex.metadata_of) or is_first
 
     @property
+    def missing_base(self) -> str:
+        """The image of a registry that could not be looked up; empty when that is not what failed."""
+        return self._failed[0].metadata_of if self._failed else ""
+
+    @property
     def exit_code(self) -> int | None:
         """Exit code of the command that failed, None when none did."""
         return _exit_code(self._failed[1]) if self._failed else None

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc  # type: ignore[import-untyped]
@@ -161,7 +161,7 @@ async def _listening(
     directory = os.open(socket.parent, os.O_RDONLY | os.O_DIRECTORY) if is_long else -1
     address = f"/proc/self/fd/{directory}/{socket.name}" if is_long else str(socket)
     try:
-        server.add_insecure_port(f"unix:{address}")
+        server.add_insecure_port(f"unix:{quote(address)}")
         await server.start()
         reader, writer = await asyncio.open_unix_connection(address)
         socket.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from services.common.errors import FailedPrecondition, Unavailable
 from services.common.registry_credentials import RegistryCredentials
 from services.image_builder import engine as engine_module
 from services.image_builder.engine import NO_CREDENTIALS, BuilderEngine
-from services.image_builder.engine_streams import Address, Streams, close, events
+from services.image_builder.engine_streams import Address, Streams, close, events, in_thread
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -162,6 +163,22 @@ async def test_what_nobody_reads_is_not_waited_for() -> None:
         writer.write(bytes(64 << 20))
         await asyncio.wait_for(close(writer), 10)
         await close(other)
+
+
+async def test_a_registry_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a push nor a look waits for ever, and it is not the engine that is called unreachable."""
+    monkeypatch.setattr(engine_module, "_TRANSFER_SECONDS", 0.05)
+    monkeypatch.setattr(engine_module, "_REGISTRY_SECONDS", 0.05)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    async with listening(tmp_path, silent(asyncio.Event(), CHUNKED)) as address:
+        _, problem = await Engine(address).push("registry.example/x:1", lambda line: None)
+        assert problem.startswith("the registry registry.example does not answer")
+        engine, answered = Engine(address), threading.Event()
+        monkeypatch.setattr(engine, "_call", lambda ask: in_thread(answered.wait))
+        with pytest.raises(Unavailable, match=r"the registry registry.example did not answer") as failed:
+            await engine.registry_digest("registry.example/x:1")
+        assert failed.value.reason == "REGISTRY_UNAVAILABLE"
+        answered.set()
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,15 @@ def test_lines_come_whole() -> None:
             "rate limit",
         ),
         (
+            [over(METADATA, "rpc error: code = Unavailable desc = the credentials cannot be had")],
+            "",
+            "BaseImageUnavailable",
+            True,
+            "credentials",
+        ),
+        ([over(METADATA, 'Head "http://nope.example/": EOF')], "", "BaseImageUnavailable", True, "EOF"),
+        ([], "Head https://registry.example/frontend: i/o timeout", "ImageBuildError", True, "frontend"),
+        (
             [over(METADATA, "net/http: TLS handshake timeout")],
             "",
             "BaseImageUnavailable",

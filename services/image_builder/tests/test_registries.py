@@ -255,6 +255,10 @@ async def test_an_author_brings_credentials_of_his_registry(
         )
         for reference in (built.reference, f"hangar/{built.name}"):
             engine.images.remove(reference, force=True)
+        based = flyte.Image.from_base(pinned).without_sdk().with_commands(["true"])
+        refused = await build(based.clone(**named), wrong)  # type: ignore[arg-type]
+        assert refused.failure.code == "BaseImageUnavailable"
+        assert "did not take the credentials in the secret 'team-login'" in refused.failure.message
 
         places = SecretDirectory(tmp_path / "host", "HANGAR_EXECUTOR_REGISTRY_SECRETS")
         images = DockerImages(engine, builder.address, built.platform, secrets=places)
