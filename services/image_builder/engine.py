@@ -33,6 +33,7 @@ from services.image_builder.engine_streams import (
 )
 
 _SECONDS = 60
+_CONNECT_SECONDS = 10
 _CANCEL_SECONDS = 10.0
 _HELPER_SECONDS = 30.0
 _REGISTRY_SECONDS = 30.0
@@ -444,7 +445,7 @@ class BuilderEngine:
         docker = _library()
         address = {"base_url": self._url} if self._url else docker.utils.kwargs_from_env()
         # Asking for the version by ourselves closes the connection when the engine does not answer.
-        probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_SECONDS)
+        probe = docker.APIClient(**address, version=_ANY_VERSION, timeout=_CONNECT_SECONDS)
         probe.trust_env = False  # proxies and certificates for the web are not for an engine
         try:
             version = probe.version(api_version=False)["ApiVersion"]

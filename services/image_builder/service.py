@@ -29,6 +29,7 @@ from services.image_builder.upkeep import Upkeep
 _NAME = re.compile(r"[0-9a-f]{32}")
 _LARGEST_DEFINITION = 4 * 1024 * 1024 - 64 * 1024
 """What fits into one message. Lock files of large projects have a megabyte."""
+_LOOK_SECONDS = 10.0
 _TOUCH_SECONDS = 3600
 """How often it is noted that somebody asked for an image."""
 _RETRY_SECONDS = 5.0
@@ -298,7 +299,12 @@ class ImageBuilds:
         running = self._builds.running() + ([self._looking_after] if self._looking_after else [])
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, *self._describing.values(), return_exceptions=True)
+        looking = list(self._describing.values())
+        if looking:  # an engine that hangs is not waited for: whoever asks makes another attempt
+            await asyncio.wait(looking, timeout=_LOOK_SECONDS)
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*running, *looking, return_exceptions=True)
 
     def _maker(self, *, is_environment: bool) -> Maker:
         return self._environments or self._containers if is_environment else self._containers

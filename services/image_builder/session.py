@@ -123,7 +123,11 @@ class Session:
             await call.abort(grpc.StatusCode.NOT_FOUND, f"this build has no directory {name!r}")
             return
         wanted = [*asked.get("followpaths", ()), *asked.get("include-patterns", ())]
-        entries = await asyncio.to_thread(tree.entries, wanted)
+        try:
+            entries = await asyncio.to_thread(tree.entries, wanted)
+        except UnicodeEncodeError as error:
+            problem = f"the name of {error.object!r} is no UTF-8: rename it, or leave it out (.dockerignore)"
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
         for entry in entries:
             yield FilePacket(type=_STAT, stat=entry.stat)
         yield FilePacket(type=_STAT)

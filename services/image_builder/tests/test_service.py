@@ -14,9 +14,10 @@ from hangar.image.v1 import image_build_pb2 as states
 from hangar.image.v1 import image_service_pb2 as messages
 from services.common.clock import ManualClock
 from services.common.errors import NotFound, Unavailable
+from services.image_builder import service
 from services.image_builder.builds import Build, Image
 from services.image_builder.dockerfile import Step
-from services.image_builder.tests.fakes import FakeDocker
+from services.image_builder.tests.fakes import FakeDocker, FakeEngine
 from services.image_builder.tests.world import BUILDING, FAILED, QUEUED, SUCCEEDED, World, definition, until
 
 
@@ -43,6 +44,25 @@ async def test_builds_wait_for_a_place(world: World) -> None:
         assert (await world.watch(name))[2].state == SUCCEEDED
     *at_once, last = world.docker.started
     assert (sorted(at_once), last) == (sorted(names[:2]), names[2])
+
+
+async def test_a_stop_does_not_wait_for_an_engine_that_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in an image is looked at afterwards; the end of the service waits some seconds for that, and no more."""
+    looked = asyncio.Event()
+
+    async def hang(engine: FakeEngine, reference: str, path: str) -> bytes:
+        looked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    monkeypatch.setattr(FakeEngine, "read_file", hang)
+    monkeypatch.setattr(service, "_LOOK_SECONDS", 0.05)
+    world.docker.go()
+    await world.ask()
+    await looked.wait()
+    await asyncio.wait_for(world.builds.stop(), 10)
 
 
 async def test_watchers_see_the_whole_log(world: World) -> None:

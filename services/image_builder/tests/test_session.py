@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,6 +49,16 @@ async def test_files_are_sent(tmp_path: Path) -> None:
         some.cancel()
         with pytest.raises(grpc.aio.AioRpcError, match="no directory 'other'"):
             await receive(channel, "other")
+
+
+async def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    """A file whose name is no UTF-8 cannot be sent; the author hears which one it is, and what to do."""
+    (tmp_path / "files").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "files") + b"/a\xff")).write_text("")
+    session = Session({"context": Tree({}, {"": tmp_path / "files"})}, {}, no_credentials, "")
+    async with asking(session, tmp_path, tmp_path / "place") as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"the name of 'a.udcff' is no UTF-8: rename it"):
+            await receive(channel, "context")
 
 
 async def test_secrets_and_credentials_are_given(tmp_path: Path) -> None:
