@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 """Goes up when archives of equal files get other bytes."""
-_LOCAL = frozenset({"bcachefs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
+_LOCAL = frozenset({"bcachefs", "ext2", "ext3", "ext4", "f2fs", "xfs", "zfs"})
+"""Not tmpfs, nor overlays, which may be on one: there a shared memory map is written to without a change of times."""
 _WORTHWHILE_FILES, _WORTHWHILE_BYTES = 500, 16 << 20
 """Less is read again sooner than the record is worth its place."""
 _KEPT_SECONDS = 30 * 86400
