@@ -16,6 +16,11 @@ _LONGEST_LINE = 4096
 _LINES_AT_ONCE = 500
 
 
+def shortened(text: str) -> str:
+    """Returns a line as people see it: of a very long one the beginning."""
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+
+
 class State(Enum):
     """How far a build is."""
 
@@ -120,8 +125,7 @@ class Build:
         if step is not None and step is not self.step:
             self.step = step
             self._version += 1
-        text = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
-        self._lines.append(LogLine(self._next_line, text, step.text if step else "", now))
+        self._lines.append(LogLine(self._next_line, shortened(text), step.text if step else "", now))
         self._next_line += 1
         if len(self._lines) > self.log_limit:
             self._lines.popleft()

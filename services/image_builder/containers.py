@@ -29,7 +29,7 @@ from services.image_builder.bases import (
     refresh_bases,
 )
 from services.image_builder.buildkit import Job
-from services.image_builder.builds import Image
+from services.image_builder.builds import Image, shortened
 from services.image_builder.context import Context, Contexts
 from services.image_builder.destinations import destination, needs_own_login
 from services.image_builder.dockerfile import (
@@ -194,7 +194,7 @@ class ContainerMaker:
                 await site.engine.tag(tag, plan.image.reference)
                 digest = await site.buildkit.push(plan.image.reference, say, login)
         except BuildError as error:
-            error.message = redaction.redact(error.message)
+            error.message = "\n".join(map(shortened, redaction.redact(error.message).split("\n")))
             raise
         stored, bases = await asyncio.gather(
             site.engine.image(tag),

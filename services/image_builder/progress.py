@@ -50,13 +50,13 @@ class _Vertex:
     """Beginnings of lines, by the stream that their ends will come on."""
 
     def complete_lines(self, stream: int, piece: bytes) -> list[str]:
-        """Takes a piece of output, and returns the lines that end in it; what is too long for one comes in parts."""
+        """Takes a piece of output, and returns the lines that end in it; of a very long one its beginning."""
         *lines, rest = (self.pieces.pop(stream, b"") + piece).split(b"\n")
         if len(rest) > _LONGEST_LINE:
-            lines, rest = [*lines, rest], b""
+            rest = rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :][:_LONGEST_LINE]
         if rest:
             self.pieces[stream] = rest
-        return [line.decode(errors="replace") for line in lines]
+        return [line[:_LONGEST_LINE].decode(errors="replace") for line in lines]
 
     def rest(self) -> list[str]:
         """Returns what was begun and will have no end."""

@@ -34,6 +34,8 @@ class FakeDocker:
         self.platform = platform
         self.tells = self.fails = False
         """Whether builds print the secrets that they are given, and whether they fail."""
+        self.last_words = "it broke"
+        """What is printed by builds that fail."""
         self.started: list[str] = []
         """Names of the images whose builds have begun, in order."""
         self.running = 0
@@ -103,7 +105,7 @@ class FakeEngine(BuilderEngine):
             if self._docker.fails:
                 step.completed.GetCurrentTime()
                 step.error = "executor failed running [x]: exit code: 3"
-                tell(step, "it broke\n")
+                tell(step, f"{self._docker.last_words}\n")
                 on_event({"error": step.error})
                 return
             image = {"platform": parameters["platform"], "labels": json.loads(parameters["labels"])}

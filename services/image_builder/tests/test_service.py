@@ -96,6 +96,14 @@ async def test_a_failed_build_says_what_failed(world: World) -> None:
     assert (await world.get(build.name)).failure == build.failure
 
 
+async def test_a_failure_is_no_longer_than_people_read(world: World) -> None:
+    """Of a line of a megabyte the message has the beginning, as the log does: it fits into answers and records."""
+    world.docker.fails, world.docker.last_words = True, "x" * (1 << 20)
+    world.docker.go()
+    _, lines, build = await world.watch((await world.ask()).name)
+    assert {lines[-2], build.failure.message.split("\n")[-1]} == {"x" * 4096 + "\u2026"}
+
+
 async def test_a_failed_build_is_not_tried_again_at_once(world: World) -> None:
     """Within `failure_ttl` the failure is the answer; after it, or by force, the build runs again."""
     world.docker.fails = True
