@@ -7,16 +7,20 @@ import json
 import ssl
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+import h11
+
 _ANSWER_SECONDS = 60.0
+_TAKEN_OVER = 101
 _PIECE = 64 * 1024
 T = TypeVar("T")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Headers = Mapping[str, str | list[str]]
+Answer = h11.Response | h11.InformationalResponse
 
 
 class NotTakenOverError(Exception):
@@ -60,10 +64,10 @@ async def take_over(address: Address, path: str, headers: Headers) -> Streams:
         NotTakenOverError: It answers with something else.
     """
     upgrade: dict[str, str | list[str]] = {"Connection": "Upgrade", "Upgrade": "h2c"}
-    reader, writer, status, _ = await _asked(address, path, upgrade | dict(headers), _ANSWER_SECONDS)
-    if status.split()[1:2] != ["101"]:
+    reader, writer, _, answer = await _asked(address, path, upgrade | dict(headers), _ANSWER_SECONDS)
+    if answer.status_code != _TAKEN_OVER:
         await close(writer)
-        raise NotTakenOverError(status)
+        raise NotTakenOverError(_status(answer))
     return reader, writer
 
 
@@ -87,21 +91,21 @@ async def events(
         TimeoutError: Nothing has come for so long.
         OSError: The engine does not answer, or not to the end.
     """
-    reader, writer, status, fields = await _asked(address, path, headers or {}, longest_silence)
+    reader, writer, http, answer = await _asked(address, path, headers or {}, longest_silence)
     try:
         rest = b""
-        async with aclosing(_body(reader, fields)) as pieces:
-            while True:
-                async with _patience(longest_silence):
-                    piece = await anext(pieces, None)
-                *lines, rest = (rest + (piece or b"\n")).split(b"\n")
-                for line in filter(None, map(bytes.strip, lines)):
-                    try:
-                        yield json.loads(line)
-                    except ValueError:
-                        raise ConnectionError(f"it answers {status!r}: {line[:200]!r}") from None
-                if piece is None:
-                    return
+        while True:
+            async with _patience(longest_silence):
+                event = await _next(http, reader)
+            is_over = isinstance(event, h11.EndOfMessage)
+            *lines, rest = (rest + (b"\n" if is_over else bytes(event.data))).split(b"\n")
+            for line in filter(None, map(bytes.strip, lines)):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise ConnectionError(f"it answers {_status(answer)!r}: {line[:200]!r}") from None
+            if is_over:
+                return
     finally:
         await close(writer)
 
@@ -144,20 +148,21 @@ async def in_thread(ask: Callable[[], T]) -> T:
 
 async def _asked(
     address: Address, path: str, headers: Headers, seconds: float | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str, dict[str, str]]:
-    """Sends a request, and returns the connection with status and fields of the answer, whose body comes next."""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection, Answer]:
+    """Sends a request, and returns the connection with the head of the answer, whose body comes next."""
     async with _patience(_ANSWER_SECONDS):
         reader, writer = await address.connect()
-    lines = [f"POST {path} HTTP/1.1", "Host: docker", "Content-Length: 0"]
+    fields = [("Host", "docker"), ("Content-Length", "0")]
     for name, values in headers.items():
-        lines += [f"{name}: {value}" for value in ([values] if isinstance(values, str) else values)]
+        fields += [(name, value) for value in ([values] if isinstance(values, str) else values)]
+    http = h11.Connection(h11.CLIENT)
+    request = http.send(h11.Request(method="POST", target=path, headers=fields))
     try:
         async with _patience(seconds):
-            writer.write("\r\n".join([*lines, "", ""]).encode())
-            head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
-        status, *rest = head.strip().split("\r\n")
-        fields = (line.partition(":") for line in rest)
-        return reader, writer, status, {name.lower(): value.strip() for name, _, value in fields}
+            writer.write((request or b"") + (http.send(h11.EndOfMessage()) or b""))
+            # No further: what comes behind it on a connection that is taken over is somebody else's.
+            http.receive_data(await reader.readuntil(b"\r\n\r\n"))
+            return reader, writer, http, await _next(http, reader)
     except asyncio.IncompleteReadError as error:
         await close(writer)
         raise ConnectionError("it closed the connection") from error
@@ -166,19 +171,22 @@ async def _asked(
         raise
 
 
-async def _body(reader: asyncio.StreamReader, fields: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-    """Iterates over the pieces of an answer's body."""
+async def _next(http: h11.Connection, reader: asyncio.StreamReader) -> Any:
+    """Returns the next part of an answer.
+
+    Raises:
+        ConnectionError: It is none, or has no end.
+    """
     try:
-        if fields.get("transfer-encoding", "").lower() == "chunked":
-            while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-                yield (await reader.readexactly(size + 2))[:-2]
-        elif "content-length" in fields:
-            yield await reader.readexactly(int(fields["content-length"]))
-        else:
-            while piece := await reader.read(_PIECE):
-                yield piece
-    except asyncio.IncompleteReadError as error:
-        raise ConnectionError("it closed the connection before the end of its answer") from error
+        while (event := http.next_event()) is h11.NEED_DATA:
+            http.receive_data(await reader.read(_PIECE))
+    except h11.RemoteProtocolError as error:
+        raise ConnectionError(f"it closed the connection before the end of its answer ({error})") from error
+    return event
+
+
+def _status(answer: Answer) -> str:
+    return f"{answer.status_code} {bytes(answer.reason).decode(errors='replace')}"
 
 
 @asynccontextmanager

@@ -251,9 +251,7 @@ async def test_an_engine_without_buildkit_is_named(tmp_path: Path) -> None:
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         engine = BuilderEngine(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        with pytest.raises(
-            FailedPrecondition, match=r"BuildKit: .* answers /session with 'HTTP/1\.1 404 Not Found'"
-        ):
+        with pytest.raises(FailedPrecondition, match=r"BuildKit: .* answers /session with '404 Not Found'"):
             await BuildKit(engine, "default", tmp_path).check()
         await engine.close()
 
