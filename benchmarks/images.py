@@ -31,8 +31,8 @@ from benchmarks import available
 from benchmarks.processes import running, until, workspace
 from benchmarks.protocol import IMAGES
 from benchmarks.systems.hangar import program
+from services.common.package_settings import certificates_file, pip_settings
 from services.executor.environments import Environments
-from services.image_builder.host_settings import read_host_settings
 
 PACKAGES = ("pandas==2.2.3", "rich==13.9.4")
 TWENTY = (
@@ -77,13 +77,13 @@ def builder() -> str:
 
 def expert(folder: Path, first: str, last: str, *, anew: bool = False) -> float:
     """Seconds of `docker build`: what tasks need to run, the author's steps and packages, as with Hangar."""
-    host = read_host_settings(os.environ)
-    (folder / "ca.pem").write_bytes(host.files.get("ca", b""))
+    certificates = certificates_file(os.environ, pip_settings(os.environ))
+    (folder / "ca.pem").write_bytes(Path(certificates).read_bytes() if certificates else b"")
     text = DOCKERFILE.format(
         base=BASE,
         uv="UV_CACHE_DIR=/var/cache/uv uv pip install --break-system-packages",
         mounts="--mount=type=cache,id=bench-uv,target=/var/cache/uv",
-        certificates="ENV SSL_CERT_FILE=/etc/ca.pem" if "ca" in host.files else "",
+        certificates="ENV SSL_CERT_FILE=/etc/ca.pem" if certificates else "",
         packages=" ".join(PACKAGES),
         first=first,
         last=last,

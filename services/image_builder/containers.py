@@ -18,6 +18,7 @@ from services.common.errors import InvalidArgument, Unavailable
 from services.common.image_definition import NEWEST, definition_digest
 from services.common.image_layers import BuildSecret
 from services.common.platforms import normalised
+from services.common.redaction import Redaction
 from services.common.registry_secrets import RegistrySecret, read_registry_secret, registry_of
 from services.common.secret_directory import SecretDirectory
 from services.image_builder import attestations
@@ -64,11 +65,19 @@ class _Given:
         host: Settings of this host.
         secrets: Secrets that layers see, by key.
         login: The author's credentials of registries, None when he names none.
+        owner: Identity of the image builder.
     """
 
     host: HostSettings
     secrets: Mapping[str, bytes]
     login: RegistrySecret | None
+    owner: str
+
+    @property
+    def redaction(self) -> Redaction:
+        """What of it must not be shown."""
+        passwords = self.login.passwords if self.login is not None else ()
+        return self.host.redaction.hiding([*self.secrets.values(), *passwords])
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -143,7 +152,9 @@ class ContainerMaker:
     async def find(self, plan: Plan, secrets: Mapping[str, bytes]) -> Made | None:
         """See `Maker`. With a registry that is where executors look."""
         image = plan.image
-        login = await asyncio.to_thread(self._registry_secret, plan.recipe, secrets)
+        login = None
+        if plan.recipe is not None and plan.recipe.definition.registry_secret:
+            login = await asyncio.to_thread(self._registry_secret, plan.recipe, secrets)
         for site in [self._sites.of(image.platform)] if image.platform else self._sites.all:
             stored = await site.engine.image(_tag(image.name))
             digest = ""
@@ -169,30 +180,25 @@ class ContainerMaker:
         """See `Maker`."""
         recipe = plan.recipe
         assert recipe is not None  # `plan` made it
-        given, login, host = await asyncio.gather(
-            asyncio.to_thread(self._secrets, recipe, secrets),
-            asyncio.to_thread(self._registry_secret, recipe, secrets),
-            asyncio.to_thread(read_host_settings, os.environ, self._settings.index_url),
-        )
-        hidden = [*given.values(), *(login.passwords if login is not None else ())]
-        redaction = host.redaction.hiding(hidden).hiding_addresses("\n".join(recipe.files.values()))
+        given = await asyncio.to_thread(self._given, recipe, secrets)
+        redaction = given.redaction.hiding_addresses("\n".join(recipe.files.values()))
 
         def say(output: Output) -> None:
             emit(replace(output, text=redaction.redact(output.text)))
 
-        for note in host.notes:
+        for note in given.host.notes:
             say(Output(note))
         site = self._sites.of(plan.image.platform)
         tag = _tag(recipe.name)
         try:
             if fresh:
-                await refresh_bases(site.engine, recipe, plan.image.platform, login, say)
-            await check_platform(site.engine, recipe, plan.image.platform, login)
-            recipe, printed = await self._build(plan, recipe, _Given(host, given, login), say, fresh=fresh)
+                await refresh_bases(site.engine, recipe, plan.image.platform, given.login, say)
+            await check_platform(site.engine, recipe, plan.image.platform, given.login)
+            recipe, printed = await self._build(plan, recipe, given, say, fresh=fresh)
             digest = ""
             if plan.image.reference != tag:
                 await site.engine.tag(tag, plan.image.reference)
-                digest = await site.buildkit.push(plan.image.reference, say, login)
+                digest = await site.buildkit.push(plan.image.reference, say, given.login)
         except BuildError as error:
             error.message = "\n".join(map(shortened, redaction.redact(error.message).split("\n")))
             raise
@@ -265,7 +271,7 @@ class ContainerMaker:
     ) -> Mapping[str, str]:
         platform = plan.image.platform
         site = self._sites.of(platform)
-        labels = await asyncio.to_thread(self._labels, plan)
+        labels = self._labels(plan, given.owner)
         self._bases_in_use[recipe.base_image] += 1
         printed: Mapping[str, str] = {}
         try:
@@ -359,9 +365,6 @@ class ContainerMaker:
         for site in self._sites.all:
             await site.engine.close()
 
-    def _secrets(self, recipe: Recipe, given: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {each.key: self._secret(each, given) for each in recipe.secrets}
-
     def _secret(self, secret: BuildSecret, given: Mapping[str, bytes]) -> bytes:
         found = given.get(secret.key)
         if found is None:
@@ -397,14 +400,23 @@ class ContainerMaker:
             raise BuildError("RegistrySecretInvalid", message)
         return secret
 
-    def _labels(self, plan: Plan) -> dict[str, str]:
+    def _given(self, recipe: Recipe, secrets: Mapping[str, bytes]) -> _Given:
+        """What a build gets beside its recipe. Blocks."""
+        return _Given(
+            read_host_settings(os.environ, self._settings.index_url),
+            {each.key: self._secret(each, secrets) for each in recipe.secrets},
+            self._registry_secret(recipe, secrets),
+            self._owner(),
+        )
+
+    def _labels(self, plan: Plan, owner: str) -> dict[str, str]:
         assert self._sdk is not None  # a recipe was made with it
         return {
             image_labels.IMAGE: plan.image.name,
             image_labels.DEFINITION: plan.image.definition_digest,
             image_labels.PLATFORM: plan.image.platform,
             image_labels.SDK: self._sdk.digest,
-            image_labels.OWNER: self._owner(),
+            image_labels.OWNER: owner,
             **({image_labels.BASE: plan.image.base_image} if plan.recipe and plan.recipe.base else {}),
         }
 

@@ -51,6 +51,7 @@ class Contexts:
         self._directory = directory
         self._sdk = sdk
         self._blobs = blobs
+        self._archive = b""
 
     def sdk_content(self) -> SdkContent:
         """Returns the SDK as recipes name it."""
@@ -79,7 +80,9 @@ class Contexts:
             OSError: The directory cannot be written.
         """
         files: dict[str, bytes | Path] = {path: text.encode() for path, text in recipe.files.items()}
-        files["sdk.zip"] = await asyncio.to_thread(lambda: self._sdk.archive)
+        if not self._archive:
+            self._archive = await asyncio.to_thread(lambda: self._sdk.archive)
+        files["sdk.zip"] = self._archive
         if installer is not None:
             files["tools/uv"] = installer
         wanted = dict(recipe.archives)

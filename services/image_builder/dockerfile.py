@@ -38,7 +38,7 @@ from services.image_builder.scripts import HOME, OLDEST_PYTHON, WORK
 
 USER = "65532:65532"
 """User that the image starts as unless its engine says otherwise."""
-HOST_FILES = ("environ", "ca", "netrc", "uv.toml")
+HOST_FILES = ("settings", "netrc", "uv.toml")
 """Names of the build secrets, each `hangar-<name>`, mounted below `/run/hangar/host` when the host has it."""
 
 APP_DIRECTORY = "/app"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -28,6 +29,7 @@ from services.image_builder.engine_streams import (
     NotTakenOverError,
     Streams,
     events,
+    fetch,
     in_thread,
     take_over,
 )
@@ -139,10 +141,17 @@ class BuilderEngine:
         Raises:
             Unavailable: The engine is not reachable.
         """
+        version = (await self._connected()).api.api_version
+        path = f"/v{version}/images/{quote(reference, safe='/:@')}/json"
         try:
-            found = await self._call(lambda client: client.api.inspect_image(reference))
-        except _library().errors.ImageNotFound:
-            return None
+            status, content = await fetch(self._address, path, _SECONDS)
+            if status == HTTPStatus.NOT_FOUND:
+                return None
+            found = json.loads(content)
+            if status != HTTPStatus.OK:
+                raise ConnectionError(f"it answers {status}: {found.get('message')}")
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
         return StoredImage(
             identity=str(found["Id"]),
             labels=dict(found["Config"].get("Labels") or {}),

@@ -110,6 +110,29 @@ async def events(
         await close(writer)
 
 
+async def fetch(address: Address, path: str, seconds: float) -> tuple[int, bytes]:
+    """Asks an engine for one thing (`GET`). Returns the status of its answer, and the whole of it.
+
+    Args:
+        address: The engine.
+        path: What is asked for.
+        seconds: Longest wait.
+
+    Raises:
+        TimeoutError: It took longer.
+        OSError: The engine does not answer.
+    """
+    async with _patience(seconds):
+        reader, writer, http, answer = await _asked(address, path, {}, None, method="GET")
+        try:
+            pieces = []
+            while not isinstance(event := await _next(http, reader), h11.EndOfMessage):
+                pieces.append(bytes(event.data))
+            return answer.status_code, b"".join(pieces)
+        finally:
+            await close(writer)
+
+
 async def close(writer: asyncio.StreamWriter) -> None:
     """Closes a connection at once, whatever became of it: what an engine that hangs does not read is not waited for."""
     writer.transport.abort()
@@ -147,7 +170,7 @@ async def in_thread(ask: Callable[[], T]) -> T:
 
 
 async def _asked(
-    address: Address, path: str, headers: Headers, seconds: float | None
+    address: Address, path: str, headers: Headers, seconds: float | None, method: str = "POST"
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, h11.Connection, Answer]:
     """Sends a request, and returns the connection with the head of the answer, whose body comes next."""
     async with _patience(_ANSWER_SECONDS):
@@ -156,7 +179,7 @@ async def _asked(
     for name, values in headers.items():
         fields += [(name, value) for value in ([values] if isinstance(values, str) else values)]
     http = h11.Connection(h11.CLIENT)
-    request = http.send(h11.Request(method="POST", target=path, headers=fields))
+    request = http.send(h11.Request(method=method, target=path, headers=fields))
     try:
         async with _patience(seconds):
             writer.write((request or b"") + (http.send(h11.EndOfMessage()) or b""))

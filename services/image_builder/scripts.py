@@ -32,7 +32,7 @@ _UV_COMPILES = ("--compile-bytecode",)
 _COMPILE = f"python3 -I -B -W ignore {WORK}/tools/compile_python.py {WORK}/cache/hangar-bytecode"
 _HEAD = f"""set -eu
 umask 022
-if [ -f {WORK}/host/environ ]; then . {WORK}/host/environ; fi
+if [ -f {WORK}/host/settings ]; then . {WORK}/host/settings; fi
 """
 _NO_PYTHON = (
     f"there is no python3 in this image: tasks need Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer. Add it "

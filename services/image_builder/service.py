@@ -65,7 +65,7 @@ class ImageBuilds:
         self._clock = clock
         self._builds = Builds(settings.kept_builds)
         self._asking: dict[str, asyncio.Lock] = {}
-        self._sdk = SdkLayer()
+        self._sdk_digest = ""
         self._places = asyncio.Semaphore(settings.concurrency)
         self._describing: dict[str, asyncio.Task[None]] = {}
         self._awaited = AwaitedSecrets(clock)
@@ -281,8 +281,14 @@ class ImageBuilds:
         Raises:
             Unavailable: The engine does not answer.
         """
-        sdk = await asyncio.to_thread(lambda: self._sdk.digest)
+        sdk = await self._sdk()
         return self._environments is not None, sdk, await self._maker(is_environment=True).engine()
+
+    async def _sdk(self) -> str:
+        """Digest of the SDK that images get."""
+        if not self._sdk_digest:
+            self._sdk_digest = await asyncio.to_thread(lambda: SdkLayer().digest)
+        return self._sdk_digest
 
     @property
     def is_building(self) -> bool:
@@ -441,7 +447,7 @@ class ImageBuilds:
             build, state=State.SUCCEEDED, finished_at=self._clock.now(), step=None, size_bytes=made.size_bytes
         )
         done.image_digest, done.image_id, done.bases = made.image_digest, made.image_id, made.bases
-        sdk = await asyncio.to_thread(lambda: self._sdk.digest)
+        sdk = await self._sdk()
         provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
         await asyncio.to_thread(self._store.end, done, provenance)
         build.bases = made.bases

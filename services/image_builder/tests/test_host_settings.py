@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 from pathlib import Path
+from shutil import which
 
+import certifi
 import pytest
 
 from services.common.errors import FailedPrecondition
@@ -21,7 +25,7 @@ def read(home: Path, index_url: str = "", **environ: str) -> tuple[dict[str, str
     """What builds get on a host with this environment; pip's files of this machine are left aside."""
     environ = {"HOME": str(home), "PIP_CONFIG_FILE": "/dev/null", **environ}
     settings = read_host_settings(environ, index_url)
-    lines = settings.files.get("environ", b"").decode().splitlines()
+    lines = settings.files.get("settings", b"").decode().partition("return 0\n")[0].splitlines()
     pairs = (line.removeprefix("export ").partition("=") for line in lines)
     return {name: value.strip("'") for name, _, value in pairs}, settings
 
@@ -75,16 +79,20 @@ def test_places_on_disk_are_left_out_and_said(home: Path) -> None:
     ]
 
 
-def test_proxies_and_certificates(home: Path) -> None:
-    """Proxies are passed on in both spellings; the bundle of certificates becomes a file of the build."""
-    (home / "ca.pem").write_text("CERTIFICATE")
-    variables, settings = read(
-        home, HTTPS_PROXY="http://p:1", no_proxy="x", SSL_CERT_FILE=str(home / "ca.pem")
-    )
+@pytest.mark.parametrize("shell", [each for each in ("sh", "bash", "busybox sh") if which(each.split()[0])])
+def test_proxies_and_certificates(home: Path, shell: str) -> None:
+    """Proxies are passed on in both spellings; one file is the shell's, and the bundle of certificates."""
+    variables, settings = read(home, HTTPS_PROXY="http://p:1", no_proxy="x", SSL_CERT_FILE=certifi.where())
     assert variables["HTTPS_PROXY"] == "http://p:1"
     assert variables["no_proxy"] == "x"
-    assert variables["SSL_CERT_FILE"] == variables["PIP_CERT"] == "/run/hangar/host/ca"
-    assert settings.files["ca"] == b"CERTIFICATE"
+    assert variables["SSL_CERT_FILE"] == variables["PIP_CERT"] == "/run/hangar/host/settings"
+    file = home / "settings"
+    file.write_bytes(settings.files["settings"])
+    script = f'set -eu; . {file}; echo "$no_proxy $PIP_CERT"'
+    said = subprocess.run([*shell.split(), "-c", script], capture_output=True, text=True, check=True, env={})
+    assert (said.stdout, said.stderr) == ("x /run/hangar/host/settings\n", "")
+    found, wanted = (ssl.create_default_context(cafile=str(path)) for path in (file, certifi.where()))
+    assert found.get_ca_certs() == wanted.get_ca_certs() != []
 
 
 def test_passwords_are_hidden(home: Path) -> None:
