@@ -124,7 +124,10 @@ class Session:
             return
         wanted = [*asked.get("followpaths", ()), *asked.get("include-patterns", ())]
         try:
-            entries = await asyncio.to_thread(tree.entries, wanted)
+            # What is in memory needs no thread, whose start would take longer.
+            entries = (
+                await asyncio.to_thread(tree.entries, wanted) if tree.directories else tree.entries(wanted)
+            )
         except UnicodeEncodeError as error:
             problem = f"the name of {error.object!r} is no UTF-8: rename it, or leave it out (.dockerignore)"
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)

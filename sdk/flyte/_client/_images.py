@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -196,13 +196,16 @@ async def _watch(
             name=name, from_line=last.next_line if last is not None else 0
         )
 
-    async for update in client.stream(client.images.WatchImageBuild, request):
-        build = update.build
-        waits = bool(build.missing_secrets) and given.issuperset(build.missing_secrets)
-        if waits and not waited:
-            await again()
-        waited = waits
-        watcher(build, [line.text for line in update.lines])
+    async with aclosing(client.stream(client.images.WatchImageBuild, request)) as updates:
+        async for update in updates:
+            build = update.build
+            waits = bool(build.missing_secrets) and given.issuperset(build.missing_secrets)
+            if waits and not waited:
+                await again()
+            waited = waits
+            watcher(build, [line.text for line in update.lines])
+            if build.state in _ENDED and update.next_line == build.log_lines:
+                break  # the builder has begun to look into the image, and would be slow to end the call
     return build
 
 
