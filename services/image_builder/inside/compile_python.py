@@ -25,6 +25,8 @@ _LEFT_OUT = {
     "dist-packages",
 }
 """Directories of the standard library that programs do not import."""
+_TESTS = {"tests"}
+"""Those of packages. More than half of what pandas brings are its own tests; whoever runs them compiles them then."""
 _NO_PYTHON = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """How files are refused that are no Python, or for another one: whoever imports them gets the error."""
 _DIGEST = 16
@@ -36,7 +38,7 @@ def main(store: str, what: str) -> None:
         files = find(Path(os.__file__).parent, _LEFT_OUT)
     else:
         places = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))
-        files = {path: size for place in places for path, size in find(Path(place), set()).items()}
+        files = {path: size for place in places for path, size in find(Path(place), _TESTS).items()}
     Path(store).mkdir(exist_ok=True)
     paths = sorted(
         files, key=lambda path: files[path], reverse=True

@@ -57,6 +57,9 @@ def test_compiling_gives_what_python_compiles(tmp_path: Path) -> None:
         path.unlink()
         return content[:16], marshal.loads(content[16:])
 
+    (package / "tests").mkdir()
+    (package / "tests" / "test_a.py").write_text("")
+    assert set(compile_python.find(package, compile_python._TESTS)) == {source, other, broken}
     assert expected() == compiled()
     kept = sorted(store.iterdir())
     assert len(kept) == 2
