@@ -20,7 +20,6 @@ async def run_command(
     environ: Mapping[str, str],
     *,
     works_in: Path | None = None,
-    note: Path | None = None,
 ) -> int:
     """Runs a command to its end; nothing that it started in its process group lives on, however it ends.
 
@@ -29,7 +28,6 @@ async def run_command(
         on_line: Called with each line of its output and errors; what is too long for one comes in pieces.
         environ: Its environment variables.
         works_in: Its working directory, None for that of this process.
-        note: File to note its process in, so that it can be ended when this process died.
 
     Returns:
         Its exit code.
@@ -51,8 +49,6 @@ async def run_command(
         await _undisturbed(_end_started(starting))
         raise
     try:
-        if note is not None:
-            note.write_text(str(process.pid))
         assert process.stdout is not None
         async for line in _lines(process.stdout):
             on_line(line)

@@ -160,14 +160,6 @@ class BuildKit:
         message = f"the image cannot be pushed to {reference}:\n{problem}"
         raise BuildError("ImagePushError", message, is_system=not is_authors, step=step)
 
-    async def prune(self, max_age_seconds: float) -> int:
-        """Removes what the builder keeps and did not use for so long. Returns the bytes that it took.
-
-        Raises:
-            Unavailable: The engine is not reachable.
-        """
-        return await self._engine.prune_cache(max_age_seconds)
-
     def _explained(self, reference: str, problem: str, login: RegistrySecret | None) -> str:
         """Adds whose credentials a registry has refused, and what to do, where its words mean that."""
         if login is not None and _is_shown(reference, login) and is_refusal(problem):

@@ -353,7 +353,7 @@ class ContainerMaker:
 
     async def prune_cache(self, max_age_seconds: float) -> int:
         """See `Maker`."""
-        return sum([await site.buildkit.prune(max_age_seconds) for site in self._sites.all])
+        return sum([await site.engine.prune_cache(max_age_seconds) for site in self._sites.all])
 
     async def clear(self) -> None:
         """See `Maker`."""

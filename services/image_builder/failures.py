@@ -87,10 +87,8 @@ def failure_of(progress: Progress, platform: str) -> BuildError:
         text = f"the Docker engine could not run {what}: {message}"
         return BuildError("StepNotStarted", text, is_system=True, step=step, exit_code=exit_code)
     if step is None:
-        text, is_outage = (
-            f"the image cannot be built: {message}",
-            bool(_OUTAGE.search(message)),
-        )  # of a front end
+        text = f"the image cannot be built: {message}"
+        is_outage = bool(_OUTAGE.search(message))  # where a front end comes from
         return BuildError("ImageBuildError", text, is_system=is_outage, exit_code=exit_code)
     ended = f" (exit code {exit_code})" if exit_code is not None else ""
     text = f"{step.text} failed{ended}:\n{message}"

@@ -78,6 +78,7 @@ class Session:
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers())
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+        # `Contexts.clear` removes what begins so, should this process die while there is a socket.
         async with _listening(server, place / f"build-{self.identity}.sock") as (answers, requests):
             asked, asking = await engine.take_over("/session", self._headers())
             pumps = [asyncio.create_task(_pump(*each)) for each in ((asked, requests), (answers, asking))]

@@ -119,7 +119,8 @@ def _told(path: str, content: bytes | Path) -> FileStat:
 def _of_host(path: str, status: os.stat_result, linkname: str = "") -> FileStat:
     # Whoever owns it on this host, it is the superuser's in an image, as with `docker build`.
     size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-    path.encode(), linkname.encode()
+    for text in (path, linkname):
+        text.encode()  # protobuf's own error would not say which name it is
     return FileStat(
         path=path, mode=_go_mode(status.st_mode), size=size, mod_time=status.st_mtime_ns, linkname=linkname
     )

@@ -40,9 +40,8 @@ def main(store: str, what: str) -> None:
         places = dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib")))
         files = {path: size for place in places for path, size in find(Path(place), _TESTS).items()}
     Path(store).mkdir(exist_ok=True)
-    paths = sorted(
-        files, key=lambda path: files[path], reverse=True
-    )  # each process gets large and small ones
+    # Sorted, so that each process gets large and small ones.
+    paths = sorted(files, key=lambda path: files[path], reverse=True)
     count = len(os.sched_getaffinity(0))
     children = [fork(paths[number::count], Path(store)) for number in range(1, count)]
     compile_files(paths[::count], Path(store))
@@ -107,10 +106,9 @@ def code_of(path: Path, store: Path) -> "bytes | None":
         content = kept.read_bytes()
     except OSError:
         content = b""
-    if content and content[:_DIGEST] == _digest(
-        content[_DIGEST:]
-    ):  # else another build is writing it, or died then
-        return content[_DIGEST:]
+    code = content[_DIGEST:]
+    if content and content[:_DIGEST] == _digest(code):  # else another build is writing it, or died then
+        return code
     try:
         code = marshal.dumps(compile(source, str(path), "exec", dont_inherit=True))
     except _NO_PYTHON:
