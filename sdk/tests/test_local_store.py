@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,27 @@ def test_runs_are_found_by_what_they_are(store):
     for name, action in (("none", "a0"), (good.name, "a1")):
         with pytest.raises(flyte.errors.ActionNotFoundError):
             StoredAction.get(run_name=name, name=action, store=store)
+
+
+def test_a_run_is_found_from_its_start(store, monkeypatch):
+    """Whoever asks for a run that has begun finds it with its root action, however late its first change is written."""
+    may_write, write = threading.Event(), LocalStore.write
+
+    def late(self, actions):
+        assert may_write.wait(60)
+        write(self, actions)
+
+    monkeypatch.setattr(LocalStore, "write", late)
+    run = record(store, double, 1, wait=False)
+    try:
+        kept = StoredRun.get(run.name, store=store)
+        assert (kept.task_name, kept.known_phase) == ("recorded.double", ActionPhase.QUEUED)
+        actions = list(StoredAction.listall(for_run_name=run.name, store=store))
+        assert [(action.name, action.inputs()) for action in actions] == [("a0", {"x": 1})]
+    finally:
+        may_write.set()
+    assert run.result() == 2
+    assert StoredRun.get(run.name, store=store).known_phase is ActionPhase.SUCCEEDED
 
 
 def test_a_name_is_given_once(store):

@@ -99,7 +99,7 @@ async def start_local_run(
 
 def _recorder(store: LocalStore, state: RunState, root: LocalAction) -> Recorder:
     """What keeps a new run in a store."""
-    store.create(state.name, root.task_name, state.labels, state.metadata_path, root.created_at)
+    store.create(root, state.labels, state.metadata_path)
     state.log_directory = store.log_directory(state.name)
     recorder = Recorder(store, state)
     recorder.start()

@@ -59,29 +59,29 @@ class LocalStore:
         """Where the logs of a run are, by action."""
         return self.directory / "logs" / run
 
-    def create(
-        self, run: str, task: str, labels: Mapping[str, str], path: Path, created_at: datetime
-    ) -> None:
-        """Takes note of a new run, which this process carries out.
+    def create(self, root: LocalAction, labels: Mapping[str, str], path: Path) -> None:
+        """Takes note of a new run, which this process carries out, with its root action: no run is without one.
 
         Raises:
             RuntimeUserError: One of that name is recorded (code "RunAlreadyExistsError").
             RuntimeSystemError: The store cannot be used.
         """
         row = (
-            run,
-            task,
+            root.run_name,
+            root.task_name,
             json.dumps(dict(labels)),
             str(path),
-            created_at.isoformat(),
+            root.created_at.isoformat(),
             json.dumps(_this_process()),
         )
         try:
             with self.connection(create=True) as connection:
                 connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?)", row)
+                connection.execute(_ACTION, _action_row(0, root))
         except sqlite3.IntegrityError:
             raise errors.RuntimeUserError(
-                "RunAlreadyExistsError", f"there is a local run named {run!r} already: choose another name"
+                "RunAlreadyExistsError",
+                f"there is a local run named {root.run_name!r} already: choose another name",
             ) from None
 
     def write(self, actions: Iterable[tuple[int, LocalAction]]) -> None:

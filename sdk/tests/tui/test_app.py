@@ -75,11 +75,24 @@ def labels(app: RunsApp) -> list[str]:
     return found
 
 
+def everything_shown(app: RunsApp) -> str:
+    """The tree and all texts of the screen, for the message of a failure."""
+    texts = [str(widget.render()) for widget in app.screen.query(Static)]
+    return (
+        f"failure: {app.failure!r}, screen: {type(app.screen).__name__}, tree: {labels(app)}, texts: {texts}"
+    )
+
+
 async def until(pilot, condition):
-    """Waits for the screen to show something."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await pilot.pause(0.02)
+    """Waits for the screen to show something; says what it shows when that does not come."""
+    try:
+        async with asyncio.timeout(30):
+            while not condition():
+                if pilot.app.failure is not None:
+                    pytest.fail(everything_shown(pilot.app))
+                await pilot.pause(0.02)
+    except TimeoutError:
+        pytest.fail(f"not within 30 s; {everything_shown(pilot.app)}")
 
 
 async def test_runs_are_listed_and_opened(store):
