@@ -130,7 +130,7 @@ class WorkerPeer:
                     if frame.header["type"] == "hello":
                         role = frame.header["role"]
                         self.connections[role] = writer
-                        if role == "worker":
+                        if {"worker", "supervisor"} <= self.connections.keys():
                             self._connected.set()
                     else:
                         self._frames.put_nowait(frame)
@@ -171,7 +171,7 @@ class WorkerPeer:
         self.connections["worker"].write(frames.encode(header, json.dumps(inputs).encode()))
 
     async def connected(self) -> None:
-        """Waits until the worker is there."""
+        """Waits until worker and supervisor are there: the record of the process is, then, and `close` ends all."""
         await asyncio.wait_for(self._connected.wait(), PATIENCE)
 
     async def close(self) -> None:
@@ -179,6 +179,7 @@ class WorkerPeer:
             self._server.close()
         for writer in list(self._open):
             writer.close()
+        self.connections.clear()
         self._connected.clear()
 
 
