@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -84,17 +85,18 @@ class RunsScreen(Screen[None]):
         table.add_columns(*((name, name) for name in _COLUMNS))
         table.focus()
         self.read()
-        self.set_interval(_REFRESH_SECONDS, self.read)
 
-    @work(thread=True, exclusive=True)
-    def read(self) -> None:
-        """Asks for the runs."""
-        try:
-            runs = self._source.runs()
-        except Exception as error:  # noqa: BLE001 - the application ends with it
-            self.app.call_from_thread(self.app.fail, error)  # type: ignore[attr-defined]  # it is a RunsApp
-            return
-        self.app.call_from_thread(self.take, runs)
+    @work
+    async def read(self) -> None:
+        """Asks for the runs. One answer comes after the other: what is shown never gets older."""
+        while True:
+            try:
+                runs = await asyncio.to_thread(self._source.runs)
+            except Exception as error:  # noqa: BLE001 - the application ends with it
+                self.app.fail(error)  # type: ignore[attr-defined]  # it is a RunsApp
+                return
+            self.take(runs)
+            await asyncio.sleep(_REFRESH_SECONDS)
 
     def take(self, runs: Sequence[Run]) -> None:
         """Shows runs; the cursor stays on the run that it was on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -49,6 +50,7 @@ class RunScreen(Screen[None]):
         self._branches: dict[str, TreeNode[str]] = {}
         self._chosen = "a0"
         self._shown = "details"
+        self._is_wanted = asyncio.Event()
 
     def compose(self) -> ComposeResult:
         """A tree and a panel."""
@@ -63,23 +65,25 @@ class RunScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Reads the actions, again and again."""
+        """Reads the actions and fills the panel, again and again."""
         self.query_one(Tree).focus()
         self.read()
-        self.set_interval(_REFRESH_SECONDS, self.read)
+        self.show_chosen()
 
-    @work(thread=True, exclusive=True, group="actions")
-    def read(self) -> None:
-        """Asks for the actions."""
-        try:
-            actions = self._source.actions(self._run)
-        except Exception as error:  # noqa: BLE001 - the application ends with it
-            self.app.call_from_thread(self.app.fail, error)  # type: ignore[attr-defined]  # it is a RunsApp
-            return
-        if actions is not None:
-            self.app.call_from_thread(self.take, actions)
-        elif any(not action.known_phase.is_terminal for action in self._actions.values()):
-            self.app.call_from_thread(self.tick)
+    @work
+    async def read(self) -> None:
+        """Asks for the actions. One answer comes after the other: what is shown never gets older."""
+        while True:
+            try:
+                actions = await asyncio.to_thread(self._source.actions, self._run)
+            except Exception as error:  # noqa: BLE001 - the application ends with it
+                self.app.fail(error)  # type: ignore[attr-defined]  # it is a RunsApp
+                return
+            if actions is not None:
+                self.take(actions)
+            elif any(not action.known_phase.is_terminal for action in self._actions.values()):
+                self.tick()
+            await asyncio.sleep(_REFRESH_SECONDS)
 
     def take(self, actions: Sequence[Action]) -> None:
         """Shows actions in their new state."""
@@ -98,24 +102,27 @@ class RunScreen(Screen[None]):
         if self._shown == "logs" and not self._actions[self._chosen].known_phase.is_terminal:
             self.fill()
 
-    @work(thread=True, exclusive=True, group="panel")
     def fill(self) -> None:
-        """Asks for what the panel shows."""
-        action, shown = self._actions.get(self._chosen), self._shown
-        if action is None:
-            return
-        try:
-            text = details(action) if shown == "details" else logs(action)
-        except Exception as error:  # noqa: BLE001 - shown in the panel: the rest of the screen is of use
-            text = Text(f"{type(error).__name__}: {error}", "red")
-        title = "Details" if shown == "details" else "Logs"
-        heading = Text(f"{title} of {action.short_name}\n\n", "bold")
-        self.app.call_from_thread(self.put, heading + text, action.name, shown)
+        """Has the panel filled anew."""
+        self._is_wanted.set()
 
-    def put(self, text: Text, action: str, shown: str) -> None:
-        """Fills the panel, unless something else was chosen meanwhile."""
-        if (action, shown) == (self._chosen, self._shown):
-            self.query_one("#panel", Static).update(text)
+    @work
+    async def show_chosen(self) -> None:
+        """Fills the panel when that is wanted, unless something else was chosen meanwhile."""
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            action, shown = self._actions.get(self._chosen), self._shown
+            if action is None:
+                continue
+            try:
+                text = await asyncio.to_thread(details if shown == "details" else logs, action)
+            except Exception as error:  # noqa: BLE001 - shown in the panel: the rest of the screen is of use
+                text = Text(f"{type(error).__name__}: {error}", "red")
+            title = "Details" if shown == "details" else "Logs"
+            heading = Text(f"{title} of {action.short_name}\n\n", "bold")
+            if (action.name, shown) == (self._chosen, self._shown):
+                self.query_one("#panel", Static).update(heading + text)
 
     def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[str]) -> None:
         """Another action is chosen."""

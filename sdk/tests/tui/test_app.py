@@ -163,6 +163,39 @@ async def test_a_run_is_shown_while_it_goes_on(store, capsys):
     assert "I wait" not in capsys.readouterr().out
 
 
+class SlowSource(LocalSource):
+    """Is asked for long, and notes when somebody asks meanwhile."""
+
+    def __init__(self, store, run: str) -> None:
+        super().__init__(store, run)
+        self.answered = 0
+        self.overtaken = threading.Event()
+        self._asked = threading.Lock()
+
+    def actions(self, run):
+        """The actions, after a moment in which nobody else may ask."""
+        if not self._asked.acquire(blocking=False):
+            self.overtaken.set()
+            return None
+        try:
+            self.overtaken.wait(0.2)
+            self.answered += 1
+            return super().actions(run)
+        finally:
+            self._asked.release()
+
+
+async def test_an_answer_is_not_overtaken(store, monkeypatch):
+    """Where answers take longer than the time between questions, the next question waits: the newest is shown."""
+    monkeypatch.setattr("flyte._tui._run_screen._REFRESH_SECONDS", 0.01)
+    run = await start_local_run(fails, (2,), {}, store=store)
+    source = SlowSource(store, run.name)
+    app = RunsApp(source)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: labels(app) == ["✗ fails"] and source.answered > 2)
+    assert not source.overtaken.is_set()
+
+
 async def test_an_empty_store_says_what_to_do(store):
     """How to record runs."""
     app = RunsApp(LocalSource(store))
