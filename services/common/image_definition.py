@@ -121,6 +121,11 @@ def parse_definition(
         _invalid("", f"is no JSON ({error})", "send the definition that the SDK makes: Image.definition_json")
     if not isinstance(definition, dict):
         _invalid("", f"is {_shown(definition)}", "it has to be an object with base and layers")
+    try:
+        json.dumps(definition, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        around = error.object[max(error.start - 20, 0) : error.end + 20]
+        _invalid("", f"is no Unicode text near {around!r}", "replace what is no character (a lone surrogate)")
     layers = definition.get("layers")
     layers = [] if layers is None else layers
     if not isinstance(layers, list):

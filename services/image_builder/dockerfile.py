@@ -1,8 +1,9 @@
 """From a definition to a Dockerfile and the files beside it. Pure: data in, data out.
 
-Each layer of the author becomes one instruction (one per command or variable), in the author's order. What a step runs
-is a script that is mounted while it runs, so that neither quoting nor package indexes reach the image or its history.
-Steps see the settings of the builder's host as build secrets, below `/run/hangar/host`.
+Each layer of the author becomes one instruction (one per command or variable), in the author's order. His commands are
+part of the instruction, as in a Dockerfile of his own. What installs packages is a script that is mounted while it
+runs, so that package indexes do not reach the image or its history. Steps see the settings of the builder's host as
+build secrets, below `/dev/hangar/host`.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from services.common.image_layers import (
 from services.common.platforms import architecture
 from services.image_builder import scripts
 from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons
-from services.image_builder.scripts import HOME, OLDEST_PYTHON, WORK
+from services.image_builder.scripts import HOME, HOST, OLDEST_PYTHON, SECRETS, WORK
 
 USER = "65532:65532"
 """User that the image starts as unless its engine says otherwise."""
 HOST_FILES = ("settings", "netrc", "uv.toml")
-"""Names of the build secrets, each `hangar-<name>`, mounted below `/run/hangar/host` when the host has it."""
+"""Names of the build secrets, each `hangar-<name>`, mounted below `/dev/hangar/host` when the host has it."""
 
 APP_DIRECTORY = "/app"
 """Working directory of images with a Debian base and files of the author, unless he names one."""
@@ -58,6 +59,7 @@ _CACHE = f"--mount=type=cache,id=hangar-uv,target={WORK}/cache"
 """Where builds keep packages, and what they have compiled."""
 _LONGEST_LINE = 65_000
 """Bytes of a line of a Dockerfile that every builder reads, without the instruction."""
+_HOST_MOUNTS = [f"--mount=type=secret,id=hangar-{name},target={HOST}/{name}" for name in HOST_FILES]
 _SPECIAL = re.compile(r'([$\\"])')
 
 
@@ -273,7 +275,7 @@ class _Draft:
             for number, command in enumerate(layer.commands):
                 script = scripts.run_command(command, layer.secrets)
                 step = _step(index, f"run {command}")
-                self._run(f"{here}/{number}", script, step, _secret_mounts(layer.secrets))
+                self._run_command(f"{here}/{number}", script, step, _secret_mounts(layer.secrets))
         else:
             self.lines.append(f"WORKDIR {_quoted(layer.path)}")
             self.steps.append(_step(index, f"work in {layer.path}"))
@@ -367,14 +369,25 @@ class _Draft:
     def _run(self, directory: str, script: str, step: Step, mounts: list[str] | None = None) -> None:
         """Adds a step that runs a script, with its directory and the host's settings mounted."""
         self.files[f"{directory}/run.sh"] = script
-        usual = [f"--mount=type=bind,source={directory},target={WORK}/layer"]
-        usual += [f"--mount=type=secret,id=hangar-{name},target={WORK}/host/{name}" for name in HOST_FILES]
-        command = ["/bin/sh", *([f"{HOME}/step.sh"] if self._has_sdk else []), f"{WORK}/layer/run.sh"]
-        self._instruction(usual + (mounts or []), command, step)
+        layer = f"--mount=type=bind,source={directory},target={WORK}/layer"
+        self._instruction([layer, *_HOST_MOUNTS, *(mounts or [])], self._shell(f"{WORK}/layer/run.sh"), step)
+
+    def _run_command(self, directory: str, script: str, step: Step, mounts: list[str]) -> None:
+        """Adds a step that runs a script which is part of the instruction, where that is not too long."""
+        command = self._shell("-c", script)
+        if len(_exec_form(command)) > _LONGEST_LINE:
+            self._run(directory, script, step, mounts)
+        else:
+            self._instruction([*_HOST_MOUNTS, *mounts], command, step)
+
+    def _shell(self, *arguments: str) -> list[str]:
+        """The shell as steps of the author run it: where the SDK is, they are looked after."""
+        return ["/bin/sh", *([f"{HOME}/step.sh"] if self._has_sdk else []), *arguments]
 
     def _instruction(self, mounts: list[str], command: list[str], step: Step) -> None:
-        options = [f"--mount=type=tmpfs,target={WORK}", *mounts]
-        self.lines.append("RUN " + " \\\n    ".join([*options, json.dumps(command)]))
+        in_memory = any(f"target={WORK}/" in mount for mount in mounts)
+        options = [f"--mount=type=tmpfs,target={WORK}"] if in_memory else []
+        self.lines.append("RUN " + " \\\n    ".join([*options, *mounts, _exec_form(command)]))
         self.steps.append(step)
 
 
@@ -391,6 +404,11 @@ def _tool(name: str) -> str:
     return f"--mount=type=bind,source=tools/{name},target={WORK}/tools/{name}"
 
 
+def _exec_form(command: list[str]) -> str:
+    """A command as instructions carry it, in one line of ASCII; no builder takes `<<` in it for a document."""
+    return json.dumps(command).replace("<", "\\u003c")
+
+
 def _installer() -> list[str]:
     tools = ("uv", "compile_python.py", "overrides.txt", "sdk-requirements.txt")
     return [_CACHE, *map(_tool, tools)]
@@ -399,7 +417,7 @@ def _installer() -> list[str]:
 def _secret_mounts(secrets: tuple[BuildSecret, ...]) -> list[str]:
     return [
         f"--mount=type=secret,id=hangar-secret-{secret.key},required=true,target="
-        + (f"{WORK}/secrets/{secret.key}" if secret.variable else f"{secret.file},mode=0444")
+        + (f"{SECRETS}/{secret.key}" if secret.variable else f"{secret.file},mode=0444")
         for secret in secrets
     ]
 

@@ -22,7 +22,7 @@ from services.common.package_settings import (
     uv_settings_file,
 )
 from services.common.redaction import Redaction
-from services.image_builder.scripts import WORK
+from services.image_builder.scripts import HOST
 
 _LARGEST = 500 * 1024
 """Largest secret in bytes that BuildKit takes."""
@@ -69,10 +69,10 @@ def read_host_settings(environ: Mapping[str, str], index_url: str = "") -> HostS
     certificates = certificates_file(environ, pip)
     bundle = _read(Path(certificates), "bundle of certificates") if certificates else b""
     if bundle:
-        variables |= dict.fromkeys(_CERTIFICATES_INSIDE, f"{WORK}/host/settings")
+        variables |= dict.fromkeys(_CERTIFICATES_INSIDE, f"{HOST}/settings")
     for name, variable, path in _named_files(environ):
         files[name] = _read(path, variable)
-        variables[variable] = f"{WORK}/host/{name}"
+        variables[variable] = f"{HOST}/{name}"
     if variables:
         exports = "".join(
             f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())

@@ -12,6 +12,10 @@ from services.image_builder.dockerfile import Step
 
 _STEP = re.compile(r"\[(?:[^\]]*?\s)?(\d+)/(\d+)\] ")
 _EXIT = re.compile(r"exit code: (\d+)$")  # at the end: what goes before is the author's command
+_COMMAND = re.compile(
+    r'(executor failed running \[(.*\n\]|[^\n]*?\])|process ".*" did not complete successfully): ', re.DOTALL
+)
+"""How an error repeats a command before it says what is wrong; ours are whole scripts."""
 _BASE = re.compile(r"(?:\[[^\]]*\] )?FROM (\S+)@(sha256:[0-9a-f]{64})$")
 _METADATA = re.compile(r"\[internal\] load metadata for (\S+)")
 _CONTROL = re.compile(
@@ -119,7 +123,9 @@ class Progress:
             return self._last
         vertex, error = self._failed
         said = list(vertex.tail)
-        return "\n".join(said if said and self.exit_code is not None else [*said, error])
+        if self.exit_code is None:
+            said.append(error)
+        return "\n".join(said) or "it printed nothing"
 
     @property
     def has_failed(self) -> bool:
@@ -166,10 +172,12 @@ class Progress:
         if vertex.step is not None:
             yield from self._said(vertex, vertex.rest())
         if told.error and not told.error.endswith(_CANCELLED):  # as others are when one has failed
+            match = _COMMAND.match(told.error)
+            error = told.error[match.end() :] if match else told.error
             if self._failed is None:
-                self._failed = (vertex, told.error)
-            code = _exit_code(told.error)
-            what = f"failed with exit code {code}" if code is not None else f"failed: {told.error}"
+                self._failed = (vertex, error)
+            code = _exit_code(error)
+            what = f"failed with exit code {code}" if code is not None else f"failed: {error}"
             yield Output(what, vertex.step)
         elif vertex.step is not None and not told.error:
             took = told.completed.ToNanoseconds() - told.started.ToNanoseconds()

@@ -14,6 +14,10 @@ from services.image_builder.pythons import ELSEWHERE
 
 WORK = "/run/hangar"
 """Where steps find what is mounted for them. In the image it is an empty directory."""
+HOST = "/dev/hangar/host"
+"""Where steps find the settings of the builder's host. What is below `/dev` is in memory in every container."""
+SECRETS = "/dev/hangar/secrets"
+"""Where steps find the secrets of the author, by their keys."""
 HOME = "/usr/share/hangar"
 """Directory of an image with the platform's SDK in it."""
 INSTALL_SDK = ("python3", "-I", "-B", f"{WORK}/tools/install_sdk.py", HOME, f"{WORK}/sdk.zip")
@@ -32,7 +36,7 @@ _UV_COMPILES = ("--compile-bytecode",)
 _COMPILE = f"python3 -I -B -W ignore {WORK}/tools/compile_python.py {WORK}/cache/hangar-bytecode"
 _HEAD = f"""set -eu
 umask 022
-if [ -f {WORK}/host/settings ]; then . {WORK}/host/settings; fi
+if [ -f {HOST}/settings ]; then . {HOST}/settings; fi
 """
 _NO_PYTHON = (
     f"there is no python3 in this image: tasks need Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer. Add it "
@@ -160,7 +164,7 @@ def _with_python(command: tuple[str, ...]) -> str:
 
 def _head(secrets: tuple[BuildSecret, ...]) -> str:
     return _HEAD + "".join(
-        f'export {secret.variable}="$(cat {WORK}/secrets/{shlex.quote(secret.key)})"\n'
+        f'export {secret.variable}="$(cat {SECRETS}/{shlex.quote(secret.key)})"\n'
         for secret in secrets
         if secret.variable
     )

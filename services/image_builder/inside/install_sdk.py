@@ -23,8 +23,8 @@ ELSEWHERE = 79
 _NEEDED = ("cloudpickle", "pydantic", "flyte", "flyte._runtime.container")
 """Modules that tasks need, whatever they do."""
 _DPKG = "/var/lib/dpkg/status"
-_STEP = """# Runs a step of the author, and looks at what it installed. Nothing was installed: nothing to look at.
-/bin/sh "$1" || exit
+_STEP = """# Runs a step of the author, by the arguments of its shell, and looks at what it installed, if anything.
+/bin/sh "$@" || exit
 if ! [ -e {tool} ] || ! [ -e {package} ]; then
     echo "this step removed files below {home}, where the platform's SDK is: leave them there" >&2
     exit 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 
 import flyte
 from flyte._image_layers import Setting
@@ -125,14 +126,11 @@ async def building(
 
 
 def has_process(marker: str, command: str) -> bool:
-    """Says whether a step of a build still runs: the build writes the marker, its script runs the command."""
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit():
-            try:
-                line = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                script = directory / "root" / "run" / "hangar" / "layer" / "run.sh"
-                if line == command and marker in script.read_text():
-                    return True
-            except OSError:
-                continue
+    """Says whether a step of a build still runs: a script that the marker is in runs the command."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()) == command and any(
+                marker in " ".join(parent.cmdline()) for parent in process.parents()
+            ):
+                return True
     return False

@@ -207,8 +207,30 @@ def test_the_sdk_is_installed_as_early_as_there_is_a_python(
 def test_steps_keep_the_sdk_but_for_those_that_bring_another_python() -> None:
     """Steps of a layer behind which another Python runs are not held to the SDK; those before and behind are."""
     lines = recipe(PIP.definition_json, pythons=Pythons(moved=frozenset({2}))).dockerfile.split("RUN ")
-    kept = [layer for layer in range(4) if any(f"=layers/{layer}" in ln and "step.sh" in ln for ln in lines)]
-    assert kept == [0, 2, 3]
+    words = (r"\none\n", r"\ntwo\n", "source=layers/2,", r"\nthree\n")
+    assert [any(word in line and "step.sh" in line for line in lines) for word in words] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_commands_are_in_the_instruction_while_a_line_may_be_that_long() -> None:
+    """Each byte of them, on one line of ASCII that is no here-document to any builder; longer ones are mounted."""
+    for command in (
+        "echo '$HOME' \"\\\\\" <<END\nzw\u00f6lf \U0001f40b\nEND \\\n",
+        "echo \x7f\u2028\x1b",
+        "x" * 64_000,
+    ):
+        *_, line, _ = recipe(layers({"kind": "commands", "commands": [command]})).dockerfile.splitlines()
+        assert line.isascii()
+        assert "<" not in line
+        assert json.loads(line)[-1].endswith(f"set +eu\n{command}\n")
+    for command in ("x" * 65_000, "\u00f6" * 11_000):
+        found = recipe(layers({"kind": "commands", "commands": [command]}))
+        assert found.files["layers/0/0/run.sh"].endswith(f"set +eu\n{command}\n")
+        assert max(map(len, found.dockerfile.splitlines())) < 200
 
 
 def test_a_failed_step_shows_where_python_is() -> None:
@@ -315,6 +337,7 @@ def layers(*found: object) -> str:
         (layers({"kind": "env", "vars": {"A": 1}}), "layers[0].vars.A", "has to be text"),
         (layers({"kind": "workdir", "path": "app"}), "layers[0].path", "use an absolute path"),
         (layers({"kind": "commands", "commands": "ls"}), "layers[0].commands", "has to be a list"),
+        (layers({"kind": "commands", "commands": ["\ud83d"]}), "", "replace what is no character"),
     ],
 )
 def test_wrong_definitions_are_refused(definition: str, field: str, words: str) -> None:

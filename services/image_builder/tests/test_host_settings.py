@@ -85,12 +85,12 @@ def test_proxies_and_certificates(home: Path, shell: str) -> None:
     variables, settings = read(home, HTTPS_PROXY="http://p:1", no_proxy="x", SSL_CERT_FILE=certifi.where())
     assert variables["HTTPS_PROXY"] == "http://p:1"
     assert variables["no_proxy"] == "x"
-    assert variables["SSL_CERT_FILE"] == variables["PIP_CERT"] == "/run/hangar/host/settings"
+    assert variables["SSL_CERT_FILE"] == variables["PIP_CERT"] == "/dev/hangar/host/settings"
     file = home / "settings"
     file.write_bytes(settings.files["settings"])
     script = f'set -eu; . {file}; echo "$no_proxy $PIP_CERT"'
     said = subprocess.run([*shell.split(), "-c", script], capture_output=True, text=True, check=True, env={})
-    assert (said.stdout, said.stderr) == ("x /run/hangar/host/settings\n", "")
+    assert (said.stdout, said.stderr) == ("x /dev/hangar/host/settings\n", "")
     found, wanted = (ssl.create_default_context(cafile=str(path)) for path in (file, certifi.where()))
     assert found.get_ca_certs() == wanted.get_ca_certs() != []
 

@@ -45,8 +45,8 @@ def feed(progress: Progress, told: Sequence[BuildStatus]) -> Iterator[Output]:
 @pytest.mark.parametrize(
     ("prefix", "error"),
     [
-        ("stage-0 ", "executor failed running [/bin/sh -c echo exit code: 5]: exit code: 2"),
-        ("", 'process "/bin/sh y" did not complete successfully: exit code: 2'),
+        ("stage-0 ", "executor failed running [/bin/sh -c [ -f x ]: && echo\n]: exit code: 2"),
+        ("", 'process "/bin/sh -c \\"y\\"" did not complete successfully: exit code: 2'),
     ],
     ids=["20.10", "later"],
 )
@@ -225,6 +225,13 @@ def test_lines_come_whole() -> None:
             "ImageBuildError",
             False,
             "404",
+        ),
+        (  # the command's own words mean nothing
+            [over(INSTALL, "executor failed running [/bin/sh -c no space left on device\n]: exit code: 1")],
+            "",
+            "ImageBuildError",
+            False,
+            "layer 0: install nope failed (exit code 1):\nit printed nothing",
         ),
         ([], "dockerfile parse error on line 3", "ImageBuildError", False, "parse error on line 3"),
     ],

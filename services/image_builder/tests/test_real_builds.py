@@ -20,6 +20,7 @@ from services.image_builder.tests.real_builder import (
     Builder,
 )
 
+NASTY_COMMAND = "echo zw\u00f6lf 'it''s' >> /nasty\ncat >> /nasty <<'END'\n${a:b} \\ \"\nEND"
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -29,7 +30,7 @@ async def test_packages_variables_commands_in_one_image(builder: Builder) -> Non
     build, lines = await builder.build(
         {"kind": "env", "vars": {"NASTY": nasty}},
         {"kind": "pip", "packages": ["iniconfig>=2", "flyte>=99"]},
-        {"kind": "commands", "commands": ['printf %s "$NASTY" > /nasty', "echo 'it''s' >> /nasty"]},
+        {"kind": "commands", "commands": ['printf %s "$NASTY" > /nasty', NASTY_COMMAND]},
         {"kind": "workdir", "path": "/my app"},
     )
     assert build.state == SUCCEEDED, lines
@@ -42,7 +43,7 @@ async def test_packages_variables_commands_in_one_image(builder: Builder) -> Non
         "print([m.__name__ for m in modules if not os.path.exists(m.__cached__)])\n"
     )
     printed = await builder.run(build.reference, "python3", "-c", program, read_only=True)
-    assert printed == f"65532 /my app {nasty}\n{nasty}its\n\n[]\n"
+    assert printed == f'65532 /my app {nasty}\n{nasty}zw\u00f6lf its\n${{a:b}} \\ "\n\n[]\n'
     assert await builder.run(build.reference, "python", "-c", "print(1)") == "1\n"
     labels = builder.engine.images.get(build.reference).labels
     assert labels["hangar.image"] == build.name
