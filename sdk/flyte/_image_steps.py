@@ -54,7 +54,8 @@ class Steps(Stack):
         """Run shell commands while the image is made. Needs an engine with containers.
 
         Args:
-            commands: One command per entry, of one line or several. Each is run as `/bin/sh -c` runs it.
+            commands: One command per entry, of one line or several. Each is run as `/bin/sh -c` runs it, and can be
+                read in the image's history.
             secret_mounts: Secrets that are seen while the layer is made, and are in no layer: keys, or
                 objects with `key` and `as_env_var`. Values come from environment variables of the caller, or from the
                 builder's host.
