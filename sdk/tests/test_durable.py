@@ -165,15 +165,23 @@ async def leaves_early() -> list[int]:
     for text in rows(5):
         if text == "2":
             break
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(slow(), 0.05)
+    began = asyncio.Event()
+    call = asyncio.create_task(slow(began))
+    await began.wait()
+    call.cancel()
+    await asyncio.wait([call])
     return [len(calls)]
 
 
-@flyte.trace
-async def slow() -> None:
+async def slow(began: asyncio.Event) -> None:
     """Takes long."""
-    await asyncio.sleep(30)
+
+    @flyte.trace
+    async def slow() -> None:
+        began.set()
+        await asyncio.sleep(600)
+
+    await slow()
 
 
 def test_a_stream_that_is_left_and_a_cancelled_call_are_no_success() -> None:
@@ -260,7 +268,7 @@ async def asks(timeout: float) -> Verdict:
 
 def waiting(run: LocalRun) -> None:
     """Waits until a condition of the run waits."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while not any(action.phase is ActionPhase.PAUSED for action in run.actions):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -331,22 +339,33 @@ def test_outside_a_task_time_is_the_clocks() -> None:
 
 
 @env.task(retries=1)
-async def sleeps() -> list[float]:
+async def sleeps() -> None:
     """Fails once in the middle of a sleep."""
-    began = time.monotonic()
-    sleep = asyncio.create_task(flyte.durable.sleep.aio(0.6))
-    await asyncio.sleep(0.3)
+    sleep = asyncio.create_task(flyte.durable.sleep.aio(0.2))
     if flyte.ctx().attempt_number == 0:
+        assert await asyncio.to_thread(may_fail.wait, 60)
         raise ValueError("in the middle of the sleep")
     await sleep
-    return [time.monotonic() - began]
+
+
+may_fail = threading.Event()
 
 
 def test_a_retry_sleeps_for_what_is_left() -> None:
-    """The sleep goes on while its task fails and is tried again."""
-    run = run_local(sleeps)
-    assert run.result()[0] < 0.6
+    """The sleep goes on while its task fails and is tried again: it ends as if there had been one attempt."""
+    may_fail.clear()
+    run = LOOP.run(start_local_run(sleeps, (), {}, wait=False))
+    end = time.monotonic() + 30
+    while len(run.actions) < 2 or run.actions[1].start_time is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    may_fail.set()
+    run.result()
     assert actions(run) == [("sleep", "sleep", "succeeded")]
+    first, second = run.action.attempt_list
+    slept_until = run.actions[1].wait_until
+    assert slept_until is not None
+    assert first.start_time < slept_until - timedelta(seconds=0.2) < second.start_time
 
 
 @env.task

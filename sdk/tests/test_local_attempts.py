@@ -94,18 +94,16 @@ def test_a_time_limit_ends_an_attempt(asynchronous):
     """The action times out; its parent can catch that; retries count."""
 
     async def waits(x: int) -> int:
-        calls.append(x)
         await asyncio.Event().wait()
         return x
 
     def spins(x: int) -> int:
-        calls.append(x)
         while True:
             time.sleep(0.001)
 
     task = env.task(waits if asynchronous else spins).override(timeout=0.05, retries=1)
     run = run_local(task, 1)
-    assert (run.status, run.action.attempts, calls) == (ActionPhase.TIMED_OUT, 2, [1, 1])
+    assert (run.status, run.action.attempts) == (ActionPhase.TIMED_OUT, 2)
     with pytest.raises(flyte.errors.TaskTimeoutError, match=r"ran longer than its time limit of 0.05 s"):
         run.result()
 
