@@ -311,7 +311,7 @@ def test_a_call_after_the_end_is_refused():
     @env.task
     async def leaves_a_thread() -> int:
         def later() -> None:
-            gate.wait(10)
+            gate.wait(30)
             try:
                 double(1)
             except flyte.errors.NotInTaskContextError as error:

@@ -59,7 +59,7 @@ class Executor:
     def close(self) -> None:
         """Waits until every answer is given, and stops listening."""
         if self._listening is not None:
-            self._thread.join(20)
+            self._thread.join(30)
             assert not self._thread.is_alive()
             self._listening.close()
 

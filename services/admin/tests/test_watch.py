@@ -46,14 +46,14 @@ async def feed(source):
     """A feed that follows the source."""
     feed = ChangeFeed(source.subscribe)
     await feed.start()
-    await asyncio.wait_for(feed.connected.wait(), 10)
+    await asyncio.wait_for(feed.connected.wait(), 30)
     yield feed
     await feed.stop()
 
 
 async def wakes(watcher):
     """Waits for the watcher to wake."""
-    await asyncio.wait_for(watcher.wait(), 10)
+    await asyncio.wait_for(watcher.wait(), 30)
 
 
 async def sleeps(watcher):
@@ -103,15 +103,15 @@ async def test_a_stop_ends_all_waits(feed):
         await asyncio.sleep(0)
         await feed.stop()
         with pytest.raises(Unavailable, match="stopping"):
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, 30)
         with feed.watch(TOPIC) as late, pytest.raises(Unavailable):
-            await asyncio.wait_for(late.wait(), 10)
+            await asyncio.wait_for(late.wait(), 30)
     assert not feed._watchers
 
 
 async def test_waiting_up_to_a_time_ends(feed, source):
     """Without a change the wait ends by its time, with one before."""
     with feed.watch(TOPIC) as watcher:
-        await asyncio.wait_for(watcher.wait_up_to(0.01), 10)
+        await asyncio.wait_for(watcher.wait_up_to(0.01), 30)
         await source.queue.put([event()])
-        await asyncio.wait_for(watcher.wait_up_to(1000), 10)
+        await asyncio.wait_for(watcher.wait_up_to(1000), 30)

@@ -31,7 +31,7 @@ def lives(pid: int) -> bool:
 
 async def gone(pid: int) -> None:
     """Waits until a process has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while lives(pid):  # noqa: ASYNC110 - a process of another parent
             await asyncio.sleep(0.01)
 
@@ -57,7 +57,7 @@ async def test_a_cancelled_command_is_ended_as_a_whole() -> None:
     """With what it started, also when that does not listen."""
     lines: list[str] = []
     running = asyncio.create_task(run(f"{_CHILD}; exec sleep 1000", lines))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not lines:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0.01)
     running.cancel()
@@ -73,7 +73,7 @@ async def test_a_command_that_is_cancelled_again_while_it_ends_is_ended(
     monkeypatch.setattr(commands, "_KILL_SECONDS", 0.2)
     lines: list[str] = []
     running = asyncio.create_task(run("trap '' TERM; echo $$; while :; do sleep 0.05; done", lines))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not lines:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0.01)
     for _ in range(3):

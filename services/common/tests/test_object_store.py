@@ -136,5 +136,5 @@ async def test_passing_errors_of_the_store_are_tried_again(aws):
         thread.start()
         aws(AWS_ENDPOINT_URL=f"http://127.0.0.1:{listener.getsockname()[1]}", AWS_ALLOW_HTTP="true")
         assert await BlobStore("s3://bucket").get("a") == b"hello"
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()

@@ -104,7 +104,7 @@ async def test_a_signal_ends_the_wait():
     waiting = asyncio.create_task(wait_for_signal())
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await asyncio.wait_for(waiting, 10) is signal.SIGTERM
+    assert await asyncio.wait_for(waiting, 30) is signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -139,7 +139,7 @@ async def test_a_standby_answers_before_its_turn():
 
         async def status(name: str) -> int:
             request = health_pb2.HealthCheckRequest(service=name)
-            return int((await health.Check(request, wait_for_ready=True, timeout=20)).status)
+            return int((await health.Check(request, wait_for_ready=True, timeout=30)).status)
 
         no, yes = health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING
         while not app.events:  # noqa: ASYNC110  # until it is started
@@ -150,7 +150,7 @@ async def test_a_standby_answers_before_its_turn():
         await app.set_serving(False)
         assert [await status(""), await status("test.Echo")] == [no, no]
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 30)
     assert app.events == ["start", "drain", "stop"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -166,9 +166,9 @@ async def test_a_signal_ends_a_start_that_takes_long():
 
     app.start = never  # type: ignore[method-assign]
     running = asyncio.create_task(run_until_signal(app, "127.0.0.1", 0))
-    await asyncio.wait_for(starting.wait(), 20)
+    await asyncio.wait_for(starting.wait(), 30)
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 30)
     assert app.events == ["drain", "stop"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

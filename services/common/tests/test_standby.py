@@ -48,7 +48,7 @@ async def start(name: bytes, port: int = 0, *, serving: bool = True) -> tuple[Gr
 
 async def until_answered_by(channel: Any, name: bytes) -> None:
     """Calls until a server answers. Until then only unavailability is an excuse."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await answer_of(channel) != name:  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.01)
 
@@ -96,21 +96,21 @@ async def test_calls_wait_for_a_server_that_serves():
     try:
         unary, stream = channel.unary_unary("/test.Named/Unary"), channel.unary_stream("/test.Named/Stream")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await asyncio.wait_for(unary(b""), 20)
+            await asyncio.wait_for(unary(b""), 30)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         with pytest.raises(grpc.aio.AioRpcError) as late:
-            await asyncio.wait_for(unary(b"", timeout=0.2, wait_for_ready=True), 20)
+            await asyncio.wait_for(unary(b"", timeout=0.2, wait_for_ready=True), 30)
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         call = channel.stream_stream("/test.Named/Talk")()
         with pytest.raises(grpc.aio.AioRpcError, match="backend unhealthy"):
-            await asyncio.wait_for(call.read(), 20)
+            await asyncio.wait_for(call.read(), 30)
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
         async def streamed() -> list[bytes]:
             return [each async for each in stream(b"", wait_for_ready=True)]
 
         waiting = [
-            asyncio.ensure_future(unary(b"", wait_for_ready=True, timeout=20)),
+            asyncio.ensure_future(unary(b"", wait_for_ready=True, timeout=30)),
             asyncio.create_task(streamed()),
         ]
         cancelled = unary(b"", wait_for_ready=True)
@@ -119,8 +119,8 @@ async def test_calls_wait_for_a_server_that_serves():
             await cancelled
         assert (cancelled.done(), cancelled.cancelled()) == (True, True)
         await second.set_serving(["test.Named"], True)
-        assert await asyncio.wait_for(waiting[0], 20) == b"two"
-        assert await asyncio.wait_for(waiting[1], 20) == [b"two"]
+        assert await asyncio.wait_for(waiting[0], 30) == b"two"
+        assert await asyncio.wait_for(waiting[1], 30) == [b"two"]
     finally:
         await channel.close()
         await first.stop(0)

@@ -64,7 +64,7 @@ class World:
     async def look(self) -> None:
         """Waits until it has looked twice more: the first look may have begun before."""
         wanted = self.looks + 2
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while self.looks < wanted:  # noqa: ASYNC110 - a clock has no event
                 await asyncio.sleep(POLL)
 
@@ -81,7 +81,7 @@ async def test_it_waits_for_others(tmp_path: Path) -> None:
         await world.look()
         assert not watching.done()
         world.now = 1100
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await watching
         with pytest.raises(BlockingIOError), using(tmp_path):
             pass
@@ -97,7 +97,7 @@ async def test_what_nobody_waits_for_is_ended(tmp_path: Path) -> None:
                 world.builder.is_building = True
             await world.look()
             assert not watching.done()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await watching
         assert world.builder.abandoned
 
@@ -110,7 +110,7 @@ async def test_whoever_started_it_may_be_gone(tmp_path: Path) -> None:
         await world.look()
         assert not watching.done()
         world.now = 10
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await watching
 
 

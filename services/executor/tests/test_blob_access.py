@@ -356,7 +356,7 @@ async def answered(task: Task, header: dict[str, Any], *, hello: bool = True) ->
         introduction = {"type": "hello", "role": "blob", "worker": 3, "token": task.worker.token}
         writer.write(frames.encode(introduction))
     writer.write(frames.encode_header(json.dumps(header).encode()))
-    yield await asyncio.wait_for(reader.read(), 10)
+    yield await asyncio.wait_for(reader.read(), 30)
     writer.close()
 
 

@@ -62,7 +62,7 @@ async def test_a_stop_does_not_wait_for_an_engine_that_hangs(
     world.docker.go()
     await world.ask()
     await looked.wait()
-    await asyncio.wait_for(world.builds.stop(), 10)
+    await asyncio.wait_for(world.builds.stop(), 30)
 
 
 async def test_watchers_see_the_whole_log(world: World) -> None:

@@ -41,7 +41,7 @@ class FakeStore:
         self.entered.set()
         if self.error is not None:
             raise self.error
-        self.allowed.wait(20)
+        self.allowed.wait(30)
         self.committed.append(rows)
 
 

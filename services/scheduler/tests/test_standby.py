@@ -184,7 +184,7 @@ async def test_an_orderly_end_hands_over_at_once(shared):
         try:
             await first.create_run("mine")
             await first.app.stop()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await standby.serving.wait()
             assert await health_of(standby) == health_pb2.HealthCheckResponse.SERVING
             executor = standby.executor()
@@ -202,7 +202,7 @@ async def test_a_writer_whose_renewals_stop_is_replaced_and_ends(shared, monkeyp
         await first.create_run("before")
         renewal = first.app._renewal
         renewal._task.cancel()  # as if its loop hung
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await second.serving.wait()
         assert await second.create_run("mine")
         with pytest.raises(grpc.aio.AioRpcError, match="stopping"):
@@ -234,11 +234,11 @@ async def test_nothing_leaves_a_writer_that_slept_over_its_lease(shared):
 
         def commit_then_pause(rows):
             commit(rows)
-            asyncio.run_coroutine_threadsafe(taken.wait(), loop).result(30)
+            asyncio.run_coroutine_threadsafe(taken.wait(), loop).result(60)
 
         shell._store.commit = commit_then_pause
         request = asyncio.create_task(first.create_run("paused"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await second.serving.wait()
         taken.set()
         with pytest.raises(grpc.aio.AioRpcError, match="stopping"):
@@ -304,7 +304,7 @@ async def test_a_process_that_was_paused_ends_when_it_wakes(shared, tmp_path: Pa
             assert seen.strip(), "it ended too early"
         process.send_signal(signal.SIGSTOP)
         async with serving(shared, may_wait=True, lease_seconds=LEASE) as second:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 await second.serving.wait()
             process.send_signal(signal.SIGCONT)
             rest, _ = await asyncio.to_thread(process.communicate, timeout=30)
