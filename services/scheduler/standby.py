@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -13,6 +15,7 @@ from services.common.db import is_passing
 from services.common.errors import FailedPrecondition
 from services.scheduler.writer_lease import Holder, WriterLease
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 0.5
 _COURTESY_SECONDS = 2.0
@@ -40,9 +43,9 @@ class Standby:
             forced: True to take it whoever has it: that one is gone for certain.
         """
         now = time.time_ns() // 1000
-        if await asyncio.to_thread(self._lease.take, now, only_if_lapsed=not forced):
+        if await _to_its_end(partial(self._lease.take, now, only_if_lapsed=not forced)):
             return True
-        self._note(await asyncio.to_thread(self._lease.holder))
+        self._note(await _to_its_end(self._lease.holder))
         return False
 
     async def take_within(self, seconds: float) -> None:
@@ -72,7 +75,7 @@ class Standby:
 
     async def _try(self) -> bool:
         try:
-            holder = await asyncio.to_thread(self._lease.holder)
+            holder = await _to_its_end(self._lease.holder)
             self._note(holder)
             if holder.lapsed and time.monotonic() >= self._not_before:
                 return await self.take_now(forced=False)
@@ -88,3 +91,13 @@ class Standby:
         if self._holder is None or holder.generation != self._holder.generation:
             self._on_holder(holder.address)
         self._holder = holder
+
+
+async def _to_its_end(question: Callable[[], T]) -> T:
+    """Asks the database on a thread. Who is cancelled waits for that thread: the connections are closed after it."""
+    asking = asyncio.ensure_future(asyncio.to_thread(question))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        await asyncio.gather(asking, return_exceptions=True)
+        raise

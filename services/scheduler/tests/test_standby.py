@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -22,12 +24,13 @@ from services.common.errors import FailedPrecondition
 from services.common.grpc_errors import from_rpc_error
 from services.scheduler.app import SchedulerApp
 from services.scheduler.settings import Settings
+from services.scheduler.standby import Standby
 from services.scheduler.store import Superseded
 from services.scheduler.tests.backend import Backend, eventually, serving
 from services.scheduler.tests.test_store import StoredLedger
-from services.scheduler.writer_lease import SESSIONS, WriterLease
+from services.scheduler.writer_lease import SESSIONS, Holder, WriterLease
 
-LEASE = 1.0
+LEASE = 2.0  # what it lasts where a test waits for its end: a machine that is busy renews it in time
 
 
 @pytest.fixture
@@ -143,6 +146,32 @@ def test_a_commit_that_is_under_way_at_a_takeover_is_whole_or_nothing(shared):
     new.store.close()
 
 
+class SlowLease:
+    """A lease of somebody else, in a database that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.answered = False
+
+    def holder(self) -> Holder:
+        self.asked.set()
+        assert self.may_answer.wait(30)
+        self.answered = True
+        return Holder(1, "other:1", lapsed=False)
+
+
+async def test_a_standby_that_is_stopped_asks_nothing_any_more():
+    """Its end is that of the thread that asks the database, whose connections are closed then."""
+    lease: Any = SlowLease()
+    waiting = asyncio.create_task(Standby(lease, lambda address: None).take())
+    assert await asyncio.to_thread(lease.asked.wait, 30)
+    waiting.cancel()
+    asyncio.get_running_loop().call_later(0.1, lease.may_answer.set)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert lease.answered
+
+
 async def health_of(backend: Backend, service: str = "hangar.scheduler.v1.SchedulerService") -> int:
     """What a scheduler says of itself."""
     stub = health_pb2_grpc.HealthStub(backend.channel)
@@ -151,11 +180,11 @@ async def health_of(backend: Backend, service: str = "hangar.scheduler.v1.Schedu
 
 
 @contextlib.asynccontextmanager
-async def pair(database: str, **settings):
+async def pair(database: str, lease_seconds: float = LEASE):
     """A scheduler that works, and its standby."""
     async with (
-        serving(database, may_wait=True, lease_seconds=LEASE, address="first:1", **settings) as first,
-        serving(database, may_wait=True, lease_seconds=LEASE, address="second:2", **settings) as second,
+        serving(database, may_wait=True, lease_seconds=lease_seconds, address="first:1") as first,
+        serving(database, may_wait=True, lease_seconds=lease_seconds, address="second:2") as second,
     ):
         assert first.serving.is_set()
         yield first, second
@@ -163,7 +192,7 @@ async def pair(database: str, **settings):
 
 async def test_a_standby_says_so_and_names_the_writer(shared):
     """A standby is not healthy, and refuses calls with the address of the one that does the work."""
-    async with pair(shared) as (first, second):
+    async with pair(shared, lease_seconds=60) as (first, second):
         assert not second.serving.is_set()
         assert await health_of(first) == health_pb2.HealthCheckResponse.SERVING
         assert await health_of(second) == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -275,10 +304,11 @@ async def test_a_second_scheduler_on_one_file_is_refused(tmp_path: Path):
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from services.scheduler.tests.backend import Backend
 
 async def main():
-    backend = Backend(sys.argv[1], may_wait=True, lease_seconds=1.0, address="paused:1")
+    backend = Backend(sys.argv[1], may_wait=True, lease_seconds=float(sys.argv[2]), address="paused:1")
     from services.scheduler.app import _end_process
     backend.app._on_fatal = _end_process
     await backend.start()
@@ -293,7 +323,7 @@ asyncio.run(main())
 
 async def test_a_process_that_was_paused_ends_when_it_wakes(shared, tmp_path: Path):
     """SIGSTOP, takeover, SIGCONT: the old process ends with the reason, and every run it answered for exists once."""
-    command = [sys.executable, "-c", PROCESS, shared]
+    command = [sys.executable, "-c", PROCESS, shared, str(LEASE)]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}  # it ends at once and removes nothing
     process = subprocess.Popen(  # noqa: ASYNC220
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ
