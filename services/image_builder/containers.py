@@ -284,7 +284,7 @@ class ContainerMaker:
                 printed = await site.buildkit.build(base, say)
             job = Job(
                 context.tree,
-                recipe.dockerfile,
+                recipe.dockerfile_on(given.host.files),
                 given.files,
                 recipe.steps,
                 _tag(recipe.name),

@@ -12,7 +12,7 @@ import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from services.common.errors import InvalidArgument
@@ -59,7 +59,9 @@ _CACHE = f"--mount=type=cache,id=hangar-uv,target={WORK}/cache"
 """Where builds keep packages, and what they have compiled."""
 _LONGEST_LINE = 65_000
 """Bytes of a line of a Dockerfile that every builder reads, without the instruction."""
-_HOST_MOUNTS = [f"--mount=type=secret,id=hangar-{name},target={HOST}/{name}" for name in HOST_FILES]
+_HOST_MOUNTS = {name: f"--mount=type=secret,id=hangar-{name},target={HOST}/{name}" for name in HOST_FILES}
+_NEXT = " \\\n    "
+"""Between the options of an instruction, and before its command."""
 _SPECIAL = re.compile(r'([$\\"])')
 
 
@@ -132,6 +134,16 @@ class Recipe:
         if not later or _needs_python(later[0]):  # nothing comes that could bring it in time
             return None
         return replace(self.pythons, absent=self.pythons.absent | {step.after})
+
+    def dockerfile_on(self, host_files: Collection[str]) -> str:
+        """Returns the Dockerfile for a host that has some of `HOST_FILES`. Asking for each other one would take 2 ms.
+
+        The image's name does not depend on it. Where a host gets one more, layers are made again.
+        """
+        text = self.dockerfile
+        for name in set(HOST_FILES) - set(host_files):
+            text = text.replace(_HOST_MOUNTS[name] + _NEXT, "")
+        return text
 
     @property
     def needs_installer(self) -> bool:
@@ -370,7 +382,9 @@ class _Draft:
         """Adds a step that runs a script, with its directory and the host's settings mounted."""
         self.files[f"{directory}/run.sh"] = script
         layer = f"--mount=type=bind,source={directory},target={WORK}/layer"
-        self._instruction([layer, *_HOST_MOUNTS, *(mounts or [])], self._shell(f"{WORK}/layer/run.sh"), step)
+        self._instruction(
+            [layer, *_HOST_MOUNTS.values(), *(mounts or [])], self._shell(f"{WORK}/layer/run.sh"), step
+        )
 
     def _run_command(self, directory: str, script: str, step: Step, mounts: list[str]) -> None:
         """Adds a step that runs a script which is part of the instruction, where that is not too long."""
@@ -378,7 +392,7 @@ class _Draft:
         if len(_exec_form(command)) > _LONGEST_LINE:
             self._run(directory, script, step, mounts)
         else:
-            self._instruction([*_HOST_MOUNTS, *mounts], command, step)
+            self._instruction([*_HOST_MOUNTS.values(), *mounts], command, step)
 
     def _shell(self, *arguments: str) -> list[str]:
         """The shell as steps of the author run it: where the SDK is, they are looked after."""
@@ -387,7 +401,7 @@ class _Draft:
     def _instruction(self, mounts: list[str], command: list[str], step: Step) -> None:
         in_memory = any(f"target={WORK}/" in mount for mount in mounts)
         options = [f"--mount=type=tmpfs,target={WORK}"] if in_memory else []
-        self.lines.append("RUN " + " \\\n    ".join([*options, *mounts, _exec_form(command)]))
+        self.lines.append("RUN " + _NEXT.join([*options, *mounts, _exec_form(command)]))
         self.steps.append(step)
 
 

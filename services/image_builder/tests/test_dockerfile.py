@@ -17,7 +17,14 @@ import pytest
 
 import flyte
 from services.common.errors import InvalidArgument
-from services.image_builder.dockerfile import Recipe, SdkContent, Step, make_recipe, read_definition
+from services.image_builder.dockerfile import (
+    HOST_FILES,
+    Recipe,
+    SdkContent,
+    Step,
+    make_recipe,
+    read_definition,
+)
 from services.image_builder.inside import prepare_python
 from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons, Sightings
 
@@ -231,6 +238,18 @@ def test_commands_are_in_the_instruction_while_a_line_may_be_that_long() -> None
         found = recipe(layers({"kind": "commands", "commands": [command]}))
         assert found.files["layers/0/0/run.sh"].endswith(f"set +eu\n{command}\n")
         assert max(map(len, found.dockerfile.splitlines())) < 200
+
+
+def test_nothing_is_mounted_that_the_host_does_not_have() -> None:
+    """Of its settings; what the author's layers mount stays, and so do all else and the image's name."""
+    secret = {"kind": "commands", "commands": ["a", "b"], "secret_mounts": [{"key": "netrc"}]}
+    found = recipe(layers(secret))
+    assert found.dockerfile_on(HOST_FILES) == found.dockerfile
+    for names in (set[str](), {"netrc"}, {"settings", "uv.toml"}):
+        text = found.dockerfile_on(names)
+        assert {name for name in HOST_FILES if f"id=hangar-{name}," in text} == names
+        assert text.count("id=hangar-secret-netrc,") == 2
+        assert re.findall(r'\["/.*', text) == re.findall(r'\["/.*', found.dockerfile)
 
 
 def test_a_failed_step_shows_where_python_is() -> None:
