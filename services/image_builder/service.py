@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 
 import structlog
@@ -33,6 +34,7 @@ _LOOK_SECONDS = 10.0
 _TOUCH_SECONDS = 3600
 """How often it is noted that somebody asked for an image."""
 _RETRY_SECONDS = 5.0
+_version = cache(version)  # files are searched for it
 _log = structlog.get_logger(__name__)
 
 
@@ -448,7 +450,7 @@ class ImageBuilds:
         )
         done.image_digest, done.image_id, done.bases = made.image_digest, made.image_id, made.bases
         sdk = await self._sdk()
-        provenance = attestations.provenance(plan, done, made, version("hangar"), sdk)
+        provenance = attestations.provenance(plan, done, made, _version("hangar"), sdk)
         await asyncio.to_thread(self._store.end, done, provenance)
         build.bases = made.bases
         build.succeed(

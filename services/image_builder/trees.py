@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from hangar.buildkit.v1.buildkit_pb2 import FileStat
@@ -111,9 +112,13 @@ def _add(
 def _told(path: str, content: bytes | Path) -> FileStat:
     if isinstance(content, Path):
         return _of_host(path, content.stat())
-    return FileStat(
-        path=path, mode=_go_mode(_FILE), size=len(content), mod_time=time_of(hashlib.sha256(content))
-    )
+    return FileStat(path=path, mode=_go_mode(_FILE), size=len(content), mod_time=_time_of_content(content))
+
+
+@lru_cache(maxsize=32)
+def _time_of_content(content: bytes) -> int:
+    """Remembered, since the SDK is in every build: hashing it takes a millisecond."""
+    return time_of(hashlib.sha256(content))
 
 
 def _of_host(path: str, status: os.stat_result, linkname: str = "") -> FileStat:
