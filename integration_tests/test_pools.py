@@ -5,7 +5,7 @@ import pytest
 SCRIPT = """
     import asyncio
 
-    from notes import worker
+    from notes import note, read, worker
 
     import flyte
 
@@ -27,10 +27,14 @@ SCRIPT = """
     inside = 0
 
     @replicas.task
-    async def square(i: int) -> tuple[int, str, int]:
+    async def square(i: int, path: str) -> tuple[int, str, int]:
+        '''Returns only when two processes are there.'''
         global calls
         calls += 1
-        await asyncio.sleep(0.02)
+        if calls == 1:
+            note(path, worker())
+        while len(read(path)) < 2:
+            await asyncio.sleep(0.02)
         return i * i, worker(), calls
 
     @concurrent.task
@@ -48,8 +52,8 @@ SCRIPT = """
         return worker()
 
     @driver.task
-    async def squares(count: int) -> list[tuple[int, str, int]]:
-        return await asyncio.gather(*(square(i) for i in range(count)))
+    async def squares(count: int, path: str) -> list[tuple[int, str, int]]:
+        return await asyncio.gather(*(square(i, path) for i in range(count)))
 
     @driver.task
     async def meeting() -> list[str]:
@@ -71,8 +75,8 @@ def user(workspace):
 
 def test_replicas_serve_all_actions_and_keep_their_globals(backend, user):
     """Two replicas run ten actions in two processes whose module-level values persist, from run to run."""
-    first = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
-    second = backend.api.succeeded(user.launch("warm.py", "squares", "--count", 10))
+    squares = ("warm.py", "squares", "--count", 10, "--path", user.directory / "workers")
+    first, second = (backend.api.succeeded(user.launch(*squares)) for _ in range(2))
     assert [value for value, _, _ in first] == [i * i for i in range(10)]
     workers = {worker for _, worker, _ in first}
     assert len(workers) == 2

@@ -230,7 +230,9 @@ async def _wait_for_node(address: str, node: str, token: Token | None) -> None:
     async with connect(address, token) as channel:
         stub = SchedulerServiceStub(channel)
         while time.monotonic() < deadline:
-            answer = await stub.ListNodes(scheduler_messages.ListNodesRequest(), timeout=_HEALTHY_SECONDS)
+            answer = await stub.ListNodes(
+                scheduler_messages.ListNodesRequest(), timeout=_HEALTHY_SECONDS, wait_for_ready=True
+            )
             for each in answer.nodes:
                 if each.name == node and each.state == scheduler_messages.NODE_STATE_READY:
                     return

@@ -14,6 +14,9 @@ from services.common.auth import Token, check_exposure
 from services.common.errors import FailedPrecondition
 from services.common.serve import check_address
 
+_PATIENCE_SECONDS = 3
+"""How long a stop waits for requests that run. Those that watch end at once; on a busy machine that takes a second."""
+
 
 def listen(host: str, port: int, token: Token | None = None) -> socket.socket:
     """Returns a listening socket.
@@ -75,7 +78,7 @@ class HttpServer:
             ws="none",
             loop="none",
             server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=_PATIENCE_SECONDS,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +93,7 @@ class HttpServer:
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Takes no new requests, and ends those that run after a second."""
+        """Takes no new requests, and ends those that still run after some seconds."""
         self._server.should_exit = True
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
