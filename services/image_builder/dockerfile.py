@@ -1,9 +1,9 @@
 """From a definition to a Dockerfile and the files beside it. Pure: data in, data out.
 
 Each layer of the author becomes one instruction (one per command or variable), in the author's order. His commands are
-part of the instruction, as in a Dockerfile of his own. What installs packages is a script that is mounted while it
-runs, so that package indexes do not reach the image or its history. Steps see the settings of the builder's host as
-build secrets, below `/dev/hangar/host`.
+part of the instruction, as in a Dockerfile of his own, unless an address in them has a password. What installs
+packages is a script that is mounted while it runs, so that package indexes do not reach the image or its history.
+Steps see the settings of the builder's host as build secrets, below `/dev/hangar/host`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from services.common.image_layers import (
     secrets_of,
 )
 from services.common.platforms import architecture
+from services.common.redaction import Redaction
 from services.image_builder import scripts
 from services.image_builder.pythons import AS_ASSUMED, ELSEWHERE, Pythons
 from services.image_builder.scripts import HOME, HOST, OLDEST_PYTHON, SECRETS, WORK
@@ -387,9 +388,9 @@ class _Draft:
         )
 
     def _run_command(self, directory: str, script: str, step: Step, mounts: list[str]) -> None:
-        """Adds a step that runs a script which is part of the instruction, where that is not too long."""
+        """Adds a step that runs a script which is part of the instruction: not too long, without a password."""
         command = self._shell("-c", script)
-        if len(_exec_form(command)) > _LONGEST_LINE:
+        if len(_exec_form(command)) > _LONGEST_LINE or Redaction().hiding_addresses(script).hidden:
             self._run(directory, script, step, mounts)
         else:
             self._instruction([*_HOST_MOUNTS.values(), *mounts], command, step)

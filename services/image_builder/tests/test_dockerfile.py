@@ -223,8 +223,8 @@ def test_steps_keep_the_sdk_but_for_those_that_bring_another_python() -> None:
     ]
 
 
-def test_commands_are_in_the_instruction_while_a_line_may_be_that_long() -> None:
-    """Each byte of them, on one line of ASCII that is no here-document to any builder; longer ones are mounted."""
+def test_commands_are_in_the_instruction() -> None:
+    """Each byte, on one line of ASCII that is no here-document; what is too long or has a password is mounted."""
     for command in (
         "echo '$HOME' \"\\\\\" <<END\nzw\u00f6lf \U0001f40b\nEND \\\n",
         "echo \x7f\u2028\x1b",
@@ -234,10 +234,11 @@ def test_commands_are_in_the_instruction_while_a_line_may_be_that_long() -> None
         assert line.isascii()
         assert "<" not in line
         assert json.loads(line)[-1].endswith(f"set +eu\n{command}\n")
-    for command in ("x" * 65_000, "\u00f6" * 11_000):
+    for command in ("x" * 65_000, "\u00f6" * 11_000, "git clone https://me:hunter2@x.example/a"):
         found = recipe(layers({"kind": "commands", "commands": [command]}))
         assert found.files["layers/0/0/run.sh"].endswith(f"set +eu\n{command}\n")
         assert max(map(len, found.dockerfile.splitlines())) < 200
+        assert "hunter2" not in found.dockerfile
 
 
 def test_nothing_is_mounted_that_the_host_does_not_have() -> None:
