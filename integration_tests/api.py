@@ -108,6 +108,12 @@ class Api:
         request = run_service_pb2.ListRunsRequest(project=PROJECT, domain=DOMAIN, page_size=1000)
         return [run.id.name for run in self.runs.ListRuns(request, timeout=_CALL_SECONDS).runs]
 
+    def live_runs(self) -> list[str]:
+        """Names of those of the newest runs that have not ended."""
+        request = run_service_pb2.ListRunsRequest(project=PROJECT, domain=DOMAIN, page_size=1000)
+        runs = self.runs.ListRuns(request, timeout=_CALL_SECONDS).runs
+        return [run.id.name for run in runs if phase_of(run) not in _TERMINAL]
+
     def project_ids(self) -> list[str]:
         """Identifiers of the projects."""
         request = project_service_pb2.ListProjectsRequest()

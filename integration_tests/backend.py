@@ -17,6 +17,7 @@ import grpc
 from hangar.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
 from integration_tests.api import Api
 from integration_tests.docker_host import DockerHost
+from integration_tests.ledger import check_ledger
 from integration_tests.notes_server import NotesServer
 from integration_tests.polling import until
 from integration_tests.ports import free_ports
@@ -187,12 +188,8 @@ class Backend:
         return "\n".join(line for text in texts for line in text)
 
     def check_ledger(self) -> None:
-        """Fails when `hangar doctor` finds anything wrong."""
-        command = [str(BIN / "hangar"), "doctor"]
-        done = subprocess.run(
-            command, env=self.environ, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Fails when anything is wrong with the ledger."""
+        check_ledger(self.environ)
 
     def workers(self) -> list[executor_service_pb2.Worker]:
         """The workers on the host, as its executor tells."""

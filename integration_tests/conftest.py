@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ _numbers = itertools.count()
 _open: list[Backend] = []
 
 MakeBackend = Callable[..., Backend]
+NewBackend = Callable[..., Backend]
 MakeWorkspace = Callable[..., Workspace]
 NewDatabase = Callable[[], Mapping[str, str]]
 
@@ -109,66 +110,105 @@ def backend(shared_backend: Backend) -> Iterator[Backend]:
     check_no_orphans(shared_backend)
 
 
-@contextmanager
-def backends_of(
-    place: Path,
-    environments: Path,
-    closed: list[Backend],
-    engine_settings: Mapping[str, str],
-    new_database: NewDatabase,
-    request: pytest.FixtureRequest,
-) -> Iterator[MakeBackend]:
-    """Makes and starts backends; at the end their ledgers are in order, they have no orphan, and are closed."""
-    made: list[Backend] = []
-    name = re.sub(r"^.*test_|\W.*$", "", request.node.name)[:24]
+class Backends:
+    """Makes and starts backends, checks them after each test, and keeps those that a later test may use.
 
-    def make(*, apart: bool = False, **settings: str) -> Backend:
-        data = place / f"{name}-{next(_numbers)}"
-        given = {**SETTINGS, **engine_settings, **new_database(), **settings}
-        backend = Backend(data, environments, given, apart=apart)
-        made.append(backend)
-        _open.append(backend)
+    Args:
+        new: Makes one that does not run yet.
+        closed: Gets the backends that were closed.
+    """
+
+    def __init__(self, new: NewBackend, closed: list[Backend]) -> None:
+        self._new = new
+        self._closed = closed
+        self._made: dict[int, tuple[Backend, object]] = {}
+        self._spare: dict[object, Backend] = {}
+
+    def make(self, name: str, *, apart: bool = False, used: bool = False, **settings: str) -> Backend:
+        """Returns a backend that runs.
+
+        Args:
+            name: Start of the name of its directory.
+            apart: True for an executor of its own.
+            used: True when an earlier test may have used it, with the same settings; a later one will.
+            **settings: Settings by their environment variables.
+        """
+        kind = (apart, *sorted(settings.items())) if used else None
+        backend = self._spare.pop(kind, None)
+        if backend is None:
+            backend = self._new(f"{name}-{next(_numbers)}", settings, apart=apart)
+            _open.append(backend)
+        self._made[id(backend)] = (backend, kind)
         return backend.start()
 
-    yield make
-    try:
-        for backend in made:
-            if backend.is_running:
-                check_no_orphans(backend)
-                backend.check_ledger()
-    finally:
-        for backend in made:
-            backend.close()
-            _open.remove(backend)
-            closed.append(backend)
+    def check(self) -> None:
+        """After a test: what runs has no orphan, its ledger is in order. Closes what no later test may use."""
+        made = [*self._made.values()]
+        self._made.clear()
+        try:
+            for backend, kind in made:
+                if backend.is_running:
+                    check_no_orphans(backend)
+                    backend.check_ledger()
+                    if kind is not None and not backend.api.live_runs():
+                        self._spare[kind] = backend
+        finally:
+            for backend, _ in made:
+                if backend not in self._spare.values():
+                    self._close(backend)
+
+    def close(self) -> None:
+        """Closes what is left."""
+        while self._spare:
+            self._close(self._spare.popitem()[1])
+
+    def _close(self, backend: Backend) -> None:
+        backend.close()
+        _open.remove(backend)
+        self._closed.append(backend)
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    """A short name for what a test or a module makes."""
+    return re.sub(r"^.*test_|\W.*$", "", request.node.name)[:24]
+
+
+@pytest.fixture(scope="session")
+def new_backend(
+    place: Path, environments: Path, engine_settings: Mapping[str, str], new_database: NewDatabase
+) -> NewBackend:
+    """Makes backends that do not run yet."""
+
+    def new(name: str, settings: Mapping[str, str], *, apart: bool) -> Backend:
+        given = {**SETTINGS, **engine_settings, **new_database(), **settings}
+        return Backend(place / name, environments, given, apart=apart)
+
+    return new
+
+
+@pytest.fixture(scope="module")
+def backends(new_backend: NewBackend, closed: list[Backend]) -> Iterator[Backends]:
+    """The backends of the tests of one module."""
+    made = Backends(new_backend, closed)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def make_backend(
-    place: Path,
-    environments: Path,
-    closed: list[Backend],
-    engine_settings: Mapping[str, str],
-    new_database: NewDatabase,
-    request: pytest.FixtureRequest,
-) -> Iterator[MakeBackend]:
-    """Makes and starts backends of a test's own, with settings by their environment variables."""
-    with backends_of(place, environments, closed, engine_settings, new_database, request) as make:
-        yield make
+def make_backend(backends: Backends, request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
+    """Makes and starts backends for a test, with settings by their environment variables; checks them at its end."""
+    yield partial(backends.make, name_of(request))
+    backends.check()
 
 
 @pytest.fixture(scope="module")
 def make_module_backend(
-    place: Path,
-    environments: Path,
-    closed: list[Backend],
-    engine_settings: Mapping[str, str],
-    new_database: NewDatabase,
-    request: pytest.FixtureRequest,
+    new_backend: NewBackend, closed: list[Backend], request: pytest.FixtureRequest
 ) -> Iterator[MakeBackend]:
-    """Makes and starts backends that the tests of one module share."""
-    with backends_of(place, environments, closed, engine_settings, new_database, request) as make:
-        yield make
+    """Makes and starts backends that the tests of one module share; checks them at its end."""
+    shared = Backends(new_backend, closed)
+    yield partial(shared.make, name_of(request))
+    shared.check()
 
 
 @pytest.fixture(scope="module")

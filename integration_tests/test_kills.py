@@ -122,7 +122,7 @@ def check_each_once(backend, run: str, path: Path, count: int) -> None:
 @pytest.mark.parametrize(("warm", "count"), [(True, WIDTH), (False, WIDTH // 2)], ids=["warm", "cold"])
 def test_the_backend_in_the_middle_of_a_fan_out(make_backend, user_of, warm, count):
     """Killed twice, the backend finishes the run; workers lived on, and every child ran once."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "fan_out", "--path", path, "--count", count, "--warm", warm)
     for share in (0.2, 0.5):
@@ -137,7 +137,7 @@ def test_the_backend_in_the_middle_of_a_fan_out(make_backend, user_of, warm, cou
 
 def test_a_client_that_waits_through_a_kill(make_backend, user_of):
     """`flyte run` that waits survives the restart of the backend and prints the result."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     client = user.popen("run", "fan_out.py", "fan_out", "--path", path, "--count", 60, "--warm", "true")
     reaches(path, 10)
@@ -151,7 +151,7 @@ def test_a_client_that_waits_through_a_kill(make_backend, user_of):
 @pytest.mark.parametrize("killed", ["executor", "services"])
 def test_one_of_two_processes_in_the_middle_of_a_fan_out(make_backend, user_of, killed):
     """With the executor apart, killing it or the other services uses no attempt and repeats nothing."""
-    backend = make_backend(apart=True)
+    backend = make_backend(apart=True, used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "fan_out", "--path", path, "--count", WIDTH, "--warm", "true")
     reaches(path, WIDTH // 4)
@@ -166,7 +166,7 @@ def test_one_of_two_processes_in_the_middle_of_a_fan_out(make_backend, user_of, 
 
 def test_a_worker_of_a_pool(make_backend, user_of):
     """The action of a killed worker is tried again without a user retry; its sibling is not touched."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 6, "--in-one-worker", "false")
     reaches(path, 2)
@@ -188,7 +188,7 @@ def test_a_worker_of_a_pool(make_backend, user_of):
 
 def test_a_worker_with_several_actions_in_it(make_backend, user_of):
     """All actions of a killed worker are tried again, each once, and every result is counted once."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 8, "--in-one-worker", "true")
     reaches(path, 4)
@@ -210,7 +210,7 @@ def test_a_worker_with_several_actions_in_it(make_backend, user_of):
 
 def test_the_worker_of_a_parent(make_backend, user_of):
     """A parent whose worker is killed replays: its children go on or are not repeated."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "parent", "--path", path, "--count", 4)
     reaches(path, 8)
@@ -227,12 +227,14 @@ def test_the_worker_of_a_parent(make_backend, user_of):
 
 def test_a_supervisor(make_backend, user_of):
     """A worker does not outlive its supervisor; its action is tried again elsewhere."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user, path = user_of(backend)
     run = user.launch("fan_out.py", "gated", "--path", path, "--count", 1, "--in-one-worker", "true")
     reaches(path, 1)
     [worker] = workers(path)
-    pids = {backend.worker_pid(each.worker_id): each.pid for each in backend.workers()}
+    pids = {
+        backend.worker_pid(each.worker_id): each.pid for each in backend.workers() if each.state != "exited"
+    }
     os.kill(pids[int(worker)], signal.SIGKILL)
     until(lambda: not backend.worker_lives(worker), "the worker ends with its supervisor", 15)
     reaches(path, 2)

@@ -77,7 +77,7 @@ SCRIPT = """
 @pytest.fixture
 def own(make_backend, make_workspace):
     """A backend, its user with the script, and the file that tasks write to."""
-    backend = make_backend()
+    backend = make_backend(used=True)
     user = make_workspace(backend)
     user.share_notes()
     user.write("script.py", SCRIPT)
@@ -107,7 +107,7 @@ def test_an_abort_survives_a_kill(own):
 
 def test_an_abort_while_no_executor_is_there(make_backend, make_workspace):
     """An abort waits for the executor: the phase changes only when it has confirmed that nothing runs."""
-    backend = make_backend(apart=True)
+    backend = make_backend(apart=True, used=True)
     user = make_workspace(backend)
     user.share_notes()
     user.write("script.py", SCRIPT)
