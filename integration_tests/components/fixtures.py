@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,6 +111,53 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.url(re.sub(r"\[.*", "", request.node.name))
     yield url
     server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a ledger without rows, once on SQLite and once on PostgreSQL, there with admin's tables beside it."""
+    made: str = request.getfixturevalue(f"{request.param}_ledger")
+    if request.param == "sqlite":
+        path = tmp_path / "test.db"
+        shutil.copyfile(made.removeprefix("sqlite:///"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.url(re.sub(r"\[.*", "", request.node.name), like=made)
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of the ledger that those of tests are copies of: to migrate takes longer than most tests."""
+    from services.ledger import migrations
+
+    url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    _migrate(url, migrations)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgresql_ledger(postgres: Postgres) -> str:
+    """The same on PostgreSQL, with admin's tables in it."""
+    from services.admin import migrations as of_admin
+    from services.ledger import migrations
+
+    url = postgres.url("ledger")
+    _migrate(url, migrations, of_admin)
+    return url
+
+
+def _migrate(url: str, *packages: ModuleType) -> None:
+    from services.common.db import migrate, writer_engine
+
+    engine = writer_engine(url)
+    try:
+        for package in packages:
+            migrate(engine, package)
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")

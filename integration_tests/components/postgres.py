@@ -84,15 +84,17 @@ class Postgres:
         assert done.returncode == 0, done.stdout + done.stderr
         password.unlink()
 
-    def url(self, name: str = "test") -> str:
+    def url(self, name: str = "test", *, like: str = "") -> str:
         """Makes a fresh database and returns its URL: `postgresql+psycopg://…`.
 
         Args:
             name: What its name starts with, for people.
+            like: URL of a database here that it is a copy of, to which nobody is connected; empty for none.
         """
         database = f"{re.sub(r'[^a-z0-9]+', '_', name.lower())[:40]}_{next(self._names)}"
         with psycopg.connect(self.connection_string(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{database}"'.encode())
+            template = like.rpartition("/")[2] or "template1"
+            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"'.encode())
         return f"postgresql+psycopg://{_USER}:{self._password}@127.0.0.1:{self.port}/{database}"
 
     def drop(self, url: str) -> None:

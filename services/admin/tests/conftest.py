@@ -118,13 +118,13 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path, database_url, monkeypatch):
+async def world(tmp_path, ledger_url, monkeypatch):
     """Admin that runs, and a scheduler that does as it is told."""
     monkeypatch.delenv("HANGAR_ADMIN_SCHEDULER", raising=False)
-    scheduler = FakeScheduler(database_url)
+    scheduler = FakeScheduler(ledger_url)
     port = await scheduler.start()
     # PostgreSQL is shared with the ledger, as one database for all services is.
-    databases = {"ledger": database_url, "database": "" if is_sqlite(database_url) else database_url}
+    databases = {"ledger": ledger_url, "database": "" if is_sqlite(ledger_url) else ledger_url}
     settings = Settings.load(data_dir=tmp_path, http_port=0, scheduler=f"127.0.0.1:{port}", **databases)
     app = AdminApp(settings)
     server = build_server(app.registrations)

@@ -16,9 +16,9 @@ RUN = RunIdentifier(project="default", domain="development", name="r")
 
 
 @pytest.fixture
-async def ledger(database_url):
+async def ledger(ledger_url):
     """A ledger with a run of three actions, in order."""
-    scheduler = FakeScheduler(database_url)
+    scheduler = FakeScheduler(ledger_url)
     request = CreateRunRequest(run=RUN, task=TaskSpec(name="env.main"), inputs=Payload(inline=b"{}"))
     await scheduler.CreateRun(request, None)
     await scheduler.add_action(RUN, "one", parent="a0")
@@ -48,9 +48,9 @@ def look(database):
         engine.dispose()
 
 
-def test_a_ledger_in_order_has_no_findings(ledger, database_url):
+def test_a_ledger_in_order_has_no_findings(ledger, ledger_url):
     """What the writer leaves in any moment is in order."""
-    assert look(database_url) == {}
+    assert look(ledger_url) == {}
 
 
 BREAKS = [
@@ -80,11 +80,11 @@ BREAKS = [
 
 
 @pytest.mark.parametrize(("claim", "damage"), BREAKS, ids=[claim for claim, _ in BREAKS])
-def test_each_kind_of_damage_is_found(ledger, database_url, claim, damage):
+def test_each_kind_of_damage_is_found(ledger, ledger_url, claim, damage):
     """Every invariant that is broken on purpose is reported."""
     with ledger.engine.begin() as connection:
         connection.execute(sa.text(damage))
-    assert any(each.startswith(claim) for each in look(database_url))
+    assert any(each.startswith(claim) for each in look(ledger_url))
 
 
 def test_all_invariants_are_tested():

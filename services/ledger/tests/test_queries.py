@@ -78,9 +78,9 @@ def action_row(action_id: int, run_id: int, sequence: int, **changes: object) ->
 
 
 @pytest.fixture
-def connection(database_url):
+def connection(ledger_url):
     """A ledger of 25 runs; the first has ten children, of which the third came from the second."""
-    writer = writer_engine(database_url)
+    writer = writer_engine(ledger_url)
     migrate(writer, migrations)
     rows = [run_row(number) for number in range(1, 26)]
     with writer.begin() as connection:
@@ -138,7 +138,7 @@ def connection(database_url):
             ],
         )
     writer.dispose()
-    reader = reader_engine(database_url)
+    reader = reader_engine(ledger_url)
     with reader.connect() as connection:
         yield connection
     reader.dispose()
@@ -282,9 +282,9 @@ def test_times_survive_storage():
         to_micros(moment.replace(tzinfo=None))
 
 
-def test_what_succeeded_is_found_along_the_chain_of_recovered_runs(connection, database_url):
+def test_what_succeeded_is_found_along_the_chain_of_recovered_runs(connection, ledger_url):
     """The nearest run of the chain that has a success under a key wins, also when that was a later incarnation."""
-    writer = writer_engine(database_url)
+    writer = writer_engine(ledger_url)
     rows = [
         action_row(2001, 3, 1, name="k1"),
         action_row(2002, 3, 2, name="k2", **(FAILED | {"phase": 7})),
@@ -303,11 +303,11 @@ def test_what_succeeded_is_found_along_the_chain_of_recovered_runs(connection, d
     assert found == {"k1": 2005, "k2": 2003}
 
 
-def test_notifications_that_are_due_come_with_their_run(connection, database_url):
+def test_notifications_that_are_due_come_with_their_run(connection, ledger_url):
     """Those that wait longest come first, with whom to tell and what failed; ended and later ones do not."""
     settings = RunContext(notifications=[Notification(url="http://a"), Notification(url="http://b")])
     row = {"run_id": 3, "phase": 7, "occurred_at": 5, "tries": 1, "error": ""}
-    writer = writer_engine(database_url)
+    writer = writer_engine(ledger_url)
     with writer.begin() as changing:
         changing.execute(RUN.update().where(RUN.c.id == 3).values(settings=settings.SerializeToString()))
         for cursor, number, due_at, ended_at in (

@@ -44,9 +44,9 @@ async def found(backend: Backend, name: str, version: str = "", domain: str = "d
     return TaskSpec.FromString(answer.spec.SerializeToString())
 
 
-async def test_the_newest_version_is_the_one_deployed_last(database_url: str):
+async def test_the_newest_version_is_the_one_deployed_last(ledger_url: str):
     """Repeating a deployment changes nothing; an older one deployed again becomes the newest; runs never do."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         assert await deploy(backend, spec("env.a", "v1"), spec("env.b", "v1", entrypoint=True)) == [
             "env.a",
             "env.b",
@@ -71,9 +71,9 @@ async def test_the_newest_version_is_the_one_deployed_last(database_url: str):
         assert [each.version for each in older] == ["v2"]
 
 
-async def test_a_deployment_is_all_or_nothing_and_outlives_the_scheduler(database_url: str):
+async def test_a_deployment_is_all_or_nothing_and_outlives_the_scheduler(ledger_url: str):
     """A version with another definition is refused with everything beside it; what was answered is kept."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         await deploy(backend, spec("env.a", "v1"))
         with pytest.raises(
             grpc.aio.AioRpcError, match=r"version 'v1' of task 'env.a'.*choose another"
@@ -88,21 +88,21 @@ async def test_a_deployment_is_all_or_nothing_and_outlives_the_scheduler(databas
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await found(backend, name, domain=domain)
             assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         assert newest(backend) == {"env.a": "v1"}
         assert await deploy(backend, spec("env.a", "v1")) == []
 
 
-async def test_equal_deployments_at_once_take_effect_once(database_url: str):
+async def test_equal_deployments_at_once_take_effect_once(ledger_url: str):
     """Of twenty equal requests one changes something, and the others are answered all the same."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         answers = await asyncio.gather(*[deploy(backend, spec("env.a", "v1")) for _ in range(20)])
         assert sorted(answers) == [[]] * 19 + [["env.a"]]
 
 
-async def test_hosts_prepare_the_images_of_a_deployment(database_url: str):
+async def test_hosts_prepare_the_images_of_a_deployment(ledger_url: str):
     """Each connected host is told of each new image of its platform once, and of none when nothing changed."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor()
         await executor.connect()
         await deploy(backend, spec("env.a", "v1"), spec("env.b", "v1"), spec("env.c", "v2"))
@@ -119,9 +119,9 @@ async def test_hosts_prepare_the_images_of_a_deployment(database_url: str):
         await executor.disconnect()
 
 
-async def test_hosts_with_containers_are_told_of_builds(database_url: str):
+async def test_hosts_with_containers_are_told_of_builds(ledger_url: str):
     """An image that is being built reaches hosts whose engine is Docker, and no others."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         processes, containers = backend.executor(), backend.executor(name="second", engine="docker")
         await processes.connect()
         await containers.connect()

@@ -32,9 +32,9 @@ async def error_of(call) -> HangarError:
     return from_rpc_error(caught.value)
 
 
-async def test_a_fan_out_takes_effect_once(database_url: str):
+async def test_a_fan_out_takes_effect_once(ledger_url: str):
     """A parent and its 200 children end with one attempt each, with inputs and outputs."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(fan_out=200)
         await executor.connect()
         assert await backend.create_run()
@@ -58,9 +58,9 @@ async def test_a_fan_out_takes_effect_once(database_url: str):
         await executor.disconnect()
 
 
-async def test_create_run_is_idempotent_under_concurrency(database_url: str):
+async def test_create_run_is_idempotent_under_concurrency(ledger_url: str):
     """Of many equal requests at once exactly one creates the run; one with other content is told so."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         answers = await asyncio.gather(*(backend.create_run() for _ in range(50)))
         assert sorted(answers) == [False] * 49 + [True]
         assert len(backend.actions()) == 1
@@ -74,9 +74,9 @@ async def test_create_run_is_idempotent_under_concurrency(database_url: str):
         await executor.disconnect()
 
 
-async def test_retry_after_a_failure_of_the_task(database_url: str):
+async def test_retry_after_a_failure_of_the_task(ledger_url: str):
     """A task that fails once and has a retry runs again; both attempts are shown."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="ValueError", message="no", traceback="tb")
         executor = backend.executor(fails=lambda each: wrong if each.attempt == 0 else None)
         await executor.connect()
@@ -92,9 +92,9 @@ async def test_retry_after_a_failure_of_the_task(database_url: str):
         await executor.disconnect()
 
 
-async def test_assignment_carries_context(database_url: str):
+async def test_assignment_carries_context(ledger_url: str):
     """An assignment has inputs, the run's settings, and a traceparent that names its own span."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor()
         await executor.connect()
         request = messages.CreateRunRequest(
@@ -133,9 +133,9 @@ async def test_assignment_carries_context(database_url: str):
         (lambda request: request.context.labels.update({"key": "v" * 257}), "context.labels"),
     ],
 )
-async def test_wrong_requests_are_refused(database_url: str, change, field: str):
+async def test_wrong_requests_are_refused(ledger_url: str, change, field: str):
     """A request that cannot be carried out is refused by the name of the field; nothing is created."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         request = messages.CreateRunRequest(run=run_id("run"), task=make_spec(), inputs=document())
         change(request)
         error = await error_of(backend.stub.CreateRun(request))
@@ -144,12 +144,12 @@ async def test_wrong_requests_are_refused(database_url: str, change, field: str)
         assert backend.actions() == []
 
 
-async def test_any_text_of_a_user_can_be_stored(database_url: str):
+async def test_any_text_of_a_user_can_be_stored(ledger_url: str):
     """NUL characters and the longest names that are allowed, of any script, break no commit on either database."""
     task = make_spec("\N{SNOWMAN}" * 255)
     task.code.version = "v" * 255
     wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="\0E", message="a\0b", traceback="\0" * 3)
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(fails=lambda _assignment: wrong)
         await executor.connect()
         request = messages.CreateRunRequest(run=run_id("run"), task=task, inputs=document(b"\0"))
@@ -158,7 +158,7 @@ async def test_any_text_of_a_user_can_be_stored(database_url: str):
         await backend.stub.CreateRun(request)
         run = await backend.ended()
         assert run.failure is not None
-        nul = "\0" if is_sqlite(database_url) else "\N{REPLACEMENT CHARACTER}"
+        nul = "\0" if is_sqlite(ledger_url) else "\N{REPLACEMENT CHARACTER}"
         assert (run.failure.code, run.failure.message) == (f"{nul}E", f"a{nul}b")
         error = await error_of(
             backend.stub.AbortAction(messages.AbortActionRequest(action=action("no\0such"), reason="\0"))
@@ -168,9 +168,9 @@ async def test_any_text_of_a_user_can_be_stored(database_url: str):
         await executor.disconnect()
 
 
-async def test_child_with_a_wrong_definition_fails_in_its_parent(database_url: str):
+async def test_child_with_a_wrong_definition_fails_in_its_parent(ledger_url: str):
     """A child that cannot be run is refused to its parent with the reason; no action is created for it."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -186,9 +186,9 @@ async def test_child_with_a_wrong_definition_fails_in_its_parent(database_url: s
         await executor.disconnect()
 
 
-async def test_abort_run_is_confirmed_by_the_executor(database_url: str):
+async def test_abort_run_is_confirmed_by_the_executor(ledger_url: str):
     """An abort ends a run once its kill is confirmed; a second one, and a wrong name, are told apart."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -204,9 +204,9 @@ async def test_abort_run_is_confirmed_by_the_executor(database_url: str):
         await executor.disconnect()
 
 
-async def test_abort_action_ends_a_child(database_url: str):
+async def test_abort_action_ends_a_child(ledger_url: str):
     """Aborting a child gives the parent an ABORTED outcome with the reason; unknown actions are NOT_FOUND."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -226,9 +226,9 @@ async def test_abort_action_ends_a_child(database_url: str):
         await executor.disconnect()
 
 
-async def test_restart_keeps_what_runs(database_url: str):
+async def test_restart_keeps_what_runs(ledger_url: str):
     """After a restart the same leases go on; outcomes of ended children are repeated."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -240,7 +240,7 @@ async def test_restart_keeps_what_runs(database_url: str):
         await executor.finish(by_name["one"])
         await eventually(lambda: "one" in executor.outcomes)
         generation = executor.welcome.generation
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         later = backend.executor(complete=False)
         later.held = [
             node.HeldLease(lease_id=lease, started=True),
@@ -264,7 +264,7 @@ async def test_restart_keeps_what_runs(database_url: str):
         await later.disconnect()
 
 
-async def test_watch_goes_on_after_a_restart(database_url: str):
+async def test_watch_goes_on_after_a_restart(ledger_url: str):
     """Events seen before and after a restart are all events of the ledger, once and in order."""
 
     async def collect(stub, after: int, until: str) -> list[Any]:
@@ -277,7 +277,7 @@ async def test_watch_goes_on_after_a_restart(database_url: str):
                 return seen
         return seen
 
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         watching = asyncio.create_task(collect(backend.stub, 0, "first"))
         executor = backend.executor()
         await executor.connect()
@@ -286,7 +286,7 @@ async def test_watch_goes_on_after_a_restart(database_url: str):
         await backend.create_run("second")
         await backend.ended("second")
         await executor.disconnect()
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor()
         await executor.connect()
         watching = asyncio.create_task(collect(backend.stub, before[-1].cursor, "third"))
@@ -299,9 +299,9 @@ async def test_watch_goes_on_after_a_restart(database_url: str):
         await executor.disconnect()
 
 
-async def test_watch_from_now_skips_the_past(database_url: str):
+async def test_watch_from_now_skips_the_past(ledger_url: str):
     """A watch from the end first confirms its start, then shows only what comes."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         await backend.create_run("old")
         call = backend.stub.WatchEvents(messages.WatchEventsRequest(from_now=True))
         first = await call.read()
@@ -313,9 +313,9 @@ async def test_watch_from_now_skips_the_past(database_url: str):
         call.cancel()
 
 
-async def test_newer_session_replaces_the_older(database_url: str):
+async def test_newer_session_replaces_the_older(ledger_url: str):
     """A second session of a node ends the first with the reason; work goes to the second."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         older = backend.executor()
         await older.connect()
         newer = backend.executor()
@@ -328,18 +328,18 @@ async def test_newer_session_replaces_the_older(database_url: str):
         await newer.disconnect()
 
 
-async def test_session_must_begin_with_hello(database_url: str):
+async def test_session_must_begin_with_hello(ledger_url: str):
     """A stream whose first frame has no hello is refused."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         call = backend.executor()._stub.NodeSession()
         await call.write(node.NodeSessionRequest(heartbeat=node.Heartbeat()))
         error = await error_of(call.read())
         assert error.reason == "HELLO_MISSING"
 
 
-async def test_logs_and_progress(database_url: str):
+async def test_logs_and_progress(ledger_url: str):
     """Log chunks are acknowledged once durable; progress shows as why an action waits."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()
@@ -365,9 +365,9 @@ async def test_logs_and_progress(database_url: str):
         await executor.disconnect()
 
 
-async def test_the_image_of_an_attempt_is_on_record(database_url: str):
+async def test_the_image_of_an_attempt_is_on_record(ledger_url: str):
     """It is there once the attempt runs; repeated, or said with the result alone, it is the same; none is none."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
 
@@ -395,9 +395,9 @@ async def test_the_image_of_an_attempt_is_on_record(database_url: str):
         await executor.disconnect()
 
 
-async def test_progress_of_user_code(database_url: str):
+async def test_progress_of_user_code(ledger_url: str):
     """The latest is shown beside why an action waits, as one event; a new attempt begins without."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run(task=make_spec(retries=1))
@@ -431,9 +431,9 @@ async def test_progress_of_user_code(database_url: str):
         await executor.disconnect()
 
 
-async def test_list_nodes_shows_what_is_free(database_url: str):
+async def test_list_nodes_shows_what_is_free(ledger_url: str):
     """A host is listed with its capacity, what is not booked, and its leases."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False, cpu=4000)
         await executor.connect()
         await backend.create_run()
@@ -446,12 +446,12 @@ async def test_list_nodes_shows_what_is_free(database_url: str):
 
 
 async def test_a_host_that_was_given_up_while_it_was_silent_is_made_to_connect_again(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The scheduler ends its session: only a Hello can settle what became of what it holds."""
     for limit in ("SILENCE", "WARM_TTL", "COLD_TTL"):
         monkeypatch.setattr(reconcile, limit, SECOND // 20)
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor(complete=False)
         await executor.connect()
         await backend.create_run()

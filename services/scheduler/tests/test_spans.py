@@ -56,7 +56,7 @@ def is_exported(store: Store) -> bool:
     return not finished_spans(store, store.span_cursor())[0]
 
 
-async def test_every_attempt_is_one_span_also_after_a_restart(database_url: str, collector):
+async def test_every_attempt_is_one_span_also_after_a_restart(ledger_url: str, collector):
     """Attempts that ended without an endpoint are exported later; a restart repeats none of them."""
     receiver, endpoint = collector
     wrong = Failure(kind=FailureKind.FAILURE_KIND_USER, code="ValueError", message="no")
@@ -64,7 +64,7 @@ async def test_every_attempt_is_one_span_also_after_a_restart(database_url: str,
     def fails(assignment):
         return wrong if assignment.action.name == "child1" and not assignment.attempt else None
 
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         child = make_spec("env.child", retries=1)
         executor = backend.executor(fan_out=3, child=child, fails=fails)
         await executor.connect()
@@ -72,9 +72,9 @@ async def test_every_attempt_is_one_span_also_after_a_restart(database_url: str,
         run = await backend.ended()
         await executor.disconnect()
     for _ in range(2):
-        async with serving(database_url, otlp_endpoint=endpoint) as backend:
+        async with serving(ledger_url, otlp_endpoint=endpoint) as backend:
             await eventually(lambda: len(receiver.spans) >= 5)
-            store = Store(database_url)
+            store = Store(ledger_url)
             await eventually(partial(is_exported, store))
             store.close()
     assert len(receiver.spans) == 5
@@ -92,15 +92,15 @@ async def test_every_attempt_is_one_span_also_after_a_restart(database_url: str,
     assert root.end_time_unix_nano >= max(span.end_time_unix_nano for span in children)
 
 
-async def test_without_an_endpoint_rows_stay(database_url: str):
+async def test_without_an_endpoint_rows_stay(ledger_url: str):
     """Nothing is exported and nothing is lost when no endpoint is configured."""
-    async with serving(database_url) as backend:
+    async with serving(ledger_url) as backend:
         executor = backend.executor()
         await executor.connect()
         await backend.create_run()
         await backend.ended()
         await executor.disconnect()
-    store = Store(database_url)
+    store = Store(ledger_url)
     spans, cursor = await asyncio.to_thread(finished_spans, store, 0)
     assert (len(spans), store.span_cursor()) == (1, 0)
     assert cursor > 0

@@ -161,16 +161,16 @@ def assert_consistent(database: str) -> int:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_restore_equals_state_under_faults(database_url: str, seed: int):
+def test_restore_equals_state_under_faults(ledger_url: str, seed: int):
     """At every crash of a simulated system the ledger gives back exactly what was decided before."""
     sim = Simulation(seed, HOSTS["two" if seed % 3 else "one"], faults=0.05, doubling=0.1)
-    ledger = StoredLedger(database_url)
+    ledger = StoredLedger(ledger_url)
     sim.ledger = ledger
     sim.submit("run", mixed() if seed % 2 else tree(warm if seed % 4 else cold, 2, 3))
     sim.run()
     ledger.commit()
     assert ledger.restarts > 0
-    assert assert_consistent(database_url) == len(ledger.actions)
+    assert assert_consistent(ledger_url) == len(ledger.actions)
     ledger.store.close()
 
 
@@ -209,10 +209,10 @@ for number in range(100_000):
 
 
 @pytest.mark.parametrize("extra", [0, 1, 3])
-def test_a_kill_in_the_middle_leaves_a_consistent_ledger(database_url: str, extra: int):
+def test_a_kill_in_the_middle_leaves_a_consistent_ledger(ledger_url: str, extra: int):
     """A writer that is killed with SIGKILL while it commits leaves whole transactions only."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, database_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", WRITER, ledger_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -226,8 +226,8 @@ def test_a_kill_in_the_middle_leaves_a_consistent_ledger(database_url: str, extr
         pass  # into the middle of the next run, wherever that is
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert assert_consistent(database_url) >= 11 * (1 + extra)
-    store = Store(database_url)
+    assert assert_consistent(ledger_url) >= 11 * (1 + extra)
+    store = Store(ledger_url)
     store.open(0)
     assert store.generation == 2
     loaded = store.load(FoundSpecs())
@@ -242,10 +242,10 @@ class FoundSpecs(ScriptedSpecs):
         return Spec(serialised.decode(), serialised, TaskSpec(), cold("any"))
 
 
-def test_an_older_generation_cannot_commit(database_url: str):
+def test_an_older_generation_cannot_commit(ledger_url: str):
     """Once a second writer has opened the ledger, the first one's commits fail and change nothing."""
-    old = StoredLedger(database_url)
-    new = StoredLedger(database_url)
+    old = StoredLedger(ledger_url)
+    new = StoredLedger(ledger_url)
     sim = Simulation(1, HOSTS["one"])
     sim.ledger = old
     sim.submit("run", mixed())
@@ -257,9 +257,9 @@ def test_an_older_generation_cannot_commit(database_url: str):
     new.store.close()
 
 
-def test_a_repeated_commit_is_written_once(database_url: str):
+def test_a_repeated_commit_is_written_once(ledger_url: str):
     """A batch whose answer was lost is recognised when it is committed again."""
-    ledger = StoredLedger(database_url)
+    ledger = StoredLedger(ledger_url)
     sim = Simulation(1, HOSTS["one"])
     sim.ledger = ledger
     sim.submit("run", mixed())
@@ -267,5 +267,5 @@ def test_a_repeated_commit_is_written_once(database_url: str):
     ledger.store.commit(rows)
     ledger.store._batch -= 1  # as if the answer had not arrived
     ledger.store.commit(rows)
-    assert assert_consistent(database_url) == 1
+    assert assert_consistent(ledger_url) == 1
     ledger.store.close()
