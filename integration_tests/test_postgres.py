@@ -10,12 +10,13 @@ import pytest
 
 from integration_tests.api import Api
 from integration_tests.backend import BIN
+from integration_tests.conftest import check_no_orphans
 from integration_tests.polling import until
 from integration_tests.stack import Stack
 from integration_tests.wide import FanOut
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_stack(place, environments, closed):
     """Makes services on a database, and starts them."""
     made: list[Stack] = []
@@ -32,10 +33,23 @@ def make_stack(place, environments, closed):
         stack.close()
 
 
+@pytest.fixture(scope="module")
+def services(make_stack, fragile_postgres):
+    """Services on a database that can be stopped, for all tests that need no others."""
+    return make_stack(fragile_postgres.url("services"))
+
+
+@pytest.fixture
+def stack(services):
+    """These services; at the end all of them run, and none has left an orphan."""
+    yield services
+    services.start()
+    check_no_orphans(services)
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_the_database_restarts_in_the_middle_of_a_fan_out(postgres_own, make_stack, make_workspace, how):
+def test_the_database_restarts_in_the_middle_of_a_fan_out(postgres_own, stack, make_workspace, how):
     """While PostgreSQL is down the rest waits, and says so; when it is back every child has run once."""
-    stack = make_stack(postgres_own.url("restart"))
     fan_out = FanOut(stack, make_workspace(stack))
     fan_out.reaches(60)
     getattr(postgres_own, how)()
@@ -54,6 +68,16 @@ def _answers(api: Api) -> bool:
         return bool(api.run_names()) and "default" in api.project_ids()
     except grpc.RpcError:
         return False
+
+
+@pytest.mark.parametrize("killed", ["scheduler", "admin"])
+def test_a_service_is_killed_in_the_middle_of_a_fan_out(stack, make_workspace, killed):
+    """`kill -9` of a service alone on PostgreSQL loses nothing and repeats nothing (the executor: `on_postgres`)."""
+    fan_out = FanOut(stack, make_workspace(stack))
+    fan_out.reaches(60)
+    stack.kill(killed)
+    stack.start_service(killed)
+    fan_out.check()
 
 
 def test_a_long_outage_with_a_standby(postgres_own, make_stack, make_workspace):
@@ -76,20 +100,6 @@ def test_a_long_outage_with_a_standby(postgres_own, make_stack, make_workspace):
 
 def _unreachable(stack: Stack) -> int:
     return stack.log(stack.leader() or "scheduler").read_text().count("pause=2.0")
-
-
-@pytest.mark.parametrize("killed", ["scheduler", "admin"])
-def test_a_service_is_killed_in_the_middle_of_a_fan_out(postgres, make_stack, make_workspace, killed):
-    """`kill -9` of a service alone on PostgreSQL loses nothing and repeats nothing (the executor: `on_postgres`)."""
-    url = postgres.url("killed")
-    stack = make_stack(url)
-    fan_out = FanOut(stack, make_workspace(stack))
-    fan_out.reaches(60)
-    stack.kill(killed)
-    stack.start_service(killed)
-    fan_out.check()
-    stack.close()
-    postgres.drop(url)
 
 
 def test_upkeep_of_a_postgresql_database(postgres, tmp_path, monkeypatch):

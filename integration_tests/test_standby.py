@@ -9,6 +9,7 @@ import time
 import pytest
 
 from integration_tests.backend import BIN
+from integration_tests.conftest import check_no_orphans
 from integration_tests.polling import until
 from integration_tests.stack import Stack
 from integration_tests.wide import FanOut
@@ -17,9 +18,9 @@ TAKEOVER_SECONDS = 15
 FENCED_EXIT = 70
 
 
-@pytest.fixture
-def stack(place, environments, closed, postgres):
-    """Five services with two schedulers on PostgreSQL."""
+@pytest.fixture(scope="module")
+def services(place, environments, closed, postgres):
+    """Five services with two schedulers on PostgreSQL, for all tests here."""
     url = postgres.url("standby")
     settings = {"HANGAR_EXECUTOR_ORPHAN_TTL": "20", "HANGAR_EXECUTOR_CPU": "4"}
     stack = Stack(place / f"standby-{len(closed)}", environments, settings, database=url, schedulers=2)
@@ -29,6 +30,13 @@ def stack(place, environments, closed, postgres):
     finally:
         stack.close()
     postgres.drop(url)
+
+
+@pytest.fixture
+def stack(services):
+    """The services, all of them running, and whoever is the leader; at the end none has left an orphan."""
+    yield services.start()
+    check_no_orphans(services)
 
 
 def other(stack: Stack, leader: str) -> str:

@@ -81,19 +81,27 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def postgres(leaks: Leaks) -> Iterator[Postgres]:
     """A PostgreSQL server that all tests share: `url(name)` makes a fresh database."""
-    yield from _postgres(leaks)
+    yield from _postgres(leaks, durable=False)
+
+
+@pytest.fixture(scope="session")
+def fragile_postgres(leaks: Leaks) -> Iterator[Postgres]:
+    """The PostgreSQL server of `postgres_own`, for what outlasts a test."""
+    yield from _postgres(leaks, durable=True)
 
 
 @pytest.fixture
-def postgres_own(leaks: Leaks) -> Iterator[Postgres]:
-    """A PostgreSQL server of one test, to be stopped and started."""
-    yield from _postgres(leaks)
+def postgres_own(fragile_postgres: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL server that no other test uses at the same time, to be stopped and started."""
+    yield fragile_postgres
+    if not fragile_postgres.is_running:
+        fragile_postgres.start()
 
 
-def _postgres(leaks: Leaks) -> Iterator[Postgres]:
+def _postgres(leaks: Leaks, *, durable: bool) -> Iterator[Postgres]:
     from integration_tests.components.postgres import Postgres, find_binaries
 
-    server = Postgres(find_binaries())
+    server = Postgres(find_binaries(), durable=durable)
     leaks.own(str(server.home))
     try:
         yield server

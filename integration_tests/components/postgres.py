@@ -44,14 +44,16 @@ def _version(binaries: Path) -> int:
 
 
 class Postgres:
-    """A server with `fsync` on. Its databases go with it.
+    """A server. Its databases go with it.
 
     Args:
         binaries: What `find_binaries` returned.
+        durable: False for one that is never killed, and does not wait for the disk.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = True) -> None:
         self._binaries = binaries
+        self._durable = durable
         self._user = "postgres" if os.getuid() == 0 else None  # the server refuses to run as root
         self.home = Path(tempfile.mkdtemp(prefix="hangar-pg-"))
         self._password = secrets.token_urlsafe(12)
@@ -121,7 +123,7 @@ class Postgres:
             "unix_socket_directories": self.home,
             "max_connections": 200,
             "shared_buffers": "64MB",
-            "fsync": "on",
+            "fsync": "on" if self._durable else "off",
         }
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self.home / "data"), *options]
