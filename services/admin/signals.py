@@ -7,9 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jsonschema
-from referencing import Registry
-
 from hangar.core.v1.payload_pb2 import Payload
 from hangar.core.v1.task_spec_pb2 import TaskSpec
 from services.common.errors import FailedPrecondition, InvalidArgument
@@ -18,7 +15,6 @@ from services.ledger.queries.actions import ActionRecord
 LONGEST_VALUE = 60 * 1024
 """Most bytes of a value."""
 _SHOWN = 5
-_NOTHING_ELSEWHERE: Registry[Any] = Registry()  # a schema that points to an address is not followed
 
 
 def the_one(waiting: Sequence[ActionRecord], run: str, name: str) -> ActionRecord:
@@ -72,13 +68,22 @@ def outputs_with(value_json: str, condition: ActionRecord) -> Payload:
         ) from error
     assert condition.condition is not None
     schema = json.loads(TaskSpec.FromString(condition.condition).interface.outputs[0].schema_json or "{}")
-    validator = jsonschema.Draft202012Validator(schema, registry=_NOTHING_ELSEWHERE)
-    problem = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    problem = _problem(value, schema)
     if problem is not None:
         place = f" at {problem.json_path}" if problem.absolute_path else ""
         raise _invalid(f"does not fit the condition {condition.task_name!r}{place}: {problem.message[:300]}")
     document = json.dumps({"o0": value}, separators=(",", ":"), ensure_ascii=False).encode()
     return Payload(inline=document, digest=hashlib.blake2b(document, digest_size=16).hexdigest())
+
+
+def _problem(value: Any, schema: Any) -> Any:
+    # Most installations never need it, and every start would wait for it.
+    import jsonschema  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+
+    # A schema that points to an address is not followed.
+    validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+    return jsonschema.exceptions.best_match(validator.iter_errors(value))
 
 
 def _refuse_constant(name: str) -> None:
