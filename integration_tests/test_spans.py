@@ -36,9 +36,9 @@ PIPELINE = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def receiver(place):
-    """A receiver of the test's own."""
+    """A receiver of spans."""
     receiver = OtlpReceiver(place / "spans.txt")
     yield receiver
     receiver.close()
@@ -47,7 +47,7 @@ def receiver(place):
 @pytest.mark.parametrize("killed", [False, True], ids=["whole", "killed"])
 def test_one_span_per_attempt(receiver, make_backend, make_workspace, killed):
     """Three tasks with four attempts and a traced call are five spans of one trace, even after a kill."""
-    backend = make_backend(OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+    backend = make_backend(used=True, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
     workspace = make_workspace(backend)
     workspace.write("pipeline.py", PIPELINE)
     gate = workspace.directory / "gate"
