@@ -173,7 +173,7 @@ def name_of(request: pytest.FixtureRequest) -> str:
     return re.sub(r"^.*test_|\W.*$", "", request.node.name)[:24]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_backend(
     place: Path, environments: Path, engine_settings: Mapping[str, str], new_database: NewDatabase
 ) -> NewBackend:

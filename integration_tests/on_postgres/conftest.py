@@ -15,7 +15,7 @@ LEASE_SECONDS = "3"
 """A scheduler that was killed is replaced when its lease has lapsed: soon, here."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_backend(place: Path, environments: Path, postgres: Postgres) -> Callable[..., StackBackend]:
     """Makes services apart that do not run yet."""
 
