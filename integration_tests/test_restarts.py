@@ -8,6 +8,7 @@ import pytest
 from integration_tests.api import phase_of
 from integration_tests.polling import until
 from integration_tests.processes import lives
+from services.executor.tests.wheels import write_source, write_wheel
 
 SCRIPT = """
     import asyncio
@@ -19,10 +20,6 @@ SCRIPT = """
     import flyte
 
     env = flyte.TaskEnvironment(name="env", resources=flyte.Resources(cpu="250m", memory="512Mi"))
-    packaged = flyte.TaskEnvironment(
-        name="packaged", resources=flyte.Resources(cpu="250m", memory="512Mi"),
-        image=flyte.Image.from_debian_base().with_pip_packages("pyyaml"),
-    )
 
     @env.task
     def sleeps(path: str, number: int) -> int:
@@ -54,12 +51,6 @@ SCRIPT = """
         time.sleep(600)
         return 1
 
-    @packaged.task
-    def version() -> str:
-        import yaml
-
-        return yaml.__version__
-
     @env.task
     def enlarge(text: str, times: int) -> str:
         return text * times
@@ -71,6 +62,20 @@ SCRIPT = """
         while not exists(path + ".open"):
             time.sleep(0.05)
         return len(enlarge(longer, 2))
+"""
+PACKAGED = """
+    import flyte
+
+    env = flyte.TaskEnvironment(
+        name="packaged", resources=flyte.Resources(cpu="250m", memory="512Mi"),
+        image=flyte.Image.from_debian_base().with_pip_packages("boulder", extra_args="--find-links {wheels}"),
+    )
+
+    @env.task
+    def version() -> str:
+        import boulder
+
+        return boulder.VERSION
 """
 
 
@@ -152,13 +157,25 @@ def test_time_limits_hold_over_a_restart(own):
 
 def test_a_kill_while_an_environment_is_made(own, environments):
     """The environment is made after the restart, whole, and nothing of the first try is left."""
-    backend, user, _ = own
-    run = user.launch("script.py", "version")
-    until(lambda: list(environments.glob(".building-*")), "the environment is being made")
+    backend, user, notes = own
+    wheels = user.directory / "wheels"
+    user.write("packaged.py", PACKAGED.format(wheels=wheels))
+    opened = Path(f"{notes}.open")
+    waiting = f"while not os.path.exists({str(opened)!r}): time.sleep(0.05)"
+    building = f"import os, time\nopen({str(notes)!r}, 'w')\n{waiting}"
+    source = write_source(wheels, "boulder", building)
+    run = user.launch("packaged.py", "version")
+    until(notes.exists, "the environment is being made")
+    drafts = [draft.name for draft in environments.glob(".building-*")]
     backend.kill()
+    opened.touch()
+    source.unlink()
+    write_wheel(wheels, "boulder")
     backend.start()
-    assert backend.api.succeeded(run, 120)
-    assert list(environments.glob(".building-*")) == []
+    assert backend.api.succeeded(run, 120) == "1.0"
+    [key] = {module.parents[3].name for module in environments.glob("*/lib/*/*/boulder.py")}
+    assert [draft.rpartition("-")[0] for draft in drafts].count(f".building-{key}") == 1
+    assert list(environments.glob(f".building-{key}-*")) == []
 
 
 def test_values_above_64_kib_over_a_kill(own):
