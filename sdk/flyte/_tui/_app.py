@@ -95,6 +95,8 @@ class RunsScreen(Screen[None]):
             except Exception as error:  # noqa: BLE001 - the application ends with it
                 self.app.fail(error)  # type: ignore[attr-defined]  # it is a RunsApp
                 return
+            if not self.app.is_running:
+                return  # it is being taken down
             self.take(runs)
             await asyncio.sleep(_REFRESH_SECONDS)
 

@@ -79,6 +79,8 @@ class RunScreen(Screen[None]):
             except Exception as error:  # noqa: BLE001 - the application ends with it
                 self.app.fail(error)  # type: ignore[attr-defined]  # it is a RunsApp
                 return
+            if not self.app.is_running:
+                return  # it is being taken down
             if actions is not None:
                 self.take(actions)
             elif any(not action.known_phase.is_terminal for action in self._actions.values()):
@@ -121,7 +123,7 @@ class RunScreen(Screen[None]):
                 text = Text(f"{type(error).__name__}: {error}", "red")
             title = "Details" if shown == "details" else "Logs"
             heading = Text(f"{title} of {action.short_name}\n\n", "bold")
-            if (action.name, shown) == (self._chosen, self._shown):
+            if self.app.is_running and (action.name, shown) == (self._chosen, self._shown):
                 self.query_one("#panel", Static).update(heading + text)
 
     def on_tree_node_highlighted(self, event: Tree.NodeHighlighted[str]) -> None:
