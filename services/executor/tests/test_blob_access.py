@@ -515,6 +515,6 @@ async def test_a_cancelled_request_leaves_nothing_open(bench: Bench) -> None:
     for each in asking:
         each.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
-    assert open_files() <= before
+    await until(lambda: open_files() <= before, "sockets to be closed")
     await bench.start()
     assert await task.read("inputs/a.csv") == b"one"
