@@ -66,6 +66,7 @@ class ImageBuilds:
         self._store = store
         self._clock = clock
         self._builds = Builds(settings.kept_builds)
+        self._recorded: set[str] | None = None  # names of images on record; None before the start
         self._asking: dict[str, asyncio.Lock] = {}
         self._sdk_digest = ""
         self._places = asyncio.Semaphore(settings.concurrency)
@@ -83,6 +84,7 @@ class ImageBuilds:
         Raises:
             Unavailable: The database does not answer.
         """
+        self._recorded = await asyncio.to_thread(self._store.names)
         for request in await asyncio.to_thread(self._store.unfinished):
             request.build.state = State.QUEUED
             self._builds.add(request.build)
@@ -180,6 +182,8 @@ class ImageBuilds:
 
     async def _record(self, build: Build, definition_json: str, *, fresh: bool) -> None:
         await asyncio.to_thread(self._store.begin, build, definition_json, fresh=fresh)
+        if self._recorded is not None:
+            self._recorded.add(build.image.name)
         self._builds.add(build)
 
     async def get(self, name: str) -> Build:
@@ -252,6 +256,8 @@ class ImageBuilds:
         await self._let_look(name)
         await self._maker_of(build.image).remove(build.image)
         await asyncio.to_thread(self._store.delete, name)
+        if self._recorded is not None:
+            self._recorded.discard(name)
         self._builds.forget(name)
         self._failures.forget(name)
 
@@ -340,7 +346,7 @@ class ImageBuilds:
         """
         name = plan.image.name
         recorded, found = await asyncio.gather(
-            asyncio.to_thread(self._store.get, name),
+            self._record_of(name),
             self._maker_of(plan.image).find(plan, secrets),
             return_exceptions=True,
         )
@@ -354,6 +360,12 @@ class ImageBuilds:
         if build is None or build.state is not State.SUCCEEDED:
             return build, None  # its build says what is wrong
         return build, Made(build.size_bytes, build.created_at, build.image_digest, build.image_id)
+
+    async def _record_of(self, name: str) -> Build | None:
+        """What is on record of an image. Of a new one that is nothing, and the database is not asked."""
+        if self._recorded is not None and name not in self._recorded:
+            return None
+        return await asyncio.to_thread(self._store.get, name)
 
     async def _would_be(self, plan: Plan, secrets: Mapping[str, bytes]) -> Build:
         image = plan.image
