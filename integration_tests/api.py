@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,14 +106,15 @@ class Api:
 
     def run_names(self) -> list[str]:
         """Names of the newest runs."""
-        request = run_service_pb2.ListRunsRequest(project=PROJECT, domain=DOMAIN, page_size=1000)
-        return [run.id.name for run in self.runs.ListRuns(request, timeout=_CALL_SECONDS).runs]
+        return [run.id.name for run in self._newest_runs()]
 
     def live_runs(self) -> list[str]:
         """Names of those of the newest runs that have not ended."""
+        return [run.id.name for run in self._newest_runs() if phase_of(run) not in _TERMINAL]
+
+    def _newest_runs(self) -> Sequence[run_pb2.Run]:
         request = run_service_pb2.ListRunsRequest(project=PROJECT, domain=DOMAIN, page_size=1000)
-        runs = self.runs.ListRuns(request, timeout=_CALL_SECONDS).runs
-        return [run.id.name for run in runs if phase_of(run) not in _TERMINAL]
+        return self.runs.ListRuns(request, timeout=_CALL_SECONDS).runs
 
     def project_ids(self) -> list[str]:
         """Identifiers of the projects."""

@@ -137,9 +137,10 @@ class Recipe:
         return replace(self.pythons, absent=self.pythons.absent | {step.after})
 
     def dockerfile_on(self, host_files: Collection[str]) -> str:
-        """Returns the Dockerfile for a host that has some of `HOST_FILES`. Asking for each other one would take 2 ms.
+        """Returns the Dockerfile for a host that has some of `HOST_FILES`.
 
-        The image's name does not depend on it. Where a host gets one more, layers are made again.
+        Asking for each other one would take a step a millisecond. The image's name does not depend on it. Where a host
+        gets one more, layers are made again.
         """
         text = self.dockerfile
         for name in set(HOST_FILES) - set(host_files):
